@@ -1,0 +1,51 @@
+# The two commands of the README are `make run` and `make test`; the rest is for developers.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: run test quick check format docs clean
+.DEFAULT_GOAL := run
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "moecap needs Python 3.11 or newer; name one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.ready-run: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) torch
+	$(PIP) --editable '.[transformers]'
+	@touch $@
+
+$(VENV)/.ready-dev: $(VENV)/.ready-run
+	$(PIP) --editable '.[transformers,dev]'
+	@touch $@
+
+# Measure the embedded model on this machine; ARGS="--concurrency 8" adds options.
+run: $(VENV)/.ready-run
+	$(BIN)/moecap run $(ARGS)
+
+# Every test that can run here; what cannot is named in the last lines.
+test: $(VENV)/.ready-dev
+	$(BIN)/python -m pytest $(ARGS)
+
+# The part that takes under three minutes: no engine, no browser, nothing slow.
+quick: $(VENV)/.ready-dev
+	$(BIN)/python -m pytest -m 'not engine and not browser and not slow and not gpu' $(ARGS)
+
+# Format, lint, types, and the wheel built and tried in a clean environment.
+check: $(VENV)/.ready-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	.ci/try-wheel $(BIN)/python
+
+format: $(VENV)/.ready-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.ready-dev
+	$(PIP) --editable '.[docs]'
+	$(BIN)/mkdocs build --strict
+
+clean:
+	rm -rf $(VENV) dist site .mypy_cache .pytest_cache .ruff_cache

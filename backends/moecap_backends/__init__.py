@@ -1,0 +1,1 @@
+"""Serving systems that moecap drives, one module each."""

@@ -1,0 +1,60 @@
+"""Checks a checkpoint folder before a library opens it, so that bad input is one line and not a traceback."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from moecap.errors import BadInputError
+
+__all__ = ["check_checkpoint"]
+
+MAX_HEADER = 100_000_000
+
+
+def check_checkpoint(folder: Path) -> None:
+    """Refuse a folder whose weights are missing, cut short or no safetensors.
+
+    Args:
+        folder: A checkpoint in the Hugging Face layout.
+
+    Raises:
+        BadInputError: Naming the file and what is wrong with it.
+    """
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        try:
+            names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        except (ValueError, KeyError, AttributeError, TypeError):
+            raise BadInputError(f"{index}: not an index of safetensors files; fetch the model again") from None
+        missing = [name for name in names if not (folder / name).is_file()]
+        if missing:
+            raise BadInputError(f"{folder}: {len(missing)} of {len(names)} weight files are missing, first {missing[0]}")
+        files = [folder / name for name in names]
+    else:
+        files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise BadInputError(f"{folder}: no *.safetensors file; give a folder with a whole checkpoint")
+    for file in files:
+        _check_file(file)
+    if not (folder / "tokenizer.json").is_file():
+        raise BadInputError(f"{folder}: no tokenizer.json; save the tokenizer beside the weights (save_pretrained)")
+
+
+def _check_file(path: Path) -> None:
+    def refuse(problem: str) -> BadInputError:
+        return BadInputError(f"{path}: corrupt safetensors file ({problem}); fetch the model again")
+
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        prefix = file.read(8)
+        length = int.from_bytes(prefix, "little")
+        if len(prefix) < 8 or length > min(size - 8, MAX_HEADER):
+            raise refuse("its header is cut short")
+        try:
+            header = json.loads(file.read(length))
+            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise refuse("its header is not valid") from None
+    if 8 + length + max(ends, default=0) != size:
+        raise refuse(f"{size} bytes where its header says {8 + length + max(ends, default=0)}")

@@ -1,0 +1,74 @@
+"""Which experts each layer's router selects, captured in every forward pass of a transformers model.
+
+One forward hook on each router serves all families: transformers 5 routers return their selection as an integer
+tensor, and where they do not (Llama 4) it is the top-k of their logits. The hook only keeps a reference, so a pass
+costs it no copy and no synchronisation; :meth:`RouterCapture.take` does the work after the pass.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+__all__ = ["RouterCapture"]
+
+ROUTER = re.compile(r"(Router|TopkRouter|TopKRouter|TopKGating|MoEGate)$")
+
+
+class RouterCapture:
+    """Hooks on all routers of a model.
+
+    Args:
+        model: The model.
+        top_k: Experts that a token selects, for routers that return no indices.
+    """
+
+    def __init__(self, model: torch.nn.Module, top_k: int) -> None:
+        self._top_k = top_k
+        self._selected: list[torch.Tensor] = []
+        self._modules = [m for _, m in model.named_modules() if ROUTER.search(type(m).__name__)]
+        self._handles: list[Any] = []
+        self.attach()
+
+    @property
+    def layers(self) -> int:
+        """Number of routers found."""
+        return len(self._modules)
+
+    def attach(self) -> None:
+        """Start to capture."""
+        if not self._handles:
+            self._handles = [m.register_forward_hook(self._keep) for m in self._modules]
+
+    def detach(self) -> None:
+        """Stop to capture."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def _keep(self, _module: torch.nn.Module, _inputs: Any, output: Any) -> None:
+        parts = output if isinstance(output, tuple | list) else (output,)
+        for part in parts:
+            if torch.is_tensor(part) and not part.is_floating_point():
+                self._selected.append(part)
+                return
+        self._selected.append(parts[-1].topk(self._top_k, dim=-1).indices)
+
+    def take(self, keep: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64] | None:
+        """The selections of the pass that has just ended; forgets them.
+
+        Args:
+            keep: Which of the pass's tokens are no padding, [batch · length].
+
+        Returns:
+            Expert ids, [tokens, MoE layers, k], or ``None`` where nothing was captured.
+        """
+        selected, self._selected = self._selected, []
+        if not selected:
+            return None
+        stacked = torch.stack([s.detach().reshape(-1, s.shape[-1]) for s in selected], dim=1).cpu().numpy()
+        return stacked[keep].astype(np.int64, copy=False)

@@ -1,0 +1,278 @@
+"""Hugging Face transformers in this process: static batches, exact step records, routed experts by hooks."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar
+
+from moecap.backend import Backend, Continuation, Engine, EngineInfo, EngineJob, Generation, Prompt, Scored, refuse_unknown
+from moecap.errors import BadInputError, RunError
+from moecap.models.spec import ModelSpec
+from moecap.observations.recorder import Recorder
+from moecap.observations.schema import Phase
+from moecap_backends.checkpoint import check_checkpoint
+
+__all__ = ["TransformersBackend"]
+
+ARGUMENTS = ("score_batch_size", "experts_implementation")
+NATIVE_BF16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+"""Processor features with which a CPU multiplies in bf16; without them bf16 is emulated, a hundred times slower."""
+
+
+class TransformersBackend(Backend):
+    """The reference backend: every forward pass is timed and recorded exactly, in this process."""
+
+    name: ClassVar[str] = "transformers"
+    capabilities: ClassVar[frozenset[str]] = frozenset(
+        {"generate", "logprobs", "prompt_logprobs", "routed_experts", "step_stats"}
+    )
+    summary: ClassVar[str] = "Hugging Face transformers in this process; exact steps and routing"
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        """Say which package is missing."""
+        missing = [p for p in ("torch", "transformers", "safetensors") if importlib.util.find_spec(p) is None]
+        return f'{", ".join(missing)} not installed; pip install "moecap[transformers]"' if missing else None
+
+    @classmethod
+    def check(cls, model: Path, spec: ModelSpec) -> None:
+        """Refuse weights that are missing or corrupt."""
+        check_checkpoint(model)
+
+    @classmethod
+    def dtype(cls, spec: ModelSpec, device: str, precision: str, host_flags: frozenset[str]) -> str:
+        """The model's own format on a GPU; on a CPU bf16 where it has units for it, else fp32."""
+        known = ("fp32", "bf16", "fp16")
+        if precision != "auto":
+            if precision not in known:
+                raise BadInputError(f"precision {precision!r}: the transformers backend runs {', '.join(known)} or auto")
+            return precision
+        if device == "cpu":
+            return "bf16" if host_flags & NATIVE_BF16 else "fp32"
+        own = spec.weight_dtypes["embedding"]
+        return own if own in known else "bf16"
+
+    def open(self, job: EngineJob) -> Engine:
+        """Load the model."""
+        refuse_unknown(job.arguments, ARGUMENTS, self.name)
+        return TransformersEngine(job)
+
+
+class TransformersEngine(Engine):
+    """A model loaded by transformers."""
+
+    def __init__(self, job: EngineJob) -> None:
+        os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        import torch
+        from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
+
+        from moecap_backends.router_capture import RouterCapture
+
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        torch.manual_seed(job.seed)
+        if job.device == "cpu":
+            torch.set_num_threads(job.threads)
+        dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+        options: dict[str, Any] = {"dtype": dtypes[job.dtype], "local_files_only": True}
+        if implementation := job.arguments.get("experts_implementation"):
+            options["experts_implementation"] = implementation
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self._model = AutoModelForCausalLM.from_pretrained(job.model, **options)
+        except (OSError, ValueError, RuntimeError, KeyError, ImportError, torch.OutOfMemoryError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise RunError(f"transformers cannot load {job.model.name}: {reason}") from error
+        self._model.eval().to(job.device)
+        self._torch = torch
+        self._device = job.device
+        self._batch_size = _positive(job.arguments.get("score_batch_size", "16"), "score_batch_size")
+        moe = job.spec.moe_layers
+        self._experts = max((layer.experts for layer in moe), default=0)
+        self._max_context = job.spec.max_context
+        self.capture = RouterCapture(self._model, moe[0].top_k if moe else 0)
+        self._captures = self.capture.layers == len(moe) > 0
+        if not self._captures:
+            self.capture.detach()
+        config = self._model.config
+        details = {
+            "torch": str(torch.__version__),
+            "attention": str(getattr(config, "_attn_implementation", "unknown")),
+            "experts": str(getattr(config, "_experts_implementation", None) or "none"),
+            "routers_captured": f"{self.capture.layers} of {len(moe)}",
+            "threads": str(torch.get_num_threads()) if job.device == "cpu" else "1",
+        }
+        if job.device == "cuda":
+            details["device_name"] = torch.cuda.get_device_name()
+        self.info = EngineInfo(
+            name="transformers",
+            version=version("transformers"),
+            device=job.device,
+            weight_dtype=job.dtype,
+            kv_dtype=job.dtype,
+            compute_dtype=job.dtype,
+            timer="device" if job.device == "cuda" else "host",
+            batching="static",
+            details=details,
+        )
+
+    def close(self) -> None:
+        """Free the model."""
+        self.capture.detach()
+        del self._model
+        if self._device == "cuda":
+            self._torch.cuda.empty_cache()
+
+    def generate(
+        self, prompts: Sequence[Prompt], concurrency: int, recorder: Recorder, done: Callable[[int], None]
+    ) -> list[Generation]:
+        """Answer prompts in static batches; the next batch is sent at the instant at which the last one ended."""
+        recorder.capture = "forward hooks on the routers" if self._captures else None
+        answers: list[Generation] = []
+        now = time.monotonic_ns()
+        for first in range(0, len(prompts), concurrency):
+            batch = prompts[first : first + concurrency]
+            tokens, now = self._generate_batch(batch, recorder, now)
+            answers += [Generation(p.id, tuple(t)) for p, t in zip(batch, tokens, strict=True)]
+            done(len(answers))
+        return answers
+
+    def _generate_batch(self, batch: Sequence[Prompt], recorder: Recorder, now: int) -> tuple[list[list[int]], int]:
+        torch = self._torch
+        records = [recorder.send(p.id, len(p.tokens), p.output_tokens, now) for p in batch]
+        answers: list[list[int]] = [[] for _ in batch]
+        ids, mask = self._pad([p.tokens for p in batch])
+        cache: Any = None
+        context = [0] * len(batch)
+        active = list(range(len(batch)))
+        while active:
+            fed = ids.shape[1]
+            padded = bool((mask[:, -fed:] == 0).any()) if cache is None else bool((mask == 0).any())
+            options: dict[str, Any] = {}
+            if padded:
+                positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -fed:]
+                options = {"attention_mask": mask, "position_ids": positions}
+            output, start, duration = self._pass(
+                input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1, **options
+            )
+            cache = output.past_key_values
+            chosen = output.logits[:, -1].argmax(-1)
+            ended = time.monotonic_ns()
+            new = [len(batch[i].tokens) if context[i] == 0 else 1 for i in active]
+            keep = (mask[:, -fed:] != 0).clone()
+            keep[[i for i in range(len(batch)) if i not in active]] = False
+            recorder.step(
+                start_ns=start,
+                duration_ns=duration,
+                seq_request=[records[i].request for i in active],
+                seq_start=[context[i] for i in active],
+                seq_new=new,
+                phase=Phase.DECODE if context[active[0]] else Phase.PREFILL,
+                logits_tokens=len(active),
+                experts=self._take(keep),
+                num_experts=self._experts,
+            )
+            tokens = chosen.tolist()
+            still = []
+            for i, count in zip(active, new, strict=True):
+                context[i] += count
+                answers[i].append(tokens[i])
+                record = records[i]
+                record.output_tokens = len(answers[i])
+                record.last_token_ns = ended
+                record.first_token_ns = record.first_token_ns or ended
+                recorder.chunk(record.request, ended, len(answers[i]))
+                if len(answers[i]) == batch[i].output_tokens:
+                    record.status, record.ended_ns = "completed", ended
+                else:
+                    still.append(i)
+            active = still
+            ids = chosen[:, None]
+            mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
+        return answers, max(r.ended_ns or now for r in records)
+
+    def score(
+        self, continuations: Sequence[Continuation], recorder: Recorder, done: Callable[[int], None]
+    ) -> list[Scored]:
+        """Score given answers in batches of similar length, with logits only for the rows that predict the answer."""
+        torch = self._torch
+        results: dict[int, Scored] = {}
+        for indices in self._score_batches(continuations):
+            batch = [continuations[i] for i in indices]
+            inputs = [c.context + c.target[:-1] for c in batch]
+            ids, mask = self._pad(inputs)
+            rows = max(len(c.target) for c in batch)
+            options: dict[str, Any] = {}
+            if (mask == 0).any():
+                options = {"attention_mask": mask, "position_ids": (mask.cumsum(-1) - 1).clamp(min=0)}
+            output, start, duration = self._pass(input_ids=ids, use_cache=False, logits_to_keep=rows, **options)
+            recorder.step(
+                start_ns=start,
+                duration_ns=duration,
+                seq_request=indices,
+                seq_start=[0] * len(batch),
+                seq_new=[len(i) for i in inputs],
+                phase=Phase.SCORE,
+                logits_tokens=sum(len(c.target) for c in batch),
+                experts=self._take(mask != 0),
+                num_experts=self._experts,
+            )
+            for i, c, logits in zip(indices, batch, output.logits, strict=True):
+                target = torch.tensor(c.target, device=logits.device)
+                logp = logits[-len(c.target) :].float().log_softmax(-1)
+                total = logp.gather(1, target[:, None]).sum().item()
+                results[i] = Scored(total, bool((logp.argmax(-1) == target).all()))
+            done(len(results))
+        return [results[i] for i in range(len(continuations))]
+
+    def _score_batches(self, continuations: Sequence[Continuation]) -> Iterator[list[int]]:
+        for c in continuations:
+            if not c.context or not c.target:
+                raise RunError(f"continuation {c.id!r} has an empty context or answer; a task must give both")
+            if len(c.context) + len(c.target) - 1 > self._max_context:
+                raise RunError(f"continuation {c.id!r} is longer than the model's {self._max_context} tokens")
+        order = sorted(range(len(continuations)), key=lambda i: -len(continuations[i].context) - len(continuations[i].target))
+        for first in range(0, len(order), self._batch_size):
+            yield order[first : first + self._batch_size]
+
+    def _pad(self, sequences: Sequence[Sequence[int]]) -> tuple[Any, Any]:
+        """Token ids and mask, both [batch, longest], padded on the left."""
+        torch = self._torch
+        longest = max(len(s) for s in sequences)
+        ids = torch.tensor([[0] * (longest - len(s)) + list(s) for s in sequences], device=self._device)
+        mask = torch.tensor([[0] * (longest - len(s)) + [1] * len(s) for s in sequences], device=self._device)
+        return ids, mask
+
+    def _take(self, keep: Any) -> Any:
+        return self.capture.take(keep.reshape(-1).cpu().numpy()) if self._captures else None
+
+    def _pass(self, **inputs: Any) -> tuple[Any, int, int]:
+        """One forward pass: its output, its start in monotonic ns and its duration in ns (device time on a GPU)."""
+        torch = self._torch
+        with torch.inference_mode():
+            if self._device == "cuda":
+                begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+                start = time.monotonic_ns()
+                begin.record()
+                output = self._model(**inputs)
+                end.record()
+                end.synchronize()
+                return output, start, max(1, round(begin.elapsed_time(end) * 1e6))
+            start = time.monotonic_ns()
+            output = self._model(**inputs)
+            return output, start, time.monotonic_ns() - start
+
+
+def _positive(text: str, name: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise BadInputError(f"engine argument {name}={text}: not a positive whole number")
+    return int(text)

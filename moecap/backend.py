@@ -1,0 +1,222 @@
+"""What a backend is: it opens an engine, and the engine generates and scores while a recorder keeps the facts."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar
+
+from moecap.models.spec import ModelSpec
+from moecap.observations.recorder import Recorder
+
+__all__ = [
+    "CAPABILITIES",
+    "Backend",
+    "Continuation",
+    "Engine",
+    "EngineInfo",
+    "EngineJob",
+    "Generation",
+    "Prompt",
+    "Scored",
+]
+
+CAPABILITIES = frozenset(
+    {
+        "generate",
+        "logprobs",
+        "prompt_logprobs",
+        "hidden_states",
+        "router_probs",
+        "gradients",
+        "images",
+        "audio",
+        "routed_experts",
+        "step_stats",
+    }
+)
+"""What a backend may declare and a task may require."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt as token ids, with the number of tokens to answer, exactly (end-of-sequence is ignored)."""
+
+    id: str
+    tokens: tuple[int, ...]
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """The answer to a prompt."""
+
+    prompt_id: str
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """A given answer to score: log-likelihood of ``target`` after ``context``, both token ids and not empty."""
+
+    id: str
+    context: tuple[int, ...]
+    target: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The score of a continuation: natural-log likelihood, and whether greedy decoding would have produced it."""
+
+    log_likelihood: float
+    is_greedy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EngineJob:
+    """What an engine is opened for.
+
+    Attributes:
+        model: Folder with the checkpoint.
+        spec: The model's accounting.
+        device: ``cpu`` or ``cuda``.
+        dtype: Format of weights and KV cache: ``fp32``, ``bf16`` or ``fp16``.
+        threads: Processor threads to use.
+        seed: Seed of everything drawn at random.
+        arguments: The user's engine arguments.
+        progress: Called with one line of progress.
+    """
+
+    model: Path
+    spec: ModelSpec
+    device: str
+    dtype: str
+    threads: int
+    seed: int
+    arguments: Mapping[str, str]
+    progress: Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What an engine says of itself.
+
+    Attributes:
+        name: The backend's name.
+        version: The engine's version.
+        device: Where it computes.
+        weight_dtype: Format of the weights in memory.
+        kv_dtype: Format of the KV cache.
+        compute_dtype: Format of the matrix products.
+        timer: ``host`` or ``device``: whose clock measured the steps.
+        batching: ``static`` or ``continuous``.
+        details: More facts that a reader would want, by name.
+    """
+
+    name: str
+    version: str
+    device: str
+    weight_dtype: str
+    kv_dtype: str
+    compute_dtype: str
+    timer: str
+    batching: str
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
+class Engine(ABC):
+    """A loaded model that answers; a context manager that frees it."""
+
+    info: EngineInfo
+
+    @abstractmethod
+    def generate(
+        self, prompts: Sequence[Prompt], concurrency: int, recorder: Recorder, done: Callable[[int], None]
+    ) -> list[Generation]:
+        """Answer prompts with ``concurrency`` of them in flight, greedily, and record requests, chunks and steps.
+
+        Args:
+            prompts: The prompts, in the order in which they are sent.
+            concurrency: How many are in flight.
+            recorder: Keeps the facts.
+            done: Hears how many answers are complete.
+
+        Returns:
+            The answers, in the order of the prompts.
+        """
+
+    @abstractmethod
+    def score(
+        self, continuations: Sequence[Continuation], recorder: Recorder, done: Callable[[int], None]
+    ) -> list[Scored]:
+        """Log-likelihoods of given answers, in the order given; ``done`` hears how many are complete."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free the model."""
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Backend(ABC):
+    """A way to run models. Subclasses are registered under the entry-point group ``moecap.backends``."""
+
+    name: ClassVar[str]
+    capabilities: ClassVar[frozenset[str]]
+    summary: ClassVar[str]
+
+    @classmethod
+    @abstractmethod
+    def unavailable(cls) -> str | None:
+        """Why this backend cannot be used here, with the remedy, or ``None`` where it can; imports nothing heavy."""
+
+    @classmethod
+    @abstractmethod
+    def check(cls, model: Path, spec: ModelSpec) -> None:
+        """Refuse a checkpoint that this backend cannot load, before anything starts.
+
+        Raises:
+            UsageError: With the reason in one line.
+        """
+
+    @classmethod
+    @abstractmethod
+    def dtype(cls, spec: ModelSpec, device: str, precision: str, host_flags: frozenset[str]) -> str:
+        """The number format in which this backend will run the model.
+
+        Args:
+            spec: The model.
+            device: ``cpu`` or ``cuda``.
+            precision: What the user asked for; ``auto`` leaves the choice to the backend.
+            host_flags: Features of the processor (``avx512_bf16``, ``amx_bf16``, ...).
+        """
+
+    @abstractmethod
+    def open(self, job: EngineJob) -> Engine:
+        """Load the model.
+
+        Raises:
+            MoecapError: With the engine's own message in one line.
+        """
+
+
+def refuse_unknown(arguments: Mapping[str, Any], known: Sequence[str], backend: str) -> None:
+    """Refuse an engine argument that a backend does not know.
+
+    Raises:
+        UnknownNameError: With the arguments that it knows.
+    """
+    from moecap.errors import UnknownNameError
+
+    for name in arguments:
+        if name not in known:
+            raise UnknownNameError(f"argument of the {backend} backend", name, known)

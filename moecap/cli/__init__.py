@@ -1,0 +1,14 @@
+"""The command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    from moecap.cli.app import dispatch
+
+    return dispatch(arguments)

@@ -1,0 +1,74 @@
+"""``moecap doctor``: what is wrong with this installation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+__all__ = ["doctor"]
+
+MIN_FREE_BYTES = 4_000_000_000
+"""Room that the embedded model, its source and one data set take while they are made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at; ``remedy`` is empty where it is well."""
+
+    what: str
+    found: str
+    remedy: str = ""
+
+
+def doctor(*, json: bool = False) -> int:
+    """Look at this installation and say what is wrong and what mends it; exit 1 if something is.
+
+    Args:
+        json: Print JSON.
+    """
+    from moecap.cli.output import print_json, print_table
+
+    findings = list(_findings())
+    well = all(not f.remedy for f in findings)
+    if json:
+        rows = [{"what": f.what, "found": f.found, "ok": not f.remedy, "remedy": f.remedy or None} for f in findings]
+        print_json({"ok": well, "findings": rows})
+    else:
+        print_table(("", "found", "what to do"), [(f.what, f.found, f.remedy or "ok") for f in findings])
+    return 0 if well else 1
+
+
+def _findings() -> Iterator[Finding]:
+    import platform
+    import shutil
+
+    import moecap
+    from moecap.data.cache import cache_root
+    from moecap.errors import MoecapError
+    from moecap.hardware.host import read_host
+    from moecap.plugins import BACKENDS, load_plugin, plugin_names
+    from moecap.telemetry import available_memory
+
+    yield Finding("moecap", moecap.__version__)
+    yield Finding("python", platform.python_version())
+    host = read_host()
+    yield Finding("processor", f"{host.cpu_model}, {host.cores} usable cores ({', '.join(host.flags) or 'no flags'})")
+    memory = available_memory()
+    yield Finding("free memory", f"{memory / 1e9:.1f} GB", "" if memory > MIN_FREE_BYTES else "free some: 4 GB are needed")
+    try:
+        root = cache_root()
+        free = shutil.disk_usage(root).free
+        room = "" if free > MIN_FREE_BYTES else "make room, or set MOECAP_CACHE to a folder with 4 GB free"
+        yield Finding("cache", f"{root}, {free / 1e9:.1f} GB free", room)
+    except MoecapError as error:
+        yield Finding("cache", "not usable", str(error))
+    usable = []
+    for name in plugin_names(BACKENDS):
+        try:
+            reason = load_plugin(BACKENDS, name).unavailable()
+        except MoecapError as error:
+            reason = str(error)
+        usable += [name] if reason is None else []
+        yield Finding(f"backend {name}", "usable" if reason is None else "not usable", reason or "")
+    if not usable:
+        yield Finding("backends", "none is usable", 'pip install "moecap[transformers]"')

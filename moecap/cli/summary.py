@@ -1,0 +1,102 @@
+"""The table at the end of a run."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from moecap.metrics.value import Metric
+from moecap.report.figures import display
+from moecap.result import Result
+
+__all__ = ["print_summary"]
+
+PHASES = ("prefill", "decode", "mixed", "score")
+GROUPS: dict[str, tuple[tuple[str, str], ...]] = {
+    "Speed": (
+        ("ttft.p50", "time to first token, median"),
+        ("tpot.p50", "time per output token, median"),
+        ("itl.p50", "inter-token latency, median"),
+        ("itl.p99", "inter-token latency, 99th percentile"),
+        ("output_tokens_per_second", "output tokens a second"),
+        ("requests_per_second", "requests a second"),
+        ("failed_requests", "failed requests"),
+        ("busy_fraction", "share of the time spent in engine steps"),
+    ),
+    "Experts": (
+        ("experts.distinct_mean", "distinct experts a decode step and layer"),
+        ("experts.distinct_expected_uniform", "the same if tokens chose uniformly"),
+        ("experts.load_entropy", "evenness of the experts' load (1 = even)"),
+    ),
+    "Cost": (
+        ("cost_per_million_output_tokens", "a million output tokens, all-in"),
+        ("cost_per_million_tokens", "a million tokens, 3 input : 1 output"),
+        ("energy_per_output_token", "energy per output token"),
+        ("peak_memory_bytes", "peak memory of the process"),
+    ),
+}
+
+
+def print_summary(result: Result) -> None:
+    """Print a result's headline numbers, each with its unit, its n and its reason where it has no value."""
+    console = Console(width=None if sys.stdout.isatty() else 110, highlight=False)
+    console.print()
+    head = Text(f"{result.model.name} on {result.hardware.name}", style="bold")
+    if result.status != "complete":
+        head.append(f"  {result.status}: {result.reason}", style="bold red")
+    console.print(head)
+    config = result.workload
+    console.print(
+        f"{result.backend.name} {result.backend.version}, {result.model.weight_dtype}; {config.num_requests} requests "
+        f"of {config.input_len} tokens in and {config.output_len} out at concurrency {config.concurrency}",
+        style="dim",
+    )
+    console.print(_utilisation(result))
+    console.print(_metrics(result))
+    for flag in result.flags:
+        style = "dim" if flag.level == "info" else "yellow"
+        console.print(Text(f"{flag.level}: {flag.text}", style=style))
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", show_header=bool(columns))
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right")
+    return table
+
+
+def _utilisation(result: Result) -> Table:
+    table = _table("utilisation", "S-MBU", "MBU", "S-MFU", "MFU", "steps", "time")
+    for phase in PHASES:
+        time = result.metrics[f"{phase}.time"]
+        if time.value is None:
+            continue
+        cells = [display(result.metrics[f"{phase}.{name}"]) for name in ("s_mbu", "mbu", "s_mfu", "mfu")]
+        table.add_row(phase, *cells, str(time.n), display(time))
+    return table
+
+
+def _metrics(result: Result) -> Table:
+    table = _table("", "", "n", "")
+    table.show_header = False
+    table.columns[3].justify = "left"
+    accuracy = tuple((name, name.removeprefix("accuracy.")) for name in result.metrics if name.startswith("accuracy."))
+    for group, names in (*GROUPS.items(), ("Accuracy", accuracy)):
+        if not names:
+            continue
+        table.add_row(Text(group, style="bold"))
+        for name, label in names:
+            metric = result.metrics[name]
+            table.add_row(f"  {label}", display(metric), f"n {metric.n}" if metric.n else "", _remark(metric))
+    return table
+
+
+def _remark(metric: Metric) -> Text:
+    if metric.reason:
+        return Text(metric.reason, style="dim")
+    if metric.low is not None and metric.high is not None:
+        return Text(f"95 % interval {metric.low:.3f} to {metric.high:.3f}", style="dim")
+    return Text("")

@@ -1,0 +1,56 @@
+"""``moecap tasks``: which accuracy tasks there are."""
+
+from __future__ import annotations
+
+from cyclopts import App
+
+__all__ = ["app"]
+
+app = App(name="tasks", help="Which accuracy tasks there are, and what each needs.")
+
+
+@app.command(name="list")
+def list_tasks(*, json: bool = False) -> None:
+    """List the tasks with what they measure and what they need of a backend.
+
+    Args:
+        json: Print JSON.
+    """
+    from moecap.cli.output import print_json, print_table
+    from moecap.plugins import TASKS, plugin_names
+    from moecap.tasks.base import load_task
+
+    tasks = [load_task(name) for name in plugin_names(TASKS)]
+    if json:
+        keys = ("name", "paper", "metric", "title", "source")
+        print_json([{k: getattr(t, k) for k in keys} | {"requires": sorted(t.requires)} for t in tasks])
+        return
+    rows = [(t.name, t.title, t.metric, ", ".join(sorted(t.requires)), t.paper) for t in tasks]
+    print_table(("task", "what it measures", "metric", "needs", "paper"), rows)
+
+
+@app.command
+def show(task: str, /, *, json: bool = False) -> None:
+    """Show everything about a task.
+
+    Args:
+        task: Its name.
+        json: Print JSON.
+    """
+    from moecap.cli.output import print_json, print_table
+    from moecap.tasks.base import load_task
+
+    found = load_task(task)
+    facts = {
+        "name": found.name,
+        "title": found.title,
+        "metric": found.metric,
+        "requires": sorted(found.requires),
+        "paper": found.paper,
+        "source": found.source,
+        "about": (type(found).__doc__ or "").strip(),
+    }
+    if json:
+        print_json(facts)
+        return
+    print_table(("", ""), [(k, ", ".join(v) if isinstance(v, list) else v) for k, v in facts.items()])

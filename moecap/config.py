@@ -1,0 +1,164 @@
+"""What a run is asked to do: one model for the command line, YAML files and the result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from moecap.errors import BadInputError
+
+__all__ = ["CostConfig", "RunConfig", "WarmupConfig", "first_problem", "with_settings"]
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class WarmupConfig(BaseModel):
+    """When the warm-up ends: the medians of two batches in a row agree, or a bound is reached."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """Largest relative change of the median decode step between two warm-up batches in a row that counts as stable."""
+    output_len: Annotated[int, Field(ge=2)] = 8
+    """Output tokens of a warm-up request."""
+    max_batches: Positive = 6
+    """Most warm-up batches; a run that is still unstable then carries a flag."""
+
+
+class CostConfig(BaseModel):
+    """Constants of the cost model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    usd_per_hour: Annotated[float, Field(ge=0)] | None = None
+    """Rent of one device an hour, in dollars; absent means the hardware profile's dated price."""
+
+
+class RunConfig(BaseModel):
+    """Everything that decides what a run does. Every field is a command-line option and a key of a YAML file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    model: str = "smollm2-moe"
+    """Model: a short name (`moecap models list`), a hub id, a local folder, or a config.json."""
+    revision: str | None = None
+    """Revision of the model on the hub."""
+    hw: str = "auto"
+    """Hardware: a profile name (`moecap hw list`) or `auto` for this machine."""
+    num_gpus: Positive | None = None
+    """Number of devices; the fewest (a power of two) that hold the model by default."""
+    tensor_parallel: Positive | None = None
+    """Devices that share each layer."""
+    precision: str = "auto"
+    """Number format of the weights (fp32, bf16, fp16); `auto` is the model's own where the hardware computes in it."""
+    backend: str = "auto"
+    """Backend: `auto` or a name from `moecap backends list`."""
+    engine_arg: tuple[str, ...] = ()
+    """Argument for the engine as KEY=VALUE; may be repeated."""
+    endpoint: str | None = None
+    """URL of a server that runs already."""
+    task: tuple[str, ...] = ("arc_easy",)
+    """Accuracy task (`moecap tasks list`), or `none`; may be repeated."""
+    task_arg: tuple[str, ...] = ()
+    """Argument for the tasks as KEY=VALUE; may be repeated."""
+    limit: Positive | None = 50
+    """Items of each accuracy task; 0 means all of them."""
+    data: Path | None = None
+    """Folder with data sets in their published formats, in place of the cache."""
+    dataset: str = "arc_easy"
+    """Where prompts come from: a data set name or a JSONL file with a `prompt` field."""
+    concurrency: Positive = 4
+    """Requests in flight at once (closed loop)."""
+    rate: Annotated[float, Field(gt=0)] | None = None
+    """Requests a second (open loop), in place of --concurrency."""
+    num_requests: Positive = 20
+    """Requests to measure."""
+    input_len: Positive = 64
+    """Tokens of each prompt, exactly."""
+    output_len: Positive = 32
+    """Tokens of each answer, exactly."""
+    repeats: Positive = 1
+    """How often the load is measured."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Seed of everything that is drawn at random."""
+    measured: bool = False
+    """Refuse to project where nothing can be measured."""
+    allow_prefix_cache: bool = False
+    """Let an engine serve prompts from its prefix cache."""
+    price: Annotated[float, Field(ge=0)] | None = None
+    """Rent of one device in dollars an hour, in place of the profile's price."""
+    output: Path | None = None
+    """The run directory; refused if it exists and is not empty."""
+    warmup: WarmupConfig = WarmupConfig()
+    cost: CostConfig = CostConfig()
+
+    @field_validator("limit", mode="before")
+    @classmethod
+    def _zero_is_all(cls, value: Any) -> Any:
+        return None if value in (0, "0") else value
+
+    @field_validator("task", mode="after")
+    @classmethod
+    def _none_is_no_task(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if "none" in value and len(value) > 1:
+            raise ValueError("'none' cannot be combined with other tasks")
+        if len(set(value)) != len(value):
+            raise ValueError("a task is named twice")
+        return () if value == ("none",) else value
+
+    @model_validator(mode="after")
+    def _price_is_a_cost(self) -> RunConfig:
+        if self.price is not None and self.cost.usd_per_hour is not None and self.price != self.cost.usd_per_hour:
+            raise ValueError("price and cost.usd_per_hour are given and differ; give one")
+        return self
+
+    @property
+    def usd_per_hour(self) -> float | None:
+        """The user's price of one device an hour, or ``None`` for the profile's."""
+        return self.cost.usd_per_hour if self.price is None else self.price
+
+    @property
+    def load(self) -> Literal["closed", "open"]:
+        """Closed loop (a fixed number in flight) or open loop (a fixed rate of arrivals)."""
+        return "closed" if self.rate is None else "open"
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing that is wrong, in one line: ``concurrency: Input should be greater than 0 (got -1)``."""
+    problem = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    text = problem["msg"].removeprefix("Value error, ")
+    got = problem.get("input")
+    shown = "" if isinstance(got, dict | BaseModel) else f" (got {got!r})"
+    return f"{where}: {text}{shown}" if where else text
+
+
+def with_settings(values: dict[str, Any], settings: tuple[str, ...]) -> RunConfig:
+    """A run configuration from a mapping and ``KEY=VALUE`` settings that override it; keys may be dotted.
+
+    Raises:
+        BadInputError: If a setting is not ``KEY=VALUE``, a key is unknown, or a value is out of range.
+    """
+    import yaml
+
+    merged: dict[str, Any] = {**values}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise BadInputError(f"--set {setting}: not KEY=VALUE, for instance --set cost.usd_per_hour=2.5")
+        node = merged
+        *parents, last = key.split(".")
+        for parent in parents:
+            child = node.get(parent)
+            node[parent] = child = dict(child) if isinstance(child, dict) else {}
+            node = child
+        try:
+            node[last] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise BadInputError(f"--set {setting}: the value is not YAML; quote it") from None
+    try:
+        return RunConfig.model_validate(merged)
+    except ValidationError as error:
+        raise BadInputError(first_problem(error)) from None

@@ -1,0 +1,86 @@
+"""Rows of a data set that the user has on disk in the format in which the Hugging Face hub publishes it.
+
+One split is one or more Parquet files, Arrow files (``save_to_disk`` or the hub's cache) or JSON-lines files, named
+after the split: ``test.jsonl``, ``test-00000-of-00001.parquet``, ``test/data-00000-of-00001.arrow``. They lie in the
+folder itself, in ``ARC-Easy``, ``ai2_arc/ARC-Easy`` or ``allenai/ai2_arc/ARC-Easy`` below it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from moecap.errors import BadInputError, NotAvailableError
+
+__all__ = ["Row", "published_rows"]
+
+Row = tuple[str, dict[str, Any]]
+"""Where a row stands (file and line or row, counted from 1) and its columns."""
+
+_SUFFIXES = (".parquet", ".arrow", ".jsonl")
+
+
+def published_rows(folder: Path, source: str, config: str, split: str) -> Iterator[Row]:
+    """Yield the rows of one split in the order of its files.
+
+    Args:
+        folder: The folder that the user named.
+        source: The data set's identifier on the hub, such as ``allenai/ai2_arc``.
+        config: The configuration's name on the hub, such as ``ARC-Easy``.
+        split: ``train``, ``validation`` or ``test``.
+
+    Raises:
+        NotAvailableError: The folder has no file of that split.
+        BadInputError: A file cannot be read; the line or row is named.
+    """
+    for path in _files(folder, source, config, split):
+        if path.suffix == ".jsonl":
+            yield from _json_lines(path)
+        else:
+            yield from _columns(path)
+
+
+def _files(folder: Path, source: str, config: str, split: str) -> list[Path]:
+    for base in (folder / source / config, folder / source.rpartition("/")[2] / config, folder / config, folder):
+        for suffix in _SUFFIXES:
+            for pattern in (f"{split}{suffix}", f"{split}-*{suffix}", f"{split}/*{suffix}"):
+                if found := sorted(base.glob(pattern)):
+                    return found
+    raise NotAvailableError(
+        f"{folder} holds no {split} split of {config}; it needs {config}/{split}.jsonl, or .parquet or .arrow files "
+        f"named {config}/{split}-*"
+    )
+
+
+def _json_lines(path: Path) -> Iterator[Row]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            where = f"{path}, line {number}"
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise BadInputError(f"{where}: no JSON ({error}); mend or remove the line") from error
+            if not isinstance(row, dict):
+                raise BadInputError(f"{where}: a JSON object is needed, found {type(row).__name__}; mend the line")
+            yield where, row
+
+
+def _columns(path: Path) -> Iterator[Row]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        if path.suffix == ".parquet":
+            table = pq.read_table(path)
+        else:
+            with pa.memory_map(str(path)) as source:
+                table = pa.ipc.open_stream(source).read_all()
+    except (pa.ArrowInvalid, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise BadInputError(f"{path} is no readable {path.suffix[1:]} file ({reason}); fetch it again") from error
+    for number, row in enumerate(table.to_pylist(), start=1):
+        yield f"{path}, row {number}", row

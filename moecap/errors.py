@@ -1,0 +1,81 @@
+"""Every error that moecap raises on purpose.
+
+MoecapError                     the root; its text is one line that ends with what to do
+├── UsageError                  wrong usage or bad input, exit status 2
+│   ├── UnknownNameError        a name that is not in a registry; near names are offered
+│   ├── BadInputError           a file or value that cannot be used
+│   ├── NotAvailableError       a capability, package, device or data set that is not here
+│   └── NotBuiltError           a command of the contract that this version does not have yet
+├── RunError                    the run started and failed, exit status 1
+└── VerificationError           a result that does not follow from its observations, exit status 1
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "BadInputError",
+    "MoecapError",
+    "NotAvailableError",
+    "NotBuiltError",
+    "RunError",
+    "UnknownNameError",
+    "UsageError",
+    "VerificationError",
+]
+
+
+class MoecapError(Exception):
+    """Root of all errors that are raised on purpose; ``exit_status`` is what the command line returns."""
+
+    exit_status = 1
+
+
+class UsageError(MoecapError):
+    """Wrong usage or bad input: nothing was started."""
+
+    exit_status = 2
+
+
+class UnknownNameError(UsageError):
+    """A name that a registry does not hold.
+
+    Args:
+        kind: What was asked for, as a noun: ``"model"``, ``"hardware profile"``.
+        name: The name that was asked for.
+        known: The names that exist.
+        remedy: What else the user can do, as a clause.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], remedy: str = "") -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(name.lower(), names, n=2, cutoff=0.6)
+        text = f"no {kind} named {name!r}"
+        text += f"; known: {', '.join(names)}" if len(names) <= 24 else f"; {len(names)} are known"
+        if near:
+            text += f" (did you mean {' or '.join(repr(n) for n in near)}?)"
+        super().__init__(f"{text}; {remedy}" if remedy else text)
+        self.name = name
+        self.near = near
+
+
+class BadInputError(UsageError):
+    """A file or a value that cannot be used."""
+
+
+class NotAvailableError(UsageError):
+    """Something that exists but is not here: a package, a device, a data set, the network, memory."""
+
+
+class NotBuiltError(UsageError):
+    """A command of the contract that this version does not have yet."""
+
+
+class RunError(MoecapError):
+    """The run started and failed; what was observed until then is stored."""
+
+
+class VerificationError(MoecapError):
+    """A result that does not follow from its observations."""

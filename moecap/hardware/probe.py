@@ -1,0 +1,253 @@
+"""The measured peaks of this host: run in a clean process of its own, cached, with the conditions beside them.
+
+``python -m moecap.hardware.probe`` measures and prints one JSON document on stdout.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from moecap.errors import NotAvailableError, RunError
+from moecap.hardware.host import HostFacts, read_host
+from moecap.hardware.profile import KernelRate, Probe
+
+__all__ = ["PROBE_VERSION", "measure_host", "probe_host"]
+
+PROBE_VERSION = 1
+"""Raised whenever the kernels change, so that cached probes are made anew."""
+
+REPEATS = 9
+SPREAD_LIMIT = 0.25
+_TIME_LIMIT = 180.0  # seconds; a probe takes about 10
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
+_SPEED_VARIABLES = (
+    "OPENBLAS_CORETYPE",
+    "OPENBLAS_L2_SIZE",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "ATEN_CPU_CAPABILITY",
+    "ONEDNN_MAX_CPU_ISA",
+    "DNNL_MAX_CPU_ISA",
+    "OMP_PROC_BIND",
+    "OMP_PLACES",
+    "GOMP_CPU_AFFINITY",
+)
+
+
+def probe_host(
+    refresh: bool = False,
+    *,
+    cache_dir: Path,
+    progress: Callable[[str], None] | None = None,
+    host: HostFacts | None = None,
+) -> Probe:
+    """The peaks of this host, from the cache or measured now (about 10 s).
+
+    Args:
+        refresh: Measure even if the cache holds a probe.
+        cache_dir: The cache; the probe is kept in ``probe/`` below it.
+        progress: Told one line before a measurement starts.
+        host: The host, if it was read already.
+
+    Raises:
+        RunError: If the measurement fails.
+        NotAvailableError: If this is not Linux, or memory does not suffice.
+    """
+    host = host or read_host()
+    file = cache_dir / "probe" / f"{_cache_key(host)}.json"
+    if not refresh:
+        with contextlib.suppress(OSError, ValueError, ValidationError):
+            return Probe.model_validate_json(file.read_bytes())
+    if progress:
+        progress(f"measuring the peaks of this host ({host.cpu_model}, {host.cores} cores): about 10 s")
+    probe = _run_apart(host)
+    _write_atomically(file, probe.model_dump_json(indent=1) + "\n")
+    return probe
+
+
+def measure_host(host: HostFacts, repeats: int = REPEATS, array_bytes: int | None = None) -> Probe:
+    """Measure in this process; it loads numpy, and torch where there is one.
+
+    Args:
+        host: The host, as ``read_host`` gives it.
+        repeats: Timed repeats of each kernel.
+        array_bytes: Size of each array of the bandwidth kernels; by default four last-level caches, at least 256 MB,
+            at most an eighth of the memory that is free.
+
+    Raises:
+        NotAvailableError: If memory does not suffice.
+    """
+    from moecap.hardware.kernels import Workbench, bandwidth_rates, import_torch, matmul_rates
+
+    begin, load_before, ticks_before = time.perf_counter(), _loadavg(), _cpu_ticks()
+    size = array_bytes or _array_bytes(host)
+    block = min(max((host.level2_cache_bytes or 1 << 20) // 4, 64 * 1024), 1 << 20)
+    bench = Workbench(host.core_cpus, size, block, host.flags, repeats)
+    torch = import_torch()
+    products, absent = matmul_rates(bench, torch)
+    kernels = [*bandwidth_rates(bench, torch), *products]
+    if torch is None:
+        absent["torch bandwidth kernels"] = "torch is not installed, or cannot be imported"
+    environment = {name: os.environ[name] for name in _SPEED_VARIABLES if name in os.environ}
+    steal = _steal(ticks_before, _cpu_ticks())
+    return Probe(
+        version=PROBE_VERSION,
+        date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        seconds=time.perf_counter() - begin,
+        cpu_model=host.cpu_model,
+        threads=host.cores,
+        memory_bytes=host.memory_bytes,
+        last_level_cache_bytes=host.last_level_cache_bytes,
+        array_bytes=size,
+        loadavg_before=load_before,
+        loadavg_after=_loadavg(),
+        steal=steal,
+        flags=host.flags,
+        versions=_versions(),
+        environment=environment,
+        kernels=tuple(kernels),
+        absent=absent,
+        warnings=_warnings(kernels, environment, load_before, steal, host.cores),
+    )
+
+
+def _run_apart(host: HostFacts) -> Probe:
+    """Measure in a fresh interpreter, so that this one stays light and undisturbed by libraries loaded before."""
+    environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(host.cores))}
+    package_home = Path(__file__).resolve().parents[2]
+    if package_home.name not in ("site-packages", "dist-packages"):  # a checkout that may not be installed
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(package_home), os.environ.get("PYTHONPATH"))))
+    command = [sys.executable, "-P", "-m", "moecap.hardware.probe"]
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=_TIME_LIMIT, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise RunError(f"the probe did not end within {_TIME_LIMIT:.0f} s; free the processor and try again") from None
+    if done.returncode != 0:
+        last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "no message")
+        raise RunError(f"the probe of this host failed (exit status {done.returncode}): {last.strip()[:300]}")
+    try:
+        return Probe.model_validate_json(done.stdout)
+    except ValidationError as error:
+        problem = error.errors()[0]["msg"]
+        raise RunError(f"the probe of this host printed no usable result: {problem}; try again") from None
+
+
+def _cache_key(host: HostFacts) -> str:
+    facts = [host.cpu_model, host.cores, round((host.memory_bytes or 0) / 2**30), _versions(), PROBE_VERSION]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for package in ("numpy", "torch"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return versions
+
+
+def _write_atomically(file: Path, text: str) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=file.parent, suffix=".tmp", delete=False) as temporary:
+            temporary.write(text)
+            temporary.flush()
+            os.fsync(temporary.fileno())
+        Path(temporary.name).replace(file)
+    except OSError as error:
+        raise NotAvailableError(
+            f"cannot store the probe in {file.parent}: {error.strerror}; free or change it"
+        ) from None
+
+
+def _array_bytes(host: HostFacts) -> int:
+    wanted = max(4 * (host.last_level_cache_bytes or 0), 256_000_000)
+    free = _free_memory(host)
+    if free is not None and free // 8 < wanted:
+        wanted = free // 8
+    if wanted < 16_000_000:
+        raise NotAvailableError(
+            f"the probe needs at least 128 MB of free memory and finds {(free or 0) / 1e6:.0f} MB; free some"
+        )
+    return wanted
+
+
+def _free_memory(host: HostFacts) -> int | None:
+    """Bytes that can be taken: what the kernel calls available, at most the limit of the control group."""
+    for line in _lines("/proc/meminfo"):
+        if line.startswith("MemAvailable:"):
+            available = int(line.split()[1]) * 1024
+            return min(available, host.memory_bytes or available)
+    return host.memory_bytes
+
+
+def _loadavg() -> float | None:
+    try:
+        return os.getloadavg()[0]
+    except OSError:
+        return None
+
+
+def _cpu_ticks() -> tuple[int, ...]:
+    """The processor time counters: user, nice, system, idle, iowait, irq, softirq, steal."""
+    for line in _lines("/proc/stat"):
+        if line.startswith("cpu "):
+            return tuple(int(field) for field in line.split()[1:9])
+    return ()
+
+
+def _steal(before: Sequence[int], after: Sequence[int]) -> float | None:
+    total = sum(after) - sum(before)
+    if len(before) < 8 or len(after) < 8 or total <= 0:
+        return None
+    return max(after[7] - before[7], 0) / total
+
+
+def _warnings(
+    kernels: Sequence[KernelRate], environment: dict[str, str], load: float | None, steal: float | None, cores: int
+) -> tuple[str, ...]:
+    remarks = [
+        f"{k.kernel}: the {k.repeats} repeats differ by {k.spread:.0%} (more than {SPREAD_LIMIT:.0%})"
+        for k in kernels
+        if k.spread > SPREAD_LIMIT
+    ]
+    if load is not None and load > 0.5 * cores:
+        remarks.append(f"load average {load:.1f} on {cores} cores before the probe: something else was running")
+    if steal is not None and steal > 0.02:
+        remarks.append(f"the hypervisor took {steal:.1%} of the processor time")
+    for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
+        if name in environment:
+            remarks.append(f"{name} is set and may slow numpy's matrix products")
+    return tuple(remarks)
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+def main() -> None:
+    """Measure this host on one logical processor a core, and print the probe as JSON."""
+    host = read_host()
+    if hasattr(os, "sched_setaffinity"):  # before numpy and torch make their threads, which inherit it
+        os.sched_setaffinity(0, host.core_cpus)
+    sys.stdout.write(measure_host(host).model_dump_json() + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Latency and throughput of requests, from the times at which token-bearing chunks came."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from moecap.metrics.value import Metric, absent, measured
+
+__all__ = ["PERCENTILES", "latencies", "percentile", "throughput", "token_latencies"]
+
+PERCENTILES = (50, 90, 95, 99)
+TOKEN_KINDS = ("content", "reasoning")
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def percentile(values: FloatArray, p: int, unit: str = "s") -> Metric:
+    """A percentile by linear interpolation; absent where the tail holds less than one observation.
+
+    Args:
+        values: Observations, [n].
+        p: The percentile, between 0 and 100.
+        unit: Unit of the observations.
+    """
+    n = len(values)
+    if n == 0:
+        return absent(unit, "no observation")
+    if min(p, 100 - p) / 100 * n < 1:
+        needed = int(np.ceil(100 / min(p, 100 - p)))
+        return absent(unit, f"{n} observations are too few for the {p}th percentile; {needed} are needed", n)
+    return measured(np.percentile(values, p), unit, n)
+
+
+def token_latencies(requests: pd.DataFrame, chunks: pd.DataFrame) -> dict[str, FloatArray]:
+    """Latencies in seconds of the completed requests.
+
+    Args:
+        requests: Rows of the load.
+        chunks: Received chunks of any request.
+
+    Returns:
+        ``ttft`` and ``e2e`` [requests]; ``tpot`` [requests with more than one token after the first chunk];
+        ``itl`` [tokens after the first chunk], a chunk of m tokens after a gap g giving m values g/m; empty where the
+        tokens of a chunk are unknown.
+    """
+    done = requests[requests["status"] == "completed"]
+    bearing = chunks[chunks["kind"].isin(TOKEN_KINDS) & chunks["request"].isin(done["request"])]
+    bearing = bearing.sort_values(["request", "time_ns"], kind="stable")
+    sent = done.set_index("request")["sent_ns"]
+    grouped = bearing.groupby("request", sort=True)
+    first, last = grouped["time_ns"].first(), grouped["time_ns"].last()
+    start = sent.loc[first.index]
+    ttft = (first - start).to_numpy(np.float64) * 1e-9
+    e2e = (last - start).to_numpy(np.float64) * 1e-9
+    counts = bearing["tokens"]
+    if counts.isna().any():
+        nothing = np.empty(0)
+        return {"ttft": ttft, "e2e": e2e, "tpot": nothing, "itl": nothing}
+    after_first = (grouped["tokens"].last() - grouped["tokens"].first()).to_numpy(np.float64)
+    several = after_first > 0
+    tpot = (e2e - ttft)[several] / after_first[several]
+    gap = grouped["time_ns"].diff().to_numpy(np.float64) * 1e-9
+    tokens = grouped["tokens"].diff().to_numpy(np.float64)
+    follows = ~np.isnan(gap) & (tokens > 0)
+    itl = np.repeat(gap[follows] / tokens[follows], tokens[follows].astype(np.int64))
+    return {"ttft": ttft, "e2e": e2e, "tpot": tpot, "itl": itl}
+
+
+def latencies(requests: pd.DataFrame, chunks: pd.DataFrame) -> dict[str, Metric]:
+    """Percentiles of ``ttft``, ``tpot``, ``itl`` and ``e2e``."""
+    values = token_latencies(requests, chunks)
+    return {f"{name}.p{p}": percentile(values[name], p) for name in ("ttft", "tpot", "itl", "e2e") for p in PERCENTILES}
+
+
+def throughput(requests: pd.DataFrame, chunks: pd.DataFrame, window: tuple[int, int] | None, devices: int) -> dict[str, Metric]:
+    """Tokens and requests a second, over the steady-state window and over the whole run.
+
+    Args:
+        requests: Rows of the load; a failed request adds no token and its time counts.
+        chunks: Received chunks.
+        window: Steady state, monotonic ns, or ``None``.
+        devices: Number of devices.
+    """
+    failed = int((requests["status"] != "completed").sum())
+    metrics = {"failed_requests": measured(failed, "requests", len(requests))}
+    done = requests[requests["status"] == "completed"]
+    whole = (int(requests["sent_ns"].min()), int(requests["ended_ns"].max())) if requests["ended_ns"].notna().any() else None
+    bearing = chunks[chunks["kind"].isin(TOKEN_KINDS) & chunks["request"].isin(done["request"])]
+    bearing = bearing.sort_values(["request", "time_ns"], kind="stable")
+    gained = bearing["tokens"] - bearing.groupby("request")["tokens"].shift(fill_value=0)
+    for suffix, span, missing in (
+        ("", window, "the target concurrency was never reached"),
+        ("_whole_run", whole, "no request ended"),
+    ):
+        names = {
+            f"output_tokens_per_second{suffix}": "tokens/s",
+            f"output_tokens_per_second_per_device{suffix}": "tokens/s",
+            f"input_tokens_per_second{suffix}": "tokens/s",
+            f"requests_per_second{suffix}": "requests/s",
+        }
+        if span is None or span[1] <= span[0]:
+            metrics |= {name: absent(unit, missing) for name, unit in names.items()}
+            continue
+        seconds = (span[1] - span[0]) * 1e-9
+        inside = (bearing["time_ns"] > span[0]) & (bearing["time_ns"] <= span[1])
+        first = done["first_token_ns"].between(span[0], span[1], inclusive="right")
+        ended = done["ended_ns"].between(span[0], span[1], inclusive="right")
+        output = float(gained[inside].sum()) / seconds
+        inputs = float(done.loc[first, "input_tokens"].sum()) / seconds
+        values = (output, output / devices, inputs, float(ended.sum()) / seconds)
+        metrics |= {
+            name: measured(value, unit, int(ended.sum()))
+            for (name, unit), value in zip(names.items(), values, strict=True)
+        }
+    return metrics

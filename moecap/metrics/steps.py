@@ -1,0 +1,160 @@
+"""What each engine step had to read and compute: bytes and floating-point operations, by class.
+
+The counts follow MoE-CAP (arXiv 2412.07067, section 4): a step reads the experts that at least one of its tokens
+selected, and computes with the experts that each token selected. Unlike the paper's eq. 4 the router, norms,
+language-model head and embedding rows are counted too; ``paper_bytes`` keeps to eq. 4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+from moecap.errors import BadInputError
+from moecap.models.spec import ModelSpec
+from moecap.models.step import (
+    attention_flops,
+    dense_linear_flops_per_token,
+    kv_read_bytes,
+    linear_flops_per_token,
+    lm_head_flops,
+    paper_step_weights,
+    step_weights,
+)
+from moecap.observations.reader import Ragged, Steps
+from moecap.observations.schema import Phase
+
+__all__ = ["StepBytes", "StepWork", "step_work"]
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class StepBytes:
+    """Bytes that each step must read from memory, by class, each [steps]."""
+
+    attention: FloatArray
+    router: FloatArray
+    experts: FloatArray
+    shared_and_dense: FloatArray
+    norms: FloatArray
+    lm_head: FloatArray
+    embedding: FloatArray
+    kv: FloatArray
+
+    def total(self) -> FloatArray:
+        """Sum of the classes, [steps]."""
+        total: FloatArray = np.sum([getattr(self, f.name) for f in fields(self)], axis=0)
+        return total
+
+    def sums(self, mask: npt.NDArray[np.bool_]) -> dict[str, float]:
+        """Bytes of each class over the masked steps."""
+        return {f.name: float(getattr(self, f.name)[mask].sum()) for f in fields(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class StepWork:
+    """Work of each step, each [steps].
+
+    Attributes:
+        bytes: Bytes by class, with the experts that were selected; ``None`` where routing is unknown.
+        paper_bytes: Bytes by the paper's eq. 4 alone; ``None`` where routing is unknown.
+        dense_bytes: The same as ``bytes.total()`` with all experts read.
+        flops: Useful floating-point operations (multiply and add are two).
+        dense_flops: The same with all experts computed for every token.
+        tokens: Tokens fed.
+        prefill: Steps that only prefill.
+        decode: Steps that only decode.
+        mixed: Steps that do both.
+        score: Steps that score given answers.
+    """
+
+    bytes: StepBytes | None
+    paper_bytes: FloatArray | None
+    dense_bytes: FloatArray
+    flops: FloatArray
+    dense_flops: FloatArray
+    tokens: npt.NDArray[np.int64]
+    prefill: npt.NDArray[np.bool_]
+    decode: npt.NDArray[np.bool_]
+    mixed: npt.NDArray[np.bool_]
+    score: npt.NDArray[np.bool_]
+
+
+def step_work(spec: ModelSpec, steps: Steps) -> StepWork:
+    """Bytes and FLOPs of every step.
+
+    Args:
+        spec: The model, with the number formats that the engine really held in memory.
+        steps: The step records; the layer axis of ``distinct_experts`` counts MoE layers only.
+
+    Raises:
+        BadInputError: If a step has more distinct experts than exist, or another number of MoE layers than the model.
+    """
+    n = len(steps)
+    start, new, phase = steps.seq_start.values, steps.seq_new.values, steps.seq_phase.values
+    rows = steps.seq_new.rows()
+
+    def per_step(values: npt.NDArray[np.generic]) -> FloatArray:
+        return np.bincount(rows, weights=values.astype(np.float64), minlength=n)
+
+    tokens = per_step(new)
+    kv = per_step(kv_read_bytes(spec, start, new))
+    weights = step_weights(spec)
+    has_logits = steps.logits_tokens > 0
+
+    def fixed(amount: float) -> FloatArray:
+        return np.full(n, float(amount))
+
+    experts_read, paper_experts = _expert_bytes(spec, steps.distinct_experts, n)
+    all_experts = float((weights.experts * weights.expert).sum())
+    parts = StepBytes(
+        attention=fixed(weights.attention),
+        router=fixed(weights.router),
+        experts=fixed(all_experts) if experts_read is None else experts_read,
+        shared_and_dense=fixed(weights.shared_and_dense),
+        norms=fixed(weights.norms),
+        lm_head=np.where(has_logits, float(weights.lm_head), 0.0),
+        embedding=tokens * weights.embedding_row,
+        kv=kv,
+    )
+    paper = paper_step_weights(spec)
+    paper_bytes = None if paper_experts is None else paper.attention + paper.shared_and_dense + paper_experts + kv
+    attention = per_step(attention_flops(spec, start, new, phase == Phase.DECODE))
+    head = steps.logits_tokens * float(lm_head_flops(spec))
+    has = {p: per_step(phase == p) > 0 for p in Phase}
+    return StepWork(
+        bytes=None if experts_read is None else parts,
+        paper_bytes=paper_bytes,
+        dense_bytes=parts.total() - parts.experts + all_experts,
+        flops=tokens * linear_flops_per_token(spec) + attention + head,
+        dense_flops=tokens * dense_linear_flops_per_token(spec) + attention + head,
+        tokens=tokens.astype(np.int64),
+        prefill=has[Phase.PREFILL] & ~has[Phase.DECODE] & ~has[Phase.SCORE],
+        decode=has[Phase.DECODE] & ~has[Phase.PREFILL] & ~has[Phase.SCORE],
+        mixed=has[Phase.PREFILL] & has[Phase.DECODE],
+        score=has[Phase.SCORE],
+    )
+
+
+def _expert_bytes(spec: ModelSpec, distinct: Ragged, n: int) -> tuple[FloatArray | None, FloatArray | None]:
+    """Bytes of the experts that were read in each step, ours and the paper's; ``None`` where routing is unknown."""
+    weights, paper = step_weights(spec), paper_step_weights(spec)
+    layers = len(weights.expert)
+    if layers == 0:
+        return np.zeros(n), np.zeros(n)
+    lengths = distinct.lengths()
+    if not lengths.any():
+        return None, None
+    if (lengths != layers).any():
+        found = sorted({int(x) for x in lengths})
+        raise BadInputError(f"steps.parquet: distinct_experts has {found} layers a step, the model has {layers} MoE layers")
+    counts = distinct.values.reshape(n, layers)
+    if (counts < 1).any() or (counts > weights.experts).any():
+        raise BadInputError(
+            f"steps.parquet: {int(counts.max())} distinct experts in a layer that has {int(weights.experts.max())}; "
+            "a layer selects between 1 and all of its experts"
+        )
+    return counts @ weights.expert.astype(np.float64), counts @ paper.expert.astype(np.float64)

@@ -1,0 +1,149 @@
+"""Every metric of a run from its observations: what ``moecap run`` stores and ``moecap verify`` recomputes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from moecap.hardware.profile import HardwareProfile
+from moecap.metrics.accuracy import accuracy_metrics
+from moecap.metrics.cost import cost_metrics
+from moecap.metrics.experts import ExpertShape, expert_counts, expert_metrics
+from moecap.metrics.latency import latencies, throughput
+from moecap.metrics.steps import StepWork, step_work
+from moecap.metrics.utilisation import Peaks, utilisation
+from moecap.metrics.value import Metric, absent, measured
+from moecap.metrics.window import steady_state
+from moecap.models.spec import ModelSpec
+from moecap.observations.reader import Observations
+
+__all__ = ["RunFacts", "hardware_peaks", "phase_masks", "run_metrics"]
+
+NO_ENERGY = "no energy counter of this device was read"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What the metrics need beside the observations.
+
+    Attributes:
+        spec: The model in the number formats that the engine held in memory.
+        profile: The hardware of one device.
+        devices: Number of devices.
+        compute_dtype: Format of the matrix products.
+        concurrency: Target number of requests in flight.
+        usd_per_hour: Rent of one device, or ``None``.
+    """
+
+    spec: ModelSpec
+    profile: HardwareProfile
+    devices: int
+    compute_dtype: str
+    concurrency: int
+    usd_per_hour: float | None
+
+
+def hardware_peaks(facts: RunFacts) -> Peaks:
+    """The peaks of all devices of a run."""
+    profile, n = facts.profile, facts.devices
+    bandwidth, flops = profile.peak_bandwidth, profile.peak_flops(facts.compute_dtype)
+    probed = profile.probe.best_bandwidth() if profile.probe else None
+    return Peaks(
+        bandwidth=bandwidth.value * n if bandwidth else None,
+        bandwidth_source=bandwidth.source if bandwidth else "unknown",
+        probed_bandwidth=probed.best * n if probed else None,
+        flops=flops.value * n if flops else None,
+        flops_source=flops.source if flops else "unknown",
+        dtype=facts.compute_dtype,
+    )
+
+
+def phase_masks(
+    observations: Observations, work: StepWork, window: tuple[int, int] | None
+) -> dict[str, npt.NDArray[np.bool_]]:
+    """Which steps count for each phase: steps of the load inside the window, and all steps that score answers."""
+    steps = observations.steps
+    load = steps.stage == "load"
+    if window is not None:
+        load &= (steps.start_ns >= window[0]) & (steps.start_ns + steps.duration_ns <= window[1])
+    return {
+        "prefill": load & work.prefill,
+        "decode": load & work.decode,
+        "mixed": load & work.mixed,
+        "all": load,
+        "score": (steps.stage == "score") & work.score,
+    }
+
+
+def run_metrics(observations: Observations, facts: RunFacts) -> dict[str, Metric]:
+    """Every metric of a run; a pure function of its arguments.
+
+    Raises:
+        BadInputError: If the observations contradict themselves or the model.
+    """
+    requests = observations.requests[observations.requests["stage"] == "load"]
+    window = steady_state(requests, facts.concurrency)
+    work = step_work(facts.spec, observations.steps)
+    masks = phase_masks(observations, work, window)
+    peaks = hardware_peaks(facts)
+    routing_known = work.bytes is not None
+    metrics: dict[str, Metric] = {}
+    for phase, mask in masks.items():
+        metrics |= utilisation(phase, work, observations.steps, mask, peaks, routing_known)
+    metrics["busy_fraction"] = _busy_fraction(observations, masks["all"], window)
+    metrics |= latencies(requests, observations.chunks)
+    metrics |= throughput(requests, observations.chunks, window, facts.devices)
+    metrics |= _experts(observations, facts, work, masks)
+    metrics |= _costs(facts, metrics, work, masks)
+    metrics["energy_per_output_token"] = absent("J/token", NO_ENERGY)
+    metrics["peak_memory_bytes"] = _peak_memory(observations)
+    metrics |= accuracy_metrics(observations.samples)
+    return metrics
+
+
+def _busy_fraction(
+    observations: Observations, mask: npt.NDArray[np.bool_], window: tuple[int, int] | None
+) -> Metric:
+    if window is None or window[1] <= window[0]:
+        return absent("1", "the target concurrency was never reached")
+    busy = float(observations.steps.duration_ns[mask].sum())
+    return measured(busy / (window[1] - window[0]), "1", int(mask.sum()))
+
+
+def _experts(
+    observations: Observations, facts: RunFacts, work: StepWork, masks: dict[str, npt.NDArray[np.bool_]]
+) -> dict[str, Metric]:
+    layers = facts.spec.moe_layers
+    if not layers:
+        return expert_metrics(None, np.empty(0, np.int64), None, None)
+    shape = ExpertShape(max(layer.experts for layer in layers), layers[0].top_k)
+    steps, decode = observations.steps, masks["decode"]
+    distinct = None
+    if work.bytes is not None and len(steps):
+        distinct = steps.distinct_experts.values.reshape(len(steps), len(layers))[decode]
+    counts = None
+    if observations.routing is not None:
+        counts = expert_counts(observations.routing, masks["all"], shape.experts)
+    return expert_metrics(distinct, work.tokens[decode], counts, shape)
+
+
+def _costs(
+    facts: RunFacts, metrics: dict[str, Metric], work: StepWork, masks: dict[str, npt.NDArray[np.bool_]]
+) -> dict[str, Metric]:
+    price = None if facts.usd_per_hour is None else facts.usd_per_hour * facts.devices
+    return cost_metrics(
+        price,
+        metrics["output_tokens_per_second"],
+        metrics["prefill.time"].value or 0.0,
+        metrics["decode.time"].value or 0.0,
+        int(work.tokens[masks["prefill"]].sum()),
+        int(work.tokens[masks["decode"]].sum()),
+        metrics["busy_fraction"],
+    )
+
+
+def _peak_memory(observations: Observations) -> Metric:
+    rss = observations.telemetry["rss_bytes"]
+    return measured(rss.max(), "B", len(rss)) if len(rss) else absent("B", "no telemetry")

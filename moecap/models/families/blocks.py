@@ -1,0 +1,227 @@
+"""The parts that decoder families share: grouped-query attention, gated feed-forward networks, the frame of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from moecap.errors import BadInputError
+from moecap.models.fields import ConfigFields
+from moecap.models.quantization import Weights
+from moecap.models.spec import Attention, DenseFfn, Layer, Matrix, ModelSpec, MoeFfn, Span
+
+__all__ = ["FRAME", "GROUPED", "Blocks"]
+
+FRAME = ("hidden_size", "num_hidden_layers", "vocab_size", "max_position_embeddings")
+"""Keys that every decoder needs."""
+
+GROUPED = ("num_attention_heads",)
+"""Keys that grouped-query attention needs besides."""
+
+_LAYER_TYPES: dict[str, Span] = {
+    "full_attention": "full",
+    "sliding_attention": "sliding",
+    "chunked_attention": "chunked",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Builds the parts of one model from its configuration and its number formats."""
+
+    fields: ConfigFields
+    weights: Weights
+
+    @property
+    def hidden(self) -> int:
+        """Elements of the residual stream."""
+        return self.fields.size("hidden_size")
+
+    def matrix(self, tensors: str, path: str, rows: int, columns: int) -> Matrix:
+        """The matrix at a module path, in the format that the configuration gives to its class."""
+        return Matrix(path.rpartition(".")[2], rows, columns, self.weights.format(tensors, path))
+
+    def spans(self, default: Sequence[Span] | Span = "full") -> tuple[tuple[Span, int], ...]:
+        """The span and the window of every layer: from ``layer_types`` where it is given, else the default.
+
+        Raises:
+            BadInputError: If ``layer_types`` has another length or an unknown kind, or a window is missing.
+        """
+        fields = self.fields
+        count = fields.layer_count()
+        spans = [default] * count if isinstance(default, str) else list(default)
+        types = fields.texts("layer_types")
+        if types:
+            unknown = sorted(set(types) - _LAYER_TYPES.keys())
+            if len(types) != count or unknown:
+                raise fields.bad("layer_types", unknown or len(types), f"{count} of {', '.join(_LAYER_TYPES)}")
+            spans = [_LAYER_TYPES[kind] for kind in types]
+        window = fields.optional_size("sliding_window") if "sliding" in spans else 0
+        chunk = fields.optional_size("attention_chunk_size", "attention_chunk") if "chunked" in spans else 0
+        if window is None or chunk is None:
+            fields.require("sliding_window" if window is None else "attention_chunk_size")
+            raise fields.bad("sliding_window" if window is None else "attention_chunk_size", 0, "a positive integer")
+        return tuple((span, {"sliding": window, "chunked": chunk}.get(span, 0)) for span in spans)
+
+    def head_dim(self) -> int:
+        """Elements of one head: its own key, or the share of the residual stream.
+
+        Raises:
+            BadInputError: If there is no key and the heads do not divide the residual stream.
+        """
+        given = self.fields.optional_size("head_dim")
+        heads = self.fields.size("num_attention_heads")
+        if given is None and self.hidden % heads:
+            raise self.fields.bad("num_attention_heads", heads, f"a divisor of hidden_size = {self.hidden}")
+        return given or self.hidden // heads
+
+    def grouped_attention(
+        self,
+        layer: int,
+        span: tuple[Span, int],
+        *,
+        qkv_bias: bool = False,
+        output_bias: bool = False,
+        norms: str = "none",
+        sinks: bool = False,
+    ) -> Attention:
+        """Multi-head or grouped-query attention.
+
+        Args:
+            layer: Number of the layer.
+            span: Its span and window.
+            qkv_bias: Whether the projections of queries, keys and values have biases.
+            output_bias: Whether the output projection has one.
+            norms: ``"head"`` for norms of queries and keys over one head, ``"all"`` over all heads.
+            sinks: Whether each head has a learned sink.
+        """
+        fields = self.fields
+        heads, dim = fields.size("num_attention_heads"), self.head_dim()
+        kv_heads = fields.size("num_key_value_heads", default=heads)
+        if heads % kv_heads:
+            raise fields.bad("num_key_value_heads", kv_heads, f"a divisor of num_attention_heads = {heads}")
+        queries, keys = heads * dim, kv_heads * dim
+        path = f"model.layers.{layer}.self_attn."
+        other = (queries + 2 * keys) * qkv_bias + self.hidden * output_bias + heads * sinks
+        other += {"none": 0, "head": 2 * dim, "all": queries + keys}[norms]
+        return Attention(
+            span=span[0],
+            window=span[1],
+            heads=heads,
+            kv_heads=kv_heads,
+            key_dim=dim,
+            value_dim=dim,
+            matrices=(
+                self.matrix("attention", path + "q_proj", queries, self.hidden),
+                self.matrix("attention", path + "k_proj", keys, self.hidden),
+                self.matrix("attention", path + "v_proj", keys, self.hidden),
+                self.matrix("attention", path + "o_proj", self.hidden, queries),
+            ),
+            other_params=other,
+            cached_elements=2 * keys,
+        )
+
+    def gated(
+        self, tensors: str, path: str, width: int, names: tuple[str, str, str] = ("gate_proj", "up_proj", "down_proj")
+    ) -> tuple[Matrix, ...]:
+        """The three matrices of a gated feed-forward network of a given width."""
+        gate, up, down = names
+        return (
+            self.matrix(tensors, f"{path}.{gate}", width, self.hidden),
+            self.matrix(tensors, f"{path}.{up}", width, self.hidden),
+            self.matrix(tensors, f"{path}.{down}", self.hidden, width),
+        )
+
+    def dense(self, layer: int, width: int, bias: bool = False) -> DenseFfn:
+        """A dense gated feed-forward network."""
+        other = (2 * width + self.hidden) * bias
+        return DenseFfn(self.gated("dense", f"model.layers.{layer}.mlp", width), other)
+
+    def routing(self, *keys: str) -> tuple[int, int]:
+        """The number of routed experts N, under any of the keys, and the number k that a token uses.
+
+        Raises:
+            BadInputError: If k is larger than N.
+        """
+        fields = self.fields
+        experts, top_k = fields.size(*keys), fields.size("num_experts_per_tok", "experts_per_token")
+        if top_k > experts:
+            raise fields.bad("num_experts_per_tok", top_k, f"at most the number of experts, {experts}")
+        return experts, top_k
+
+    def mixture(
+        self,
+        layer: int,
+        routing: tuple[int, int],
+        width: int,
+        *,
+        shared_width: int = 0,
+        shared_path: str = "shared_experts",
+        shared_gate: bool = False,
+        correction_bias: bool = False,
+    ) -> MoeFfn:
+        """A mixture of gated experts without biases, as most families have it.
+
+        Args:
+            layer: Number of the layer.
+            routing: N and k.
+            width: Inner width of one routed expert.
+            shared_width: Inner width of the shared experts together; 0 for none.
+            shared_path: Their name in the checkpoint.
+            shared_gate: Whether a matrix of one row weighs the shared experts.
+            correction_bias: Whether the router has a score-correction bias.
+        """
+        path = f"model.layers.{layer}.mlp"
+        shared = self.gated("shared", f"{path}.{shared_path}", shared_width) if shared_width else ()
+        return MoeFfn(
+            router=self.matrix("router", f"{path}.gate", routing[0], self.hidden),
+            router_other_params=routing[0] * correction_bias,
+            experts=routing[0],
+            top_k=routing[1],
+            expert_matrices=self.gated("experts", f"{path}.experts.0", width),
+            shared_matrices=shared,
+            shared_gate=self.matrix("router", f"{path}.shared_expert_gate", 1, self.hidden) if shared_gate else None,
+        )
+
+    def model(
+        self,
+        layers: Sequence[Layer],
+        reading: str,
+        *,
+        norm_params: int | None = None,
+        head_bias: bool = False,
+        tied: bool = False,
+        mtp_params: int = 0,
+    ) -> ModelSpec:
+        """The model around its layers.
+
+        Args:
+            layers: The decoder layers.
+            reading: Which reading built them.
+            norm_params: Elements of the last norm; the residual stream's by default.
+            head_bias: Whether the output projection has a bias.
+            tied: Whether embedding and output projection are one where the configuration does not say.
+            mtp_params: Parameters of multi-token-prediction layers.
+        """
+        fields, weights = self.fields, self.weights
+        vocabulary = fields.size("vocab_size")
+        names = fields.texts("architectures")
+        if not layers:
+            raise BadInputError(f"the config of {fields.name!r} has no layers; give a config.json of a decoder")
+        return ModelSpec(
+            name=fields.name,
+            architecture=names[0] if names else fields.text("model_type", "unnamed"),
+            reading="; ".join(part for part in (reading, weights.assumption) if part),
+            layers=tuple(layers),
+            hidden_size=self.hidden,
+            vocab_size=vocabulary,
+            max_context=fields.size("max_position_embeddings"),
+            embedding=self.matrix("embedding", "model.embed_tokens", vocabulary, self.hidden),
+            lm_head=self.matrix("lm_head", "lm_head", vocabulary, self.hidden),
+            lm_head_other_params=vocabulary * head_bias,
+            final_norm_params=self.hidden if norm_params is None else norm_params,
+            tied=fields.flag("tie_word_embeddings", tied),
+            vector_dtype=weights.dtype,
+            kv_dtype=weights.kv_dtype,
+            mtp_params=mtp_params,
+        )

@@ -1,0 +1,86 @@
+"""Architectures without a reader of their own, read by the keys that most configurations share.
+
+The reading says that it is one. Keys that are known to change what a layer is, and that no reader here understands,
+end in a refusal: a silent wrong number is worse than none.
+"""
+
+from __future__ import annotations
+
+from moecap.errors import BadInputError
+from moecap.models.families.blocks import FRAME, GROUPED, Blocks
+from moecap.models.families.latent import LATENT, latent_attention
+from moecap.models.spec import Attention, DenseFfn, Layer, ModelSpec, MoeFfn
+
+__all__ = ["read_familiar"]
+
+_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+_STRUCTURAL = (
+    "attention_chunk_size",
+    "attn_layer_period",
+    "block_sparse",
+    "expert_layer_period",
+    "full_attention_interval",
+    "hybrid_override_pattern",
+    "index_topk",
+    "interleave_moe_layer_step",
+    "intermediate_size_mlp",
+    "layers_block_type",
+    "linear_attn_config",
+    "linear_num_key_heads",
+    "mamba_d_state",
+    "moe_layers",
+    "ssm_cfg",
+    "zero_expert_num",
+)
+
+
+def _ffn(blocks: Blocks, layer: int) -> DenseFfn | MoeFfn:
+    fields = blocks.fields
+    dense = (
+        not fields.optional_size(*_EXPERTS)
+        or layer < fields.count("first_k_dense_replace")
+        or layer in fields.indices("mlp_only_layers")
+        or (layer + 1) % fields.size("decoder_sparse_step", default=1)
+        or layer % fields.size("moe_layer_freq", default=1)
+    )
+    if dense:
+        return blocks.dense(layer, fields.size("intermediate_size"), fields.flag("mlp_bias"))
+    width = fields.size("moe_intermediate_size", "intermediate_size")
+    shared = fields.count("shared_expert_intermediate_size", "shared_intermediate_size")
+    shared = shared or width * fields.count("n_shared_experts", "num_shared_experts")
+    bias = fields.text("topk_method") == "noaux_tc" or fields.flag("use_routing_bias")
+    return blocks.mixture(layer, blocks.routing(*_EXPERTS), width, shared_width=shared, correction_bias=bias)
+
+
+def read_familiar(blocks: Blocks) -> ModelSpec:
+    """A decoder by its keys: grouped-query or latent attention, gated dense networks, gated experts.
+
+    Raises:
+        BadInputError: If keys are missing, or one stands for a structure that is not counted here.
+    """
+    fields = blocks.fields
+    model_type = fields.text("model_type", "none")
+    fields.require(*FRAME, *(LATENT if fields.has("kv_lora_rank") else GROUPED))
+    strange = fields.unless(_STRUCTURAL)
+    if strange:
+        raise BadInputError(
+            f"the config of {fields.name!r} (model_type {model_type!r}) has {', '.join(strange)}, a structure "
+            "without a reader; use a model of a known architecture"
+        )
+    fields.require(("intermediate_size", "moe_intermediate_size"))
+    if fields.optional_size(*_EXPERTS):
+        fields.require(("num_experts_per_tok", "experts_per_token"))
+    bias = fields.flag("attention_bias") or fields.flag("qkv_bias")
+    norms = "head" if fields.flag("use_qk_norm") else "none"
+    windowed = fields.optional_size("sliding_window") and fields.flag("use_sliding_window", True)
+
+    def attention(layer: int, blocks: Blocks = blocks) -> Attention:
+        if fields.has("kv_lora_rank"):
+            return latent_attention(blocks, layer)
+        output = fields.flag("attention_bias")
+        return blocks.grouped_attention(layer, spans[layer], qkv_bias=bias, output_bias=output, norms=norms)
+
+    spans = blocks.spans("sliding" if windowed else "full")
+    layers = [Layer(attention(i), _ffn(blocks, i), 2 * blocks.hidden) for i in range(len(spans))]
+    reading = f"familiar keys: no reader for model_type {model_type!r}, biases and norms may differ"
+    return blocks.model(layers, reading)

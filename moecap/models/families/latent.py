@@ -1,0 +1,45 @@
+"""Multi-head latent attention: keys and values compressed to one latent vector a token (DeepSeek-V2, section 2.1)."""
+
+from __future__ import annotations
+
+from moecap.models.families.blocks import Blocks
+from moecap.models.spec import Attention
+
+__all__ = ["LATENT", "latent_attention"]
+
+LATENT = ("num_attention_heads", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
+"""Keys that latent attention needs."""
+
+
+def latent_attention(blocks: Blocks, layer: int) -> Attention:
+    """The latent attention of one layer; queries are compressed too where ``q_lora_rank`` is given."""
+    fields, hidden = blocks.fields, blocks.hidden
+    heads, latent = fields.size("num_attention_heads"), fields.size("kv_lora_rank")
+    nope, rope, value = (fields.size(key) for key in LATENT[2:])
+    query_rank = fields.optional_size("q_lora_rank")
+    bias = fields.flag("attention_bias")
+    path = f"model.layers.{layer}.self_attn."
+    shapes = [
+        ("kv_a_proj_with_mqa", latent + rope, hidden),
+        ("kv_b_proj", heads * (nope + value), latent),
+        ("o_proj", hidden, heads * value),
+    ]
+    other = latent + (latent + rope + hidden) * bias
+    if query_rank is None:
+        shapes.insert(0, ("q_proj", heads * (nope + rope), hidden))
+    else:
+        shapes[:0] = [("q_a_proj", query_rank, hidden), ("q_b_proj", heads * (nope + rope), query_rank)]
+        other += query_rank + query_rank * bias
+    return Attention(
+        span="full",
+        window=0,
+        heads=heads,
+        kv_heads=1,
+        key_dim=nope + rope,
+        value_dim=value,
+        matrices=tuple(blocks.matrix("attention", path + name, rows, columns) for name, rows, columns in shapes),
+        other_params=other,
+        cached_elements=latent + rope,
+        latent_rank=latent,
+        rope_dim=rope,
+    )

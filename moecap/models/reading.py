@@ -1,0 +1,41 @@
+"""From a parsed ``config.json`` to a model specification: the reader is chosen by architecture, never by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from moecap.models.families import ARCHITECTURES, READERS
+from moecap.models.families.blocks import Blocks
+from moecap.models.families.familiar import read_familiar
+from moecap.models.fields import ConfigFields
+from moecap.models.quantization import read_weights
+from moecap.models.spec import ModelSpec
+
+__all__ = ["read_model"]
+
+
+def read_model(config: Mapping[str, Any], name: str, *, weights: str | None = None, kv: str | None = None) -> ModelSpec:
+    """Build the specification of a model.
+
+    Args:
+        config: The parsed ``config.json``.
+        name: The name to show; nothing is read from it.
+        weights: A number format that overrides ``dtype`` and ``quantization_config`` for every class of weights.
+        kv: A number format of the KV cache that overrides the configuration's.
+
+    Raises:
+        BadInputError: If the configuration cannot be read; the message names the missing keys or the wrong value.
+        UnknownNameError: If ``weights`` or ``kv`` is not a known format.
+    """
+    fields = ConfigFields(config, name)
+    blocks = Blocks(fields, read_weights(fields, weights, kv))
+    model_type = fields.text("model_type")
+    if model_type in READERS:
+        return READERS[model_type](blocks)
+    known = next((c for c in fields.texts("architectures") if c in ARCHITECTURES), None)
+    if known is None:
+        return read_familiar(blocks)
+    spec = READERS[ARCHITECTURES[known]](blocks)
+    return replace(spec, reading=f"{spec.reading}, by the architecture {known}")

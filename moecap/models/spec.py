@@ -1,0 +1,310 @@
+"""What a model is made of: the tensors of every layer, their number formats, and what a token caches.
+
+A specification is built once from ``config.json`` by a reader of :mod:`moecap.models.families` and never changes.
+Everything else (parameters, bytes, FLOPs) is derived from it.
+
+A matrix is kept with its two axes, since block scales are counted on whole blocks of both. Vectors (biases, norms,
+sinks, score-correction biases) are never quantised and are kept as numbers of elements.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from moecap.dtypes import canonical_dtype, dtype_bytes
+
+__all__ = ["Attention", "DenseFfn", "Layer", "Matrix", "ModelSpec", "MoeFfn", "Span", "WeightFormat"]
+
+Span = Literal["full", "sliding", "chunked", "state"]
+"""Which cached entries a query attends: all, the last W, those of its own chunk of C, or a state of fixed size."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeightFormat:
+    """How the elements of a matrix are stored.
+
+    Attributes:
+        dtype: Number format of an element.
+        block: Rows and columns that share one scale, 0 for a whole axis; ``None`` where there are no scales.
+        scale_bytes: Bytes of the scale (and zero point) of one block.
+        tensor_bytes: Bytes of what is kept once a matrix, such as a second-level scale.
+    """
+
+    dtype: str
+    block: tuple[int, int] | None = None
+    scale_bytes: float = 0.0
+    tensor_bytes: int = 0
+
+    def matrix_bytes(self, rows: int, columns: int) -> int:
+        """Bytes of a matrix, scales on whole blocks included."""
+        total = math.ceil(rows * columns * dtype_bytes(self.dtype)) + self.tensor_bytes
+        if self.block is not None:
+            blocks = math.ceil(rows / (self.block[0] or rows)) * math.ceil(columns / (self.block[1] or columns))
+            total += math.ceil(blocks * self.scale_bytes)
+        return total
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """A weight matrix of ``rows`` outputs and ``columns`` inputs."""
+
+    name: str
+    rows: int
+    columns: int
+    format: WeightFormat
+
+    @property
+    def params(self) -> int:
+        """Elements of the matrix."""
+        return self.rows * self.columns
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the matrix, scales included."""
+        return self.format.matrix_bytes(self.rows, self.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """The attention of one layer, or what stands in its place.
+
+    Attributes:
+        span: Which entries a query attends.
+        window: W of a sliding window or C of chunked attention, in tokens; 0 otherwise.
+        heads: Query heads.
+        kv_heads: Key and value heads.
+        key_dim: Elements of a key of one head, as the expanded form multiplies it.
+        value_dim: Elements of a value of one head.
+        latent_rank: Rank of the compressed keys and values of multi-head latent attention; 0 otherwise.
+        rope_dim: Elements of the rotary part of a latent key, shared by the heads.
+        matrices: The projections, by the names that they have in the checkpoint.
+        other_params: Elements of biases, query and key norms and sinks.
+        cached_elements: Elements that one token adds to the cache.
+        state_bytes: Bytes of the recurrent state of one sequence, read in every step (``span`` "state").
+        state_flops: FLOPs a token of the recurrence (``span`` "state").
+    """
+
+    span: Span
+    window: int
+    heads: int
+    kv_heads: int
+    key_dim: int
+    value_dim: int
+    matrices: tuple[Matrix, ...]
+    other_params: int
+    cached_elements: int
+    latent_rank: int = 0
+    rope_dim: int = 0
+    state_bytes: int = 0
+    state_flops: int = 0
+
+    @property
+    def kind(self) -> str:
+        """``"mla"`` for latent attention, else the span."""
+        return "mla" if self.latent_rank else self.span
+
+    @property
+    def matrix_params(self) -> int:
+        """Elements of the projections."""
+        return sum(m.params for m in self.matrices)
+
+    def pair_flops(self, absorbed: bool) -> int:
+        """FLOPs of one (query, key) pair over all heads, 2·H·(dk + dv).
+
+        Args:
+            absorbed: Whether latent attention runs in its decode form, dk + dv = 2·kv_lora + rope, in place of
+                the expanded one, nope + rope + v. Other attention has one form.
+        """
+        if absorbed and self.latent_rank:
+            return 2 * self.heads * (2 * self.latent_rank + self.rope_dim)
+        return 2 * self.heads * (self.key_dim + self.value_dim)
+
+
+@dataclass(frozen=True, slots=True)
+class DenseFfn:
+    """A feed-forward network that every token passes."""
+
+    matrices: tuple[Matrix, ...]
+    other_params: int = 0
+
+    @property
+    def matrix_params(self) -> int:
+        """Elements of the matrices."""
+        return sum(m.params for m in self.matrices)
+
+
+@dataclass(frozen=True, slots=True)
+class MoeFfn:
+    """A mixture of experts.
+
+    Attributes:
+        router: The matrix that scores the experts.
+        router_other_params: Elements of the router's biases, a score-correction bias included.
+        experts: N, the routed experts.
+        top_k: Routed experts that one token uses.
+        expert_matrices: The matrices of ONE routed expert.
+        expert_other_params: Elements of the biases of ONE routed expert.
+        shared_matrices: The matrices of all shared experts together.
+        shared_other_params: Elements of their biases.
+        shared_gate: The matrix that weighs the shared experts, where there is one.
+    """
+
+    router: Matrix
+    router_other_params: int
+    experts: int
+    top_k: int
+    expert_matrices: tuple[Matrix, ...]
+    expert_other_params: int = 0
+    shared_matrices: tuple[Matrix, ...] = ()
+    shared_other_params: int = 0
+    shared_gate: Matrix | None = None
+
+    @property
+    def expert_matrix_params(self) -> int:
+        """Elements of the matrices of one routed expert."""
+        return sum(m.params for m in self.expert_matrices)
+
+    @property
+    def expert_params(self) -> int:
+        """Elements of one routed expert, biases included."""
+        return self.expert_matrix_params + self.expert_other_params
+
+    @property
+    def shared(self) -> tuple[Matrix, ...]:
+        """The matrices of the shared experts and of their gate."""
+        return self.shared_matrices if self.shared_gate is None else (*self.shared_matrices, self.shared_gate)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One decoder layer; ``norm_params`` are the elements of the norms around its two halves."""
+
+    attention: Attention
+    ffn: DenseFfn | MoeFfn
+    norm_params: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A causal language model.
+
+    Attributes:
+        name: The name under which it was asked for.
+        architecture: The class that ``config.json`` names.
+        reading: Which reading of ``config.json`` was used, with what it had to assume.
+        layers: The decoder layers, in order.
+        hidden_size: Elements of the residual stream.
+        vocab_size: Rows of the embedding.
+        max_context: The longest context in tokens.
+        embedding: The input embedding.
+        lm_head: The output projection; the embedding's elements where ``tied``.
+        lm_head_other_params: Elements of the bias of the output projection.
+        final_norm_params: Elements of the norm before the output projection.
+        tied: Whether the output projection is the embedding.
+        vector_dtype: Number format of norms, biases and sinks.
+        kv_dtype: Number format of the KV cache.
+        mtp_params: Parameters of multi-token-prediction layers, which are in no other count.
+        groups: The distinct layers with the number of times each occurs, in order of first occurrence.
+    """
+
+    name: str
+    architecture: str
+    reading: str
+    layers: tuple[Layer, ...]
+    hidden_size: int
+    vocab_size: int
+    max_context: int
+    embedding: Matrix
+    lm_head: Matrix
+    lm_head_other_params: int
+    final_norm_params: int
+    tied: bool
+    vector_dtype: str
+    kv_dtype: str
+    mtp_params: int = 0
+    groups: tuple[tuple[Layer, int], ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Group identical layers, so that sums run over kinds of layers and not over layers."""
+        counts: dict[Layer, int] = {}
+        for layer in self.layers:
+            counts[layer] = counts.get(layer, 0) + 1
+        object.__setattr__(self, "groups", tuple(counts.items()))
+
+    @property
+    def is_moe(self) -> bool:
+        """Whether any layer has routed experts."""
+        return any(isinstance(layer.ffn, MoeFfn) for layer, _ in self.groups)
+
+    @property
+    def moe_layers(self) -> tuple[MoeFfn, ...]:
+        """The mixtures of experts in order, one a MoE layer."""
+        return tuple(layer.ffn for layer in self.layers if isinstance(layer.ffn, MoeFfn))
+
+    @property
+    def weight_dtypes(self) -> dict[str, str]:
+        """Number format of each class of tensors: one name, or several joined by ``+`` where layers differ."""
+        found: dict[str, dict[str, None]] = {}
+
+        def note(tensors: str, matrices: Iterable[Matrix]) -> None:
+            for matrix in matrices:
+                found.setdefault(tensors, {})[matrix.format.dtype] = None
+
+        for layer, _ in self.groups:
+            note("attention", layer.attention.matrices)
+            if isinstance(layer.ffn, MoeFfn):
+                note("router", (layer.ffn.router,))
+                note("experts", layer.ffn.expert_matrices)
+                note("shared", layer.ffn.shared)
+            else:
+                note("dense", layer.ffn.matrices)
+        note("lm_head", (self.lm_head,))
+        note("embedding", (self.embedding,))
+        return {tensors: "+".join(names) for tensors, names in found.items()} | {"vectors": self.vector_dtype}
+
+    def with_dtypes(self, weights: str | None = None, kv: str | None = None) -> ModelSpec:
+        """The same model with every class of weights in one format without scales, or another KV cache.
+
+        Args:
+            weights: Number format of all weights; ``None`` leaves them as they are.
+            kv: Number format of the KV cache; ``None`` leaves it as it is.
+
+        Raises:
+            UnknownNameError: If a format is not known.
+        """
+        spec = self if kv is None else replace(self, kv_dtype=canonical_dtype(kv))
+        if weights is None:
+            return spec
+        plain = WeightFormat(canonical_dtype(weights))
+        recast = {layer: _recast_layer(layer, plain) for layer, _ in self.groups}
+        return replace(
+            spec,
+            layers=tuple(recast[layer] for layer in self.layers),
+            embedding=replace(self.embedding, format=plain),
+            lm_head=replace(self.lm_head, format=plain),
+            vector_dtype=plain.dtype,
+        )
+
+
+def _recast(matrices: tuple[Matrix, ...], to: WeightFormat) -> tuple[Matrix, ...]:
+    return tuple(replace(matrix, format=to) for matrix in matrices)
+
+
+def _recast_layer(layer: Layer, to: WeightFormat) -> Layer:
+    ffn = layer.ffn
+    recast: DenseFfn | MoeFfn
+    if isinstance(ffn, MoeFfn):
+        recast = replace(
+            ffn,
+            router=replace(ffn.router, format=to),
+            expert_matrices=_recast(ffn.expert_matrices, to),
+            shared_matrices=_recast(ffn.shared_matrices, to),
+            shared_gate=None if ffn.shared_gate is None else replace(ffn.shared_gate, format=to),
+        )
+    else:
+        recast = replace(ffn, matrices=_recast(ffn.matrices, to))
+    attention = replace(layer.attention, matrices=_recast(layer.attention.matrices, to))
+    return replace(layer, attention=attention, ffn=recast)

@@ -1,0 +1,167 @@
+"""Reads a run directory's observation files back as columns, and refuses what does not fit the schemas."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from moecap.errors import BadInputError
+from moecap.observations.schema import STAGES, TABLES
+
+__all__ = ["Observations", "Ragged", "Routing", "Steps", "read_observations"]
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Ragged:
+    """A column of lists as flat values with offsets: row i is ``values[offsets[i]:offsets[i + 1]]``."""
+
+    values: IntArray
+    offsets: IntArray
+
+    def lengths(self) -> IntArray:
+        """Length of each list, [rows]."""
+        return np.diff(self.offsets)
+
+    def rows(self) -> IntArray:
+        """Row of each value, [values]."""
+        return np.repeat(np.arange(len(self.offsets) - 1), self.lengths())
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Engine steps as columns, [steps], with one entry a sequence or MoE layer in the ragged ones."""
+
+    stage: npt.NDArray[np.str_]
+    start_ns: IntArray
+    duration_ns: IntArray
+    seq_start: Ragged
+    seq_new: Ragged
+    seq_phase: Ragged
+    logits_tokens: IntArray
+    distinct_experts: Ragged
+
+    def __len__(self) -> int:
+        return len(self.start_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """Routed experts of each token.
+
+    Attributes:
+        experts: Expert ids, [tokens, MoE layers, k].
+        token_step: Step in which each token was fed, [tokens].
+        capture: How they were captured.
+    """
+
+    experts: npt.NDArray[np.unsignedinteger[Any]]
+    token_step: npt.NDArray[np.int32]
+    capture: str
+
+
+@dataclass(frozen=True, slots=True)
+class Observations:
+    """Everything that one run observed."""
+
+    requests: pd.DataFrame
+    chunks: pd.DataFrame
+    steps: Steps
+    telemetry: pd.DataFrame
+    routing: Routing | None
+    samples: tuple[dict[str, Any], ...]
+
+
+def read_observations(directory: Path) -> Observations:
+    """Read the observation files of a run directory.
+
+    Raises:
+        BadInputError: If a file is missing, cannot be read, or does not fit its schema.
+    """
+    tables = {name: _read_table(directory / name, schema) for name, schema in TABLES.items()}
+    stages = set(tables["steps.parquet"]["stage"].unique().to_pylist())
+    if not stages <= set(STAGES):
+        raise BadInputError(f"steps.parquet: unknown stage {sorted(stages - set(STAGES))}; known: {', '.join(STAGES)}")
+    return Observations(
+        requests=tables["requests.parquet"].to_pandas(),
+        chunks=tables["chunks.parquet"].to_pandas(),
+        steps=_steps(tables["steps.parquet"]),
+        telemetry=tables["telemetry.parquet"].to_pandas(),
+        routing=_read_routing(directory / "routing.npz"),
+        samples=_read_samples(directory / "samples.jsonl"),
+    )
+
+
+def _read_table(path: Path, schema: pa.Schema) -> pa.Table:
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError:
+        raise BadInputError(f"{path.name} is missing from the run directory; copy the whole directory") from None
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise BadInputError(f"{path.name} cannot be read as Parquet ({reason}); the run has to be repeated") from None
+    if not table.schema.remove_metadata().equals(schema.remove_metadata(), check_metadata=False):
+        raise BadInputError(f"{path.name} does not have the columns of its schema; it was not written by this version")
+    return table
+
+
+def _ragged(column: pa.ChunkedArray) -> Ragged:
+    array = column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):
+        array = array.chunk(0) if array.num_chunks else pa.array([], column.type)
+    offsets = array.offsets.to_numpy(zero_copy_only=False).astype(np.int64)
+    return Ragged(array.flatten().to_numpy(zero_copy_only=False).astype(np.int64), offsets - offsets[0])
+
+
+def _steps(table: pa.Table) -> Steps:
+    def column(name: str) -> IntArray:
+        values: IntArray = table[name].to_numpy().astype(np.int64)
+        return values
+
+    steps = Steps(
+        stage=np.array(table["stage"].to_pylist(), dtype=np.str_),
+        start_ns=column("start_ns"),
+        duration_ns=column("duration_ns"),
+        seq_start=_ragged(table["seq_start"]),
+        seq_new=_ragged(table["seq_new"]),
+        seq_phase=_ragged(table["seq_phase"]),
+        logits_tokens=column("logits_tokens"),
+        distinct_experts=_ragged(table["distinct_experts"]),
+    )
+    if len(steps) and steps.duration_ns.min() <= 0:
+        raise BadInputError("steps.parquet: a step lasts zero or negative time; every duration_ns must be positive")
+    if len(steps.seq_new.values) and (steps.seq_new.values.min() < 1 or steps.seq_start.values.min() < 0):
+        raise BadInputError("steps.parquet: a sequence has no new token or a negative start; seq_new >= 1, seq_start >= 0")
+    return steps
+
+
+def _read_routing(path: Path) -> Routing | None:
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            return Routing(data["experts"], data["token_step"], str(data["capture"]))
+    except Exception as error:  # zipfile, zlib and numpy each raise their own
+        raise BadInputError(f"routing.npz cannot be read ({type(error).__name__}); the run has to be repeated") from None
+
+
+def _read_samples(path: Path) -> tuple[dict[str, Any], ...]:
+    if not path.exists():
+        return ()
+    samples = []
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                samples.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise BadInputError(f"samples.jsonl line {number} is not JSON ({error.msg})") from None
+    return tuple(samples)

@@ -1,0 +1,87 @@
+"""Columns of the observation files; one schema serves the recorder, the reader and the documentation."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import pyarrow as pa
+
+__all__ = ["CHUNKS", "REQUESTS", "STAGES", "STEPS", "TABLES", "TELEMETRY", "Phase"]
+
+STAGES = ("warmup", "load", "score")
+"""Parts of a run: warm-up (in no metric), the load (speed), and passes that score given answers (accuracy)."""
+
+
+class Phase(IntEnum):
+    """What one sequence does in one engine step."""
+
+    PREFILL = 0
+    DECODE = 1
+    SCORE = 2
+
+
+def _field(name: str, kind: pa.DataType, text: str, *, nullable: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable=nullable, metadata={"description": text})
+
+
+REQUESTS = pa.schema(
+    [
+        _field("request", pa.int32(), "number of the request, unique in the run"),
+        _field("stage", pa.string(), "warmup or load"),
+        _field("prompt_id", pa.string(), "which prompt was sent"),
+        _field("scheduled_ns", pa.int64(), "when it was to be sent, monotonic ns"),
+        _field("sent_ns", pa.int64(), "when it was sent, monotonic ns"),
+        _field("first_token_ns", pa.int64(), "when its first token came, monotonic ns", nullable=True),
+        _field("last_token_ns", pa.int64(), "when its last token came, monotonic ns", nullable=True),
+        _field("ended_ns", pa.int64(), "when it had ended or failed, monotonic ns", nullable=True),
+        _field("input_tokens_asked", pa.int32(), "prompt length that was asked for"),
+        _field("output_tokens_asked", pa.int32(), "answer length that was asked for"),
+        _field("input_tokens", pa.int32(), "prompt tokens as the engine counts them", nullable=True),
+        _field("output_tokens", pa.int32(), "answer tokens as the engine counts them", nullable=True),
+        _field("status", pa.string(), "completed, failed or unfinished"),
+        _field("error", pa.string(), "why it failed", nullable=True),
+    ]
+)
+
+CHUNKS = pa.schema(
+    [
+        _field("request", pa.int32(), "number of the request"),
+        _field("time_ns", pa.int64(), "when the chunk came, monotonic ns"),
+        _field("tokens", pa.int32(), "answer tokens so far, null if unknown", nullable=True),
+        _field("kind", pa.string(), "role, reasoning, content, usage or empty"),
+    ]
+)
+
+STEPS = pa.schema(
+    [
+        _field("step", pa.int32(), "number of the engine step"),
+        _field("stage", pa.string(), "warmup, load or score"),
+        _field("start_ns", pa.int64(), "when the pass started, monotonic ns"),
+        _field("duration_ns", pa.int64(), "how long the pass took"),
+        _field("seq_request", pa.list_(pa.int32()), "number of each sequence's request (score: of its continuation)"),
+        _field("seq_start", pa.list_(pa.int32()), "KV entries of each sequence before the step"),
+        _field("seq_new", pa.list_(pa.int32()), "tokens fed to each sequence, padding not counted"),
+        _field("seq_phase", pa.list_(pa.int8()), "0 prefill, 1 decode, 2 score"),
+        _field("logits_tokens", pa.int32(), "rows that went through the language-model head"),
+        _field("distinct_experts", pa.list_(pa.int32()), "routed experts that were selected, one entry a MoE layer"),
+    ]
+)
+
+TELEMETRY = pa.schema(
+    [
+        _field("time_ns", pa.int64(), "monotonic ns"),
+        _field("rss_bytes", pa.int64(), "resident memory of this process"),
+        _field("cpu_seconds", pa.float64(), "processor time that this process has used"),
+        _field("load_average", pa.float64(), "load of the machine over a minute"),
+        _field("steal_seconds", pa.float64(), "processor time that the hypervisor took from this machine"),
+        _field("power_watts", pa.float64(), "power of the device", nullable=True),
+        _field("energy_joules", pa.float64(), "energy counter of the device", nullable=True),
+    ]
+)
+
+TABLES = {
+    "requests.parquet": REQUESTS,
+    "chunks.parquet": CHUNKS,
+    "steps.parquet": STEPS,
+    "telemetry.parquet": TELEMETRY,
+}

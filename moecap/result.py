@@ -1,0 +1,165 @@
+"""The result file: its model, its identity, and how it is stored."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from moecap.config import RunConfig, first_problem
+from moecap.errors import BadInputError
+from moecap.files import write_text
+from moecap.hardware.profile import HardwareProfile
+from moecap.metrics.value import Metric
+
+__all__ = [
+    "RESULT_FILE",
+    "SCHEMA_VERSION",
+    "BackendRecord",
+    "Flag",
+    "HardwareRecord",
+    "ModelRecord",
+    "Provenance",
+    "Result",
+    "read_result",
+    "write_result",
+]
+
+SCHEMA_VERSION = 1
+RESULT_FILE = "result.json"
+MAX_RESULT_BYTES = 32_000_000
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ModelRecord(_Record):
+    """Which model ran, with its whole configuration so that anyone can recompute its bytes and FLOPs."""
+
+    id: str
+    name: str
+    revision: str | None
+    source: str
+    config: dict[str, Any]
+    weights_sha256: str | None
+    weight_dtype: str
+    kv_dtype: str
+    compute_dtype: str
+    total_params: int
+    active_params: int
+    is_moe: bool
+
+
+class HardwareRecord(_Record):
+    """On which hardware, with the whole profile and the probe."""
+
+    id: str
+    name: str
+    count: int
+    usd_per_hour: float | None
+    price_source: str
+    profile: HardwareProfile
+
+
+class BackendRecord(_Record):
+    """Through which engine."""
+
+    name: str
+    version: str
+    device: str
+    timer: str
+    batching: str
+    details: dict[str, str]
+
+
+class Flag(_Record):
+    """A remark on the validity of a result; ``invalid`` bars it from comparison."""
+
+    name: str
+    level: Literal["info", "warning", "invalid"]
+    text: str
+
+
+class Provenance(_Record):
+    """Who made the result, when and with what."""
+
+    moecap: str
+    started: str
+    finished: str
+    seconds: dict[str, float]
+    command: str
+    environment: dict[str, str]
+
+
+class Result(_Record):
+    """The content of ``result.json``.
+
+    Attributes:
+        schema_version: Version of this file's schema.
+        id: SHA-256 of the canonical JSON (RFC 8785) without ``id`` and ``signature``.
+        kind: Whether the numbers were measured, projected or imported.
+        status: How the run ended; ``reason`` says why where it did not complete.
+        workload: The run configuration that was in force.
+        metrics: Every metric by name.
+        observations: SHA-256 of every observation file.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    id: str = ""
+    kind: Literal["measured", "projected", "imported"]
+    status: Literal["complete", "failed", "interrupted"]
+    reason: str | None = None
+    model: ModelRecord
+    hardware: HardwareRecord
+    backend: BackendRecord
+    workload: RunConfig
+    metrics: dict[str, Metric]
+    flags: tuple[Flag, ...]
+    provenance: Provenance
+    observations: dict[str, str]
+    signature: str | None = None
+
+    def canonical_id(self) -> str:
+        """The identity that the content has."""
+        import rfc8785
+
+        content = self.model_dump(mode="json", exclude={"id", "signature"})
+        return hashlib.sha256(rfc8785.dumps(content)).hexdigest()
+
+    def identified(self) -> Result:
+        """The same result with its ``id`` set."""
+        return self.model_copy(update={"id": self.canonical_id()})
+
+
+def write_result(directory: Path, result: Result) -> None:
+    """Write ``result.json`` atomically."""
+    text = json.dumps(result.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(directory / RESULT_FILE, text + "\n")
+
+
+def read_result(directory: Path) -> Result:
+    """Read the result of a run directory.
+
+    Raises:
+        BadInputError: If there is none or it does not fit the schema.
+    """
+    path = directory / RESULT_FILE if directory.is_dir() else directory
+    if not path.is_file():
+        raise BadInputError(f"{directory}: no {RESULT_FILE} there; give a run directory that `moecap run` made")
+    if path.stat().st_size > MAX_RESULT_BYTES:
+        raise BadInputError(f"{path}: larger than {MAX_RESULT_BYTES} bytes; this is no result file")
+    try:
+        content = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+        return Result.model_validate(content)
+    except ValidationError as error:
+        raise BadInputError(f"{path.name}: {first_problem(error)}") from None
+    except (ValueError, RecursionError) as error:
+        raise BadInputError(f"{path.name}: not a JSON result ({str(error).splitlines()[0]})") from None
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a number that a result may hold")

@@ -1,0 +1,1 @@
+"""Drives a run: plan it, execute it, store what it observed, derive its numbers."""

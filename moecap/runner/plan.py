@@ -1,0 +1,233 @@
+"""Resolves everything that a run needs before anything is started, so that bad input costs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from moecap.backend import Backend
+from moecap.config import RunConfig
+from moecap.data.cache import cache_root
+from moecap.data.texts import prompt_texts
+from moecap.errors import BadInputError, NotAvailableError, NotBuiltError
+from moecap.hardware.host import HostFacts, read_host
+from moecap.hardware.resolve import ResolvedHardware, resolve_hardware
+from moecap.models.accounting import checkpoint_bytes, kv_bytes
+from moecap.models.reading import read_model
+from moecap.models.registry import ModelRef, load_model_config
+from moecap.models.spec import ModelSpec
+from moecap.plugins import BACKENDS, load_plugin, plugin_names
+from moecap.tasks.base import Task, TaskOptions, load_task, refuse_mismatch
+from moecap.telemetry import available_memory
+
+__all__ = ["Plan", "assignments", "make_plan"]
+
+Say = Callable[[str], None]
+
+OVERHEAD_BYTES = 1_000_000_000
+"""Libraries, activations and temporary copies of the largest tensor, beside weights and KV cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run with everything resolved.
+
+    Attributes:
+        config: What was asked for.
+        model: Where the model's configuration was found.
+        model_config: The content of its ``config.json``.
+        spec: Its accounting in the number format in which it will run.
+        checkpoint: Folder with its weights and tokenizer.
+        hardware: The devices and their peaks.
+        host: The machine on which the run happens.
+        device: ``cpu`` or ``cuda``.
+        dtype: Number format of weights, KV cache and matrix products.
+        backend: The backend's class.
+        engine_arguments: The user's arguments for it.
+        tasks: The accuracy tasks with their items.
+        texts: Texts from which prompts are cut.
+    """
+
+    config: RunConfig
+    model: ModelRef
+    model_config: dict[str, Any]
+    spec: ModelSpec
+    checkpoint: Path
+    hardware: ResolvedHardware
+    host: HostFacts
+    device: str
+    dtype: str
+    backend: type[Backend]
+    engine_arguments: dict[str, str]
+    tasks: tuple[tuple[Task, Sequence[Any]], ...]
+    texts: Sequence[str]
+
+
+def make_plan(config: RunConfig, say: Say) -> Plan:
+    """Resolve a run configuration.
+
+    Args:
+        config: What was asked for.
+        say: Called with lines of progress.
+
+    Raises:
+        UsageError: If anything that was asked for does not exist, does not fit together or is not here.
+    """
+    _refuse_unbuilt(config)
+    _refuse_output(config.output)
+    model_config, model = load_model_config(config.model, config.revision)
+    read_model(model_config, model.id)
+    engine_arguments = assignments(config.engine_arg, "--engine-arg")
+    task_arguments = assignments(config.task_arg, "--task-arg")
+    tasks = [load_task(name) for name in config.task]
+    hardware = resolve_hardware(config.hw, count=config.num_gpus, cache_dir=cache_root(), progress=say)
+    backend = _choose_backend(config, hardware)
+    for task in tasks:
+        refuse_mismatch(task, backend)
+    host = read_host()
+    device = "cpu" if hardware.profile.kind == "host" else "cuda"
+    own = read_model(model_config, model.id)
+    dtype = backend.dtype(own, device, config.precision, frozenset(host.flags))
+    spec = read_model(model_config, model.id, weights=dtype, kv=dtype)
+    _refuse_context(config, spec)
+    _refuse_memory(config, spec, hardware, device, dtype)
+    checkpoint = _fetch_checkpoint(model, say)
+    backend.check(checkpoint, spec)
+    options = TaskOptions(config.limit, config.data, task_arguments, say)
+    return Plan(
+        config=config,
+        model=model,
+        model_config=model_config,
+        spec=spec,
+        checkpoint=checkpoint,
+        hardware=hardware,
+        host=host,
+        device=device,
+        dtype=dtype,
+        backend=backend,
+        engine_arguments=engine_arguments,
+        tasks=tuple((task, task.items(options)) for task in tasks),
+        texts=prompt_texts(config.dataset, config.data, config.seed),
+    )
+
+
+def assignments(pairs: Sequence[str], option: str) -> dict[str, str]:
+    """``KEY=VALUE`` options as a mapping.
+
+    Raises:
+        BadInputError: If one is not of that form or a key comes twice.
+    """
+    values: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise BadInputError(f"{option} {pair}: not KEY=VALUE")
+        if key in values:
+            raise BadInputError(f"{option} {key} is given twice; give it once")
+        values[key] = value
+    return values
+
+
+def _refuse_unbuilt(config: RunConfig) -> None:
+    """Options of the contract whose capability this version does not have yet: never ignored in silence."""
+    unbuilt = {
+        "--endpoint": config.endpoint is not None,
+        "--rate": config.rate is not None,
+        "--repeats above 1": config.repeats > 1,
+        "--tensor-parallel above 1": (config.tensor_parallel or 1) > 1,
+        "--num-gpus above 1": (config.num_gpus or 1) > 1,
+    }
+    for option, asked in unbuilt.items():
+        if asked:
+            raise NotBuiltError(f"{option} is not built yet; this version measures one device in process, closed loop")
+
+
+def _refuse_output(output: Path | None) -> None:
+    if output is None:
+        return
+    try:
+        if output.exists() and not output.is_dir():
+            raise BadInputError(f"--output {output}: it exists and is no directory; name a new one")
+        if output.is_dir() and any(output.iterdir()):
+            raise BadInputError(f"--output {output}: it exists and is not empty; name a new one")
+        existing = next(p for p in (output, *output.absolute().parents) if p.exists())
+        if not existing.is_dir():
+            raise BadInputError(f"--output {output}: {existing} is no directory; name another place")
+        _refuse_unwritable(existing, output)
+    except OSError as error:
+        raise BadInputError(f"--output {output}: {error.strerror or error}; name another place") from None
+
+
+def _refuse_unwritable(existing: Path, output: Path) -> None:
+    import tempfile
+
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise BadInputError(f"--output {output}: cannot write there ({error.strerror}); name another place") from None
+
+
+def _choose_backend(config: RunConfig, hardware: ResolvedHardware) -> type[Backend]:
+    if not hardware.is_local:
+        profile = hardware.profile
+        asked = config.hw if config.hw.lower() == profile.id else f"{config.hw} ({profile.id})"
+        raise NotAvailableError(
+            f"{asked} is not in this machine, so nothing can be measured on it, and projecting is not built yet; "
+            "run this where it is, or measure this machine with --hw auto"
+        )
+    names = plugin_names(BACKENDS)
+    if config.backend != "auto":
+        chosen: type[Backend] = load_plugin(BACKENDS, config.backend)
+        if reason := chosen.unavailable():
+            raise NotAvailableError(f"backend {config.backend!r}: {reason}")
+        return chosen
+    reasons = []
+    for name in [n for n in ("vllm", "sglang", "transformers") if n in names]:
+        candidate: type[Backend] = load_plugin(BACKENDS, name)
+        reason = candidate.unavailable()
+        if reason is None:
+            return candidate
+        reasons.append(f"{name}: {reason}")
+    raise NotAvailableError(f"no backend can run here; {'; '.join(reasons) or 'none is installed'}")
+
+
+def _refuse_context(config: RunConfig, spec: ModelSpec) -> None:
+    wanted = config.input_len + config.output_len
+    if wanted > spec.max_context:
+        raise BadInputError(
+            f"--input-len {config.input_len} + --output-len {config.output_len} = {wanted} tokens, "
+            f"the model holds {spec.max_context}; shorten them"
+        )
+
+
+def _refuse_memory(config: RunConfig, spec: ModelSpec, hardware: ResolvedHardware, device: str, dtype: str) -> None:
+    """Refuse a model that the memory cannot hold, before it is fetched or loaded."""
+    weights = checkpoint_bytes(spec)
+    cache = kv_bytes(spec, config.input_len + config.output_len) * config.concurrency
+    needed = weights + cache + OVERHEAD_BYTES
+    there = available_memory() if device == "cpu" else (hardware.profile.memory_bytes or 0)
+    if needed > there:
+        raise NotAvailableError(
+            f"{spec.name} needs {needed / 1e9:.1f} GB in {dtype} (weights {weights / 1e9:.1f}, KV cache "
+            f"{cache / 1e9:.1f}, overhead {OVERHEAD_BYTES / 1e9:.1f}), {there / 1e9:.1f} GB are free; "
+            "choose a smaller model or a machine with more memory"
+        )
+
+
+def _fetch_checkpoint(model: ModelRef, say: Say) -> Path:
+    if model.origin == "embedded":
+        from moecap.models import embedded
+
+        return embedded.ensure()
+    if model.path is not None:
+        if model.path.is_dir():
+            return model.path
+        if not (model.path.parent / "tokenizer.json").exists():
+            raise BadInputError(f"{model.path}: a config.json without weights cannot be run; give the checkpoint's folder")
+        return model.path.parent
+    from moecap.models.hub import fetch_checkpoint
+
+    return fetch_checkpoint(model.id, model.revision, say)

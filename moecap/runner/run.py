@@ -1,0 +1,261 @@
+"""A run from its configuration to its directory."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Literal
+
+import moecap
+from moecap.config import RunConfig
+from moecap.errors import BadInputError, MoecapError, UsageError
+from moecap.files import file_sha256, write_text
+from moecap.metrics.summary import RunFacts, run_metrics
+from moecap.models.accounting import count_parameters
+from moecap.observations.reader import read_observations
+from moecap.progress import Reporter
+from moecap.result import BackendRecord, HardwareRecord, ModelRecord, Provenance, Result, write_result
+from moecap.runner.environment import environment, software
+from moecap.runner.execution import Execution, execute
+from moecap.runner.flags import run_flags
+from moecap.runner.plan import Plan, make_plan
+
+__all__ = ["RunOutcome", "reproduction_command", "run"]
+
+Status = Literal["complete", "failed", "interrupted"]
+HASHED_WEIGHTS_BYTES = 8_000_000_000
+"""Checkpoints up to this size get a digest in the result; larger ones would take longer to hash than to run."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutcome:
+    """A finished run: its directory, its result, and the error that ended it, if any."""
+
+    directory: Path
+    result: Result
+    error: BaseException | None
+
+
+def run(config: RunConfig, reporter: Reporter) -> RunOutcome:
+    """Run a configuration and leave a run directory, whatever happens once the engine is being opened.
+
+    Args:
+        config: What to do.
+        reporter: Hears how far it is.
+
+    Returns:
+        The outcome; a failure or an interruption is in it and in ``result.json``.
+
+    Raises:
+        UsageError: If nothing was started.
+        KeyboardInterrupt: If the user interrupted before anything was started.
+    """
+    with _terminable():
+        plan = make_plan(config, reporter.say)
+        directory = _make_directory(plan)
+        started = datetime.now(UTC)
+        execution = Execution()
+        status: Status = "complete"
+        error: BaseException | None = None
+        try:
+            execute(plan, execution, reporter)
+        except KeyboardInterrupt as caught:
+            status, error = "interrupted", caught
+            reporter.say("interrupted; storing what was measured")
+        except UsageError:
+            directory.rmdir()
+            raise
+        except Exception as caught:  # whatever an engine raises, what was observed is stored
+            status, error = "failed", caught
+    with _undisturbed():
+        result = _store(plan, execution, directory, started, status, error)
+    return RunOutcome(directory, result, error)
+
+
+def _store(
+    plan: Plan, execution: Execution, directory: Path, started: datetime, status: Status, error: BaseException | None
+) -> Result:
+    names = execution.recorder.write(directory)
+    write_text(directory / "environment.json", json.dumps(environment(), indent=1) + "\n")
+    names.append("environment.json")
+    engine, config, profile = execution.engine, plan.config, plan.hardware.profile
+    price = config.usd_per_hour
+    default = profile.default_price
+    price_source = "given by the user"
+    if price is None:
+        price = default.usd_per_hour if default else None
+        dated = f"{default.provider} ({default.date or 'no date'})" if default else "no price is known"
+        price_source = dated
+    parameters = count_parameters(plan.spec)
+    facts = RunFacts(
+        spec=plan.spec,
+        profile=profile,
+        devices=plan.hardware.count,
+        compute_dtype=plan.dtype,
+        concurrency=config.concurrency,
+        usd_per_hour=price,
+    )
+    observations = read_observations(directory)
+    metrics = run_metrics(observations, facts)
+    flags = run_flags(
+        config,
+        plan.model.id,
+        plan.spec,
+        profile,
+        metrics,
+        routed=observations.routing is not None,
+        warmup_stable=execution.warmup_stable,
+        batching=engine.batching if engine else None,
+    )
+    result = Result(
+        kind="measured",
+        status=status,
+        reason=_reason(error),
+        model=ModelRecord(
+            id=plan.model.id,
+            name=plan.spec.name,
+            revision=plan.model.revision,
+            source=plan.model.origin,
+            config=plan.model_config,
+            weights_sha256=_weights_digest(plan.checkpoint),
+            weight_dtype=plan.dtype,
+            kv_dtype=plan.dtype,
+            compute_dtype=plan.dtype,
+            total_params=parameters.total,
+            active_params=parameters.active,
+            is_moe=plan.spec.is_moe,
+        ),
+        hardware=HardwareRecord(
+            id=profile.id,
+            name=profile.name,
+            count=plan.hardware.count,
+            usd_per_hour=price,
+            price_source=price_source,
+            profile=profile,
+        ),
+        backend=BackendRecord(
+            name=plan.backend.name,
+            version=engine.version if engine else "unknown: the engine did not open",
+            device=plan.device,
+            timer=engine.timer if engine else "none",
+            batching=engine.batching if engine else "none",
+            details=dict(engine.details) if engine else {},
+        ),
+        workload=config.model_copy(update={"output": None, "data": None}),
+        metrics=metrics,
+        flags=tuple(flags),
+        provenance=Provenance(
+            moecap=moecap.__version__,
+            started=started.isoformat(timespec="seconds"),
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            seconds=execution.seconds,
+            command=reproduction_command(config),
+            environment=software(),
+        ),
+        observations={name: file_sha256(directory / name) for name in names},
+    ).identified()
+    write_result(directory, result)
+    return result
+
+
+def reproduction_command(config: RunConfig) -> str:
+    """The command line that gives this configuration; places of files on this machine are left out."""
+    from shlex import join
+
+    words = ["moecap", "run"]
+    default = RunConfig()
+    for name in RunConfig.model_fields:
+        value = getattr(config, name)
+        if name in ("output", "data") or value == getattr(default, name):
+            continue
+        option = f"--{name.replace('_', '-')}"
+        if name in ("warmup", "cost"):
+            fields = type(value).model_fields
+            changed = {f: getattr(value, f) for f in fields if getattr(value, f) != getattr(getattr(default, name), f)}
+            for field, setting in changed.items():
+                words += ["--set", f"{name}.{field}={setting}"]
+        elif name == "task" and value == ():
+            words += [option, "none"]
+        elif name == "limit" and value is None:
+            words += [option, "0"]
+        elif isinstance(value, tuple):
+            for item in value:
+                words += [option, item]
+        elif isinstance(value, bool):
+            words.append(option)
+        else:
+            words += [option, str(value)]
+    return join(words)
+
+
+def _reason(error: BaseException | None) -> str | None:
+    if error is None:
+        return None
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted by the user or by a signal"
+    text = (str(error).strip().splitlines() or [""])[0]
+    return text if isinstance(error, MoecapError) and text else f"{type(error).__name__}: {text}"
+
+
+def _make_directory(plan: Plan) -> Path:
+    directory = plan.config.output
+    if directory is None:
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        model = "".join(c if c.isalnum() or c in ".-_" else "-" for c in plan.model.id.split("/")[-1].lower())
+        name = f"{stamp}-{model}-{plan.hardware.profile.id}-{plan.backend.name}-{secrets.token_hex(4)}"
+        directory = Path("runs") / name
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInputError(f"{directory}: cannot be made ({error.strerror}); name another place with --output") from None
+    return directory
+
+
+def _weights_digest(folder: Path) -> str | None:
+    """SHA-256 of the weight file, or of the digests of several in order of their names."""
+    import hashlib
+
+    files = sorted(folder.glob("*.safetensors"))
+    if not files or sum(f.stat().st_size for f in files) > HASHED_WEIGHTS_BYTES:
+        return None
+    digests = [file_sha256(f) for f in files]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """A request to terminate ends the run as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Signals wait until what was measured is stored."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held = [(s, signal.signal(s, signal.SIG_IGN)) for s in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        yield
+    finally:
+        for number, previous in held:
+            signal.signal(number, previous)

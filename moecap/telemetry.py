@@ -1,0 +1,70 @@
+"""Samples this process and its machine on a thread of its own while a run goes on."""
+
+from __future__ import annotations
+
+import os
+import resource
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+
+from moecap.observations.recorder import Recorder
+
+__all__ = ["Telemetry", "available_memory"]
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Telemetry:
+    """A context manager that samples until it is left.
+
+    Args:
+        recorder: Where the samples go.
+        interval: Seconds between samples.
+    """
+
+    def __init__(self, recorder: Recorder, interval: float = 0.5) -> None:
+        self._recorder = recorder
+        self._interval = interval
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
+
+    def __enter__(self) -> Telemetry:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            self._recorder.telemetry(_sample())
+            if self._stop.wait(self._interval):
+                self._recorder.telemetry(_sample())
+                return
+
+
+def _sample() -> tuple[int, int, float, float, float, None, None]:
+    """Time, resident bytes, processor seconds, load average, stolen seconds, and no power or energy on a bare host."""
+    resident = int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    steal = int(Path("/proc/stat").read_text().split("\n", 1)[0].split()[8]) / TICKS
+    return (time.monotonic_ns(), resident, usage.ru_utime + usage.ru_stime, os.getloadavg()[0], steal, None, None)
+
+
+def available_memory(root: Path = Path("/")) -> int:
+    """Bytes that a process may still take: the kernel's estimate, or what is left of the control group's limit."""
+    free = next(
+        int(line.split()[1]) * 1024
+        for line in (root / "proc/meminfo").read_text().splitlines()
+        if line.startswith("MemAvailable:")
+    )
+    limit, used = root / "sys/fs/cgroup/memory.max", root / "sys/fs/cgroup/memory.current"
+    if limit.is_file() and used.is_file() and (text := limit.read_text().strip()).isdecimal():
+        free = min(free, max(0, int(text) - int(used.read_text())))
+    return free

@@ -1,0 +1,75 @@
+"""The model's own tokenizer, read from its ``tokenizer.json`` without loading the model's library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer as _Tokenizer
+
+from moecap.errors import BadInputError
+
+__all__ = ["Tokenizer", "exact_length_prompts"]
+
+
+class Tokenizer:
+    """Text to token ids and back.
+
+    Args:
+        folder: A checkpoint folder with a ``tokenizer.json``.
+
+    Raises:
+        BadInputError: If it is missing or cannot be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / "tokenizer.json"
+        if not path.is_file():
+            raise BadInputError(f"{folder}: no tokenizer.json; save the tokenizer beside the weights (save_pretrained)")
+        try:
+            self._tokenizer = _Tokenizer.from_file(str(path))
+        except Exception as error:  # the Rust library raises plain Exception
+            raise BadInputError(f"{path}: not a tokenizer ({str(error).splitlines()[0]})") from None
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Token ids of a text, without special tokens."""
+        return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Text of token ids."""
+        text: str = self._tokenizer.decode(list(tokens), skip_special_tokens=True)
+        return text
+
+
+def exact_length_prompts(tokenizer: Tokenizer, texts: Iterable[str], count: int, length: int) -> list[tuple[int, ...]]:
+    """Prompts of exactly ``length`` tokens, cut from real texts that are joined until they are long enough.
+
+    No text is used in two prompts unless there are too few of them, so prompts share no prefix.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        texts: Texts in the order of their use; used again from the start when they are exhausted.
+        count: Number of prompts.
+        length: Tokens of each.
+
+    Raises:
+        BadInputError: If there is no text.
+    """
+    pool = [text for text in texts if text.strip()]
+    if not pool:
+        raise BadInputError("the data set has no text to make prompts of; give another with --dataset")
+    prompts: list[tuple[int, ...]] = []
+    position = 0
+    for _ in range(count):
+        tokens: list[int] = []
+        while len(tokens) < length:
+            separator = "\n" if tokens else ""
+            piece = tokenizer.encode(separator + pool[position % len(pool)])
+            if not piece:
+                raise BadInputError("a text of the data set has no token; give another with --dataset")
+            tokens += piece
+            position += 1
+        prompts.append(tuple(tokens[:length]))
+    return prompts

@@ -1,0 +1,52 @@
+"""Which groups of tests can run here, and the last lines that name those that cannot."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+
+import pytest
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def _no_browser() -> str | None:
+    found = os.environ.get("MOECAP_CHROMIUM") or next((b for b in BROWSERS if shutil.which(b)), None)
+    return None if found else "no Chromium here; install Debian's package chromium or set MOECAP_CHROMIUM"
+
+
+def _no_gpu() -> str | None:
+    if importlib.util.find_spec("torch") is None:
+        return "torch is not installed"
+    import torch
+
+    return None if torch.cuda.is_available() else "no accelerator here"
+
+
+MISSING = {"browser": _no_browser, "gpu": _no_gpu}
+OPTIONAL_IN_CI = ("gpu",)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the groups that cannot run here; where all must run, only `gpu` may be left out."""
+    left_out: dict[str, tuple[str, int]] = {}
+    for group, missing in MISSING.items():
+        members = [item for item in items if item.get_closest_marker(group)]
+        if not members or (reason := missing()) is None:
+            continue
+        if os.environ.get("MOECAP_REQUIRE_ALL") and group not in OPTIONAL_IN_CI:
+            raise pytest.UsageError(f"the tests of group {group!r} cannot run: {reason}")
+        left_out[group] = (reason, len(members))
+        config.hook.pytest_deselected(items=members)
+        items[:] = [item for item in items if item not in members]
+    config.stash[LEFT_OUT] = left_out
+
+
+LEFT_OUT = pytest.StashKey[dict[str, tuple[str, int]]]()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Name the groups that did not run."""
+    for group, (reason, count) in config.stash.get(LEFT_OUT, {}).items():
+        terminalreporter.write_line(f"not run: {count} tests of group {group!r}: {reason}", yellow=True)
