@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from moecap.errors import BadInputError
+from moecap.errors import BadInputError, UnknownNameError
 
 __all__ = ["CostConfig", "RunConfig", "WarmupConfig", "first_problem", "with_settings"]
 
@@ -129,10 +129,23 @@ def first_problem(error: ValidationError) -> str:
     """The first thing that is wrong, in one line: ``concurrency: Input should be greater than 0 (got -1)``."""
     problem = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return str(UnknownNameError("setting", where, _settings(RunConfig)))
     text = problem["msg"].removeprefix("Value error, ")
     got = problem.get("input")
     shown = "" if isinstance(got, dict | BaseModel) else f" (got {got!r})"
     return f"{where}: {text}{shown}" if where else text
+
+
+def _settings(model: type[BaseModel], prefix: str = "") -> list[str]:
+    """Every key of the run configuration, dotted."""
+    keys = []
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            keys += _settings(field.annotation, f"{prefix}{name}.")
+        else:
+            keys.append(prefix + name)
+    return keys
 
 
 def with_settings(values: dict[str, Any], settings: tuple[str, ...]) -> RunConfig:

@@ -45,4 +45,6 @@ def load_plugin(group: str, name: str) -> Any:
     except (ImportError, AttributeError) as error:
         dist = points[name].dist
         origin = f" (from {dist.name} {dist.version})" if dist else ""
-        raise NotAvailableError(f"{_KINDS[group]} {name!r}{origin} cannot be loaded: {error}; reinstall that package") from error
+        raise NotAvailableError(
+            f"{_KINDS[group]} {name!r}{origin} cannot be loaded: {error}; reinstall that package"
+        ) from error

@@ -53,9 +53,7 @@ class Verification:
 
 def result_facts(result: Result) -> RunFacts:
     """What the metrics need, from a result alone."""
-    spec = read_model(
-        result.model.config, result.model.id, weights=result.model.weight_dtype, kv=result.model.kv_dtype
-    )
+    spec = read_model(result.model.config, result.model.id, weights=result.model.weight_dtype, kv=result.model.kv_dtype)
     return RunFacts(
         spec=spec,
         profile=result.hardware.profile,
@@ -93,8 +91,10 @@ def _differences(stored: dict[str, Metric], recomputed: dict[str, Metric]) -> tu
     found = []
     for name in sorted(stored.keys() | recomputed.keys()):
         a, b = stored.get(name), recomputed.get(name)
-        same = a is not None and b is not None and all(
-            _close(getattr(a, part), getattr(b, part)) for part in ("value", "low", "high", "n")
+        same = (
+            a is not None
+            and b is not None
+            and all(_close(getattr(a, part), getattr(b, part)) for part in ("value", "low", "high", "n"))
         )
         if not same:
             found.append(Difference(name, a.value if a else None, b.value if b else None))

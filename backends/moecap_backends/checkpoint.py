@@ -29,7 +29,9 @@ def check_checkpoint(folder: Path) -> None:
             raise BadInputError(f"{index}: not an index of safetensors files; fetch the model again") from None
         missing = [name for name in names if not (folder / name).is_file()]
         if missing:
-            raise BadInputError(f"{folder}: {len(missing)} of {len(names)} weight files are missing, first {missing[0]}")
+            raise BadInputError(
+                f"{folder}: {len(missing)} of {len(names)} weight files are missing, first {missing[0]}"
+            )
         files = [folder / name for name in names]
     else:
         files = sorted(folder.glob("*.safetensors"))

@@ -71,4 +71,5 @@ class RouterCapture:
         if not selected:
             return None
         stacked = torch.stack([s.detach().reshape(-1, s.shape[-1]) for s in selected], dim=1).cpu().numpy()
-        return stacked[keep].astype(np.int64, copy=False)
+        kept: npt.NDArray[np.int64] = stacked[keep].astype(np.int64, copy=False)
+        return kept

@@ -11,7 +11,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
-from moecap.backend import Backend, Continuation, Engine, EngineInfo, EngineJob, Generation, Prompt, Scored, refuse_unknown
+from moecap.backend import (
+    Backend,
+    Continuation,
+    Engine,
+    EngineInfo,
+    EngineJob,
+    Generation,
+    Prompt,
+    Scored,
+    refuse_unknown,
+)
 from moecap.errors import BadInputError, RunError
 from moecap.models.spec import ModelSpec
 from moecap.observations.recorder import Recorder
@@ -51,7 +61,9 @@ class TransformersBackend(Backend):
         known = ("fp32", "bf16", "fp16")
         if precision != "auto":
             if precision not in known:
-                raise BadInputError(f"precision {precision!r}: the transformers backend runs {', '.join(known)} or auto")
+                raise BadInputError(
+                    f"precision {precision!r}: the transformers backend runs {', '.join(known)} or auto"
+                )
             return precision
         if device == "cpu":
             return "bf16" if host_flags & NATIVE_BF16 else "fp32"
@@ -240,7 +252,9 @@ class TransformersEngine(Engine):
                 raise RunError(f"continuation {c.id!r} has an empty context or answer; a task must give both")
             if len(c.context) + len(c.target) - 1 > self._max_context:
                 raise RunError(f"continuation {c.id!r} is longer than the model's {self._max_context} tokens")
-        order = sorted(range(len(continuations)), key=lambda i: -len(continuations[i].context) - len(continuations[i].target))
+        order = sorted(
+            range(len(continuations)), key=lambda i: -len(continuations[i].context) - len(continuations[i].target)
+        )
         for first in range(0, len(order), self._batch_size):
             yield order[first : first + self._batch_size]
 

@@ -67,9 +67,7 @@ def build_app() -> cyclopts.App:
 def dispatch(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
     try:
-        outcome: Any = build_app()(
-            arguments, exit_on_error=False, print_error=False, result_action="return_value"
-        )
+        outcome: Any = build_app()(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         return outcome if isinstance(outcome, int) else 0
     except cyclopts.CycloptsError as error:
         remark(f"moecap: {_usage_problem(error)}")

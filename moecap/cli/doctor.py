@@ -54,7 +54,9 @@ def _findings() -> Iterator[Finding]:
     host = read_host()
     yield Finding("processor", f"{host.cpu_model}, {host.cores} usable cores ({', '.join(host.flags) or 'no flags'})")
     memory = available_memory()
-    yield Finding("free memory", f"{memory / 1e9:.1f} GB", "" if memory > MIN_FREE_BYTES else "free some: 4 GB are needed")
+    yield Finding(
+        "free memory", f"{memory / 1e9:.1f} GB", "" if memory > MIN_FREE_BYTES else "free some: 4 GB are needed"
+    )
     try:
         root = cache_root()
         free = shutil.disk_usage(root).free

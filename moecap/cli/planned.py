@@ -1,4 +1,4 @@
-"""Commands of the contract whose capability this version does not have yet: help is real, a call says so and exits 2."""
+"""Commands of the contract that this version does not have yet: their help is real, a call says so and exits 2."""
 
 from __future__ import annotations
 

@@ -53,4 +53,4 @@ def show(task: str, /, *, json: bool = False) -> None:
     if json:
         print_json(facts)
         return
-    print_table(("", ""), [(k, ", ".join(v) if isinstance(v, list) else v) for k, v in facts.items()])
+    print_table(("", ""), [(k, ", ".join(v) if isinstance(v, list) else str(v)) for k, v in facts.items()])

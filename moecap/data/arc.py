@@ -85,12 +85,15 @@ def _requests(path: Path) -> tuple[MultipleChoice, ...]:
     number = 0
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
+            for line in file:
+                number += 1
                 request = json.loads(line)
                 if request["doc_id"] not in found:
                     found[request["doc_id"]] = _request(f"{path}, line {number}", request["doc"])
-    except (KeyError, TypeError, ValueError, EOFError, OSError) as error:
-        raise BadInputError(f"{path}, line {number + 1}: no evaluation request ({error!r}); fetch it again") from error
+    except (EOFError, OSError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{path} cannot be read after line {number} ({error}); fetch it again") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInputError(f"{path}, line {number}: no evaluation request ({error!r}); fetch it again") from error
     return _unique(found[key] for key in sorted(found))
 
 
@@ -118,4 +121,7 @@ def _checked(
 
 def _unique(questions: Iterable[MultipleChoice]) -> tuple[MultipleChoice, ...]:
     """Keep the first question of each id."""
-    return tuple({question.id: question for question in reversed(list(questions))}.values())[::-1]
+    first: dict[str, MultipleChoice] = {}
+    for question in questions:
+        first.setdefault(question.id, question)
+    return tuple(first.values())

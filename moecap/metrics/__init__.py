@@ -1,1 +1,1 @@
-"""Pure functions from (observations, model spec, hardware profile) to numbers; they load no engine and keep no state."""
+"""Pure functions from observations, model specification and hardware profile to numbers; they keep no state."""

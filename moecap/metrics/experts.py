@@ -29,7 +29,7 @@ def expected_distinct(tokens: npt.NDArray[np.int64], shape: ExpertShape) -> npt.
         shape: N experts, k of them selected.
     """
     n, k = shape.experts, shape.top_k
-    return n * (1.0 - (1.0 - k / n) ** tokens)
+    return n * (1.0 - (1.0 - k / n) ** tokens.astype(np.float64))
 
 
 def expert_counts(routing: Routing, steps: npt.NDArray[np.bool_], experts: int) -> npt.NDArray[np.int64]:

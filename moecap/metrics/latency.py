@@ -74,7 +74,9 @@ def latencies(requests: pd.DataFrame, chunks: pd.DataFrame) -> dict[str, Metric]
     return {f"{name}.p{p}": percentile(values[name], p) for name in ("ttft", "tpot", "itl", "e2e") for p in PERCENTILES}
 
 
-def throughput(requests: pd.DataFrame, chunks: pd.DataFrame, window: tuple[int, int] | None, devices: int) -> dict[str, Metric]:
+def throughput(
+    requests: pd.DataFrame, chunks: pd.DataFrame, window: tuple[int, int] | None, devices: int
+) -> dict[str, Metric]:
     """Tokens and requests a second, over the steady-state window and over the whole run.
 
     Args:
@@ -86,7 +88,11 @@ def throughput(requests: pd.DataFrame, chunks: pd.DataFrame, window: tuple[int, 
     failed = int((requests["status"] != "completed").sum())
     metrics = {"failed_requests": measured(failed, "requests", len(requests))}
     done = requests[requests["status"] == "completed"]
-    whole = (int(requests["sent_ns"].min()), int(requests["ended_ns"].max())) if requests["ended_ns"].notna().any() else None
+    whole = (
+        (int(requests["sent_ns"].min()), int(requests["ended_ns"].max()))
+        if requests["ended_ns"].notna().any()
+        else None
+    )
     bearing = chunks[chunks["kind"].isin(TOKEN_KINDS) & chunks["request"].isin(done["request"])]
     bearing = bearing.sort_values(["request", "time_ns"], kind="stable")
     gained = bearing["tokens"] - bearing.groupby("request")["tokens"].shift(fill_value=0)

@@ -98,7 +98,7 @@ def step_work(spec: ModelSpec, steps: Steps) -> StepWork:
     rows = steps.seq_new.rows()
 
     def per_step(values: npt.NDArray[np.generic]) -> FloatArray:
-        return np.bincount(rows, weights=values.astype(np.float64), minlength=n)
+        return np.bincount(rows, weights=values.astype(np.float64), minlength=n).astype(np.float64, copy=False)
 
     tokens = per_step(new)
     kv = per_step(kv_read_bytes(spec, start, new))
@@ -150,11 +150,14 @@ def _expert_bytes(spec: ModelSpec, distinct: Ragged, n: int) -> tuple[FloatArray
         return None, None
     if (lengths != layers).any():
         found = sorted({int(x) for x in lengths})
-        raise BadInputError(f"steps.parquet: distinct_experts has {found} layers a step, the model has {layers} MoE layers")
+        raise BadInputError(
+            f"steps.parquet: distinct_experts has {found} layers a step, the model has {layers} MoE layers"
+        )
     counts = distinct.values.reshape(n, layers)
     if (counts < 1).any() or (counts > weights.experts).any():
         raise BadInputError(
             f"steps.parquet: {int(counts.max())} distinct experts in a layer that has {int(weights.experts.max())}; "
             "a layer selects between 1 and all of its experts"
         )
-    return counts @ weights.expert.astype(np.float64), counts @ paper.expert.astype(np.float64)
+    counts_as_float = counts.astype(np.float64)
+    return counts_as_float @ weights.expert, counts_as_float @ paper.expert

@@ -103,9 +103,7 @@ def run_metrics(observations: Observations, facts: RunFacts) -> dict[str, Metric
     return metrics
 
 
-def _busy_fraction(
-    observations: Observations, mask: npt.NDArray[np.bool_], window: tuple[int, int] | None
-) -> Metric:
+def _busy_fraction(observations: Observations, mask: npt.NDArray[np.bool_], window: tuple[int, int] | None) -> Metric:
     if window is None or window[1] <= window[0]:
         return absent("1", "the target concurrency was never reached")
     busy = float(observations.steps.duration_ns[mask].sum())

@@ -122,6 +122,7 @@ def ensure(progress: Progress | None = None, *, verify: bool = False) -> Path:
     target = folder()
     if _intact(target, verify):
         return target
+    _require_packages()
     with shown(progress) as told, cache_lock(f"models/{LONG_NAME}", progress=told):
         if _intact(target, verify):  # another process has made it meanwhile
             return target
@@ -156,16 +157,22 @@ def _intact(target: Path, verify: bool) -> bool:
         return False
 
 
-def _make(source: Path, stage: Path, progress: Progress) -> None:
-    """Write every file of the model into ``stage``."""
+def _require_packages() -> None:
+    """Refuse before anything is fetched if a package is missing that the making needs."""
     try:
-        import gguf
-        import numpy as np
-        import tokenizers  # noqa: F401  (asked for here so that its absence is told before the work)
+        import gguf  # noqa: F401
+        import tokenizers  # noqa: F401
     except ImportError as error:
         raise NotAvailableError(
             f'making the model {NAME} needs the package {error.name}; install it: pip install "moecap[transformers]"'
         ) from error
+
+
+def _make(source: Path, stage: Path, progress: Progress) -> None:
+    """Write every file of the model into ``stage``."""
+    import gguf
+    import numpy as np
+
     from moecap.data.gguf_tokenizer import write_tokenizer
 
     reader = gguf.GGUFReader(source)

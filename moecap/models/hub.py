@@ -27,12 +27,12 @@ def fetch_checkpoint(hub_id: str, revision: str | None, say: Callable[[str], Non
         NotAvailableError: If the hub cannot be reached or refuses.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HTTPError
+    from huggingface_hub.errors import HfHubHTTPError
 
     say(f"fetching {hub_id}")
     try:
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=list(FILES)))
-    except (HTTPError, OSError, ValueError) as error:
+    except (HfHubHTTPError, OSError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise NotAvailableError(
             f"{hub_id} cannot be fetched from the hub: {reason}; connect, log in where it is gated, "

@@ -140,7 +140,9 @@ def _steps(table: pa.Table) -> Steps:
     if len(steps) and steps.duration_ns.min() <= 0:
         raise BadInputError("steps.parquet: a step lasts zero or negative time; every duration_ns must be positive")
     if len(steps.seq_new.values) and (steps.seq_new.values.min() < 1 or steps.seq_start.values.min() < 0):
-        raise BadInputError("steps.parquet: a sequence has no new token or a negative start; seq_new >= 1, seq_start >= 0")
+        raise BadInputError(
+            "steps.parquet: a sequence has no new token or a negative start; seq_new >= 1, seq_start >= 0"
+        )
     return steps
 
 
@@ -148,10 +150,12 @@ def _read_routing(path: Path) -> Routing | None:
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
             return Routing(data["experts"], data["token_step"], str(data["capture"]))
     except Exception as error:  # zipfile, zlib and numpy each raise their own
-        raise BadInputError(f"routing.npz cannot be read ({type(error).__name__}); the run has to be repeated") from None
+        raise BadInputError(
+            f"routing.npz cannot be read ({type(error).__name__}); the run has to be repeated"
+        ) from None
 
 
 def _read_samples(path: Path) -> tuple[dict[str, Any], ...]:

@@ -70,7 +70,14 @@ class Recorder:
     def send(self, prompt_id: str, input_tokens: int, output_tokens: int, at_ns: int) -> RequestRecord:
         """Open the record of a request that is sent as scheduled."""
         record = RequestRecord(
-            len(self.requests), self.stage, prompt_id, at_ns, at_ns, input_tokens, output_tokens, input_tokens=input_tokens
+            len(self.requests),
+            self.stage,
+            prompt_id,
+            at_ns,
+            at_ns,
+            input_tokens,
+            output_tokens,
+            input_tokens=input_tokens,
         )
         self.requests.append(record)
         return record
@@ -171,7 +178,8 @@ def distinct_experts(experts: npt.NDArray[np.integer[Any]], num_experts: int) ->
     layers = experts.shape[1]
     seen = np.zeros((layers, num_experts), bool)
     seen[np.arange(layers)[None, :, None], experts] = True
-    return seen.sum(1)
+    distinct: npt.NDArray[np.int64] = seen.sum(1)
+    return distinct
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:

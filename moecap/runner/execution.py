@@ -118,4 +118,3 @@ def _warm_up(plan: Plan, engine: Engine, prompts: Sequence[Prompt], recorder: Re
             return True
         last = median
     return False
-

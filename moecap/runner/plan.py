@@ -226,7 +226,9 @@ def _fetch_checkpoint(model: ModelRef, say: Say) -> Path:
         if model.path.is_dir():
             return model.path
         if not (model.path.parent / "tokenizer.json").exists():
-            raise BadInputError(f"{model.path}: a config.json without weights cannot be run; give the checkpoint's folder")
+            raise BadInputError(
+                f"{model.path}: a config.json without weights cannot be run; give the checkpoint's folder"
+            )
         return model.path.parent
     from moecap.models.hub import fetch_checkpoint
 

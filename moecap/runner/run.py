@@ -215,7 +215,9 @@ def _make_directory(plan: Plan) -> Path:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BadInputError(f"{directory}: cannot be made ({error.strerror}); name another place with --output") from None
+        raise BadInputError(
+            f"{directory}: cannot be made ({error.strerror}); name another place with --output"
+        ) from None
     return directory
 
 

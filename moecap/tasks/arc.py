@@ -38,7 +38,12 @@ class ArcEasy(Task):
         ]
 
     def run(
-        self, items: Sequence[Any], engine: Engine, tokenizer: Tokenizer, recorder: Recorder, done: Callable[[int], None]
+        self,
+        items: Sequence[Any],
+        engine: Engine,
+        tokenizer: Tokenizer,
+        recorder: Recorder,
+        done: Callable[[int], None],
     ) -> Iterator[Mapping[str, Any]]:
         """Score the four choices of every question."""
         return run_multiple_choice(self.name, items, engine, tokenizer, recorder, done)

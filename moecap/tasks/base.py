@@ -54,9 +54,14 @@ class Task(ABC):
 
     @abstractmethod
     def run(
-        self, items: Sequence[Any], engine: Engine, tokenizer: Tokenizer, recorder: Recorder, done: Callable[[int], None]
+        self,
+        items: Sequence[Any],
+        engine: Engine,
+        tokenizer: Tokenizer,
+        recorder: Recorder,
+        done: Callable[[int], None],
     ) -> Iterator[Mapping[str, Any]]:
-        """Ask the engine and yield one sample an item: ``task``, ``id``, ``prompt``, ``answer``, ``gold``, ``scores``."""
+        """Ask the engine and yield a sample for each item: ``task, id, prompt, answer, gold, scores``."""
 
 
 def load_task(name: str) -> Task:

@@ -77,7 +77,9 @@ def run_multiple_choice(
         done: Hears how many questions are finished.
     """
     pairs = [
-        continuation(tokenizer, f"{q.id}#{i}", q.prompt, answer) for q in questions for i, answer in enumerate(q.answers)
+        continuation(tokenizer, f"{q.id}#{i}", q.prompt, answer)
+        for q in questions
+        for i, answer in enumerate(q.answers)
     ]
     per_question = len(pairs) / max(1, len(questions))
     scored = iter(engine.score(pairs, recorder, lambda n: done(int(n / per_question))))

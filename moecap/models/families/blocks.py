@@ -10,13 +10,19 @@ from moecap.models.fields import ConfigFields
 from moecap.models.quantization import Weights
 from moecap.models.spec import Attention, DenseFfn, Layer, Matrix, ModelSpec, MoeFfn, Span
 
-__all__ = ["FRAME", "GROUPED", "Blocks"]
+__all__ = ["EXPERTS", "FRAME", "GROUPED", "TOP_K", "Blocks"]
 
 FRAME = ("hidden_size", "num_hidden_layers", "vocab_size", "max_position_embeddings")
 """Keys that every decoder needs."""
 
 GROUPED = ("num_attention_heads",)
 """Keys that grouped-query attention needs besides."""
+
+EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+"""Keys of the number of routed experts: vendors and versions of transformers write one or another."""
+
+TOP_K = ("num_experts_per_tok", "experts_per_token")
+"""Keys of the number of routed experts that a token uses."""
 
 _LAYER_TYPES: dict[str, Span] = {
     "full_attention": "full",
@@ -137,14 +143,14 @@ class Blocks:
         other = (2 * width + self.hidden) * bias
         return DenseFfn(self.gated("dense", f"model.layers.{layer}.mlp", width), other)
 
-    def routing(self, *keys: str) -> tuple[int, int]:
-        """The number of routed experts N, under any of the keys, and the number k that a token uses.
+    def routing(self) -> tuple[int, int]:
+        """The number of routed experts N and the number k that a token uses.
 
         Raises:
             BadInputError: If k is larger than N.
         """
         fields = self.fields
-        experts, top_k = fields.size(*keys), fields.size("num_experts_per_tok", "experts_per_token")
+        experts, top_k = fields.size(*EXPERTS), fields.size(*TOP_K)
         if top_k > experts:
             raise fields.bad("num_experts_per_tok", top_k, f"at most the number of experts, {experts}")
         return experts, top_k
@@ -158,6 +164,7 @@ class Blocks:
         shared_width: int = 0,
         shared_path: str = "shared_experts",
         shared_gate: bool = False,
+        shared_bias: bool = False,
         correction_bias: bool = False,
     ) -> MoeFfn:
         """A mixture of gated experts without biases, as most families have it.
@@ -169,6 +176,7 @@ class Blocks:
             shared_width: Inner width of the shared experts together; 0 for none.
             shared_path: Their name in the checkpoint.
             shared_gate: Whether a matrix of one row weighs the shared experts.
+            shared_bias: Whether the shared experts have biases.
             correction_bias: Whether the router has a score-correction bias.
         """
         path = f"model.layers.{layer}.mlp"
@@ -180,6 +188,7 @@ class Blocks:
             top_k=routing[1],
             expert_matrices=self.gated("experts", f"{path}.experts.0", width),
             shared_matrices=shared,
+            shared_other_params=(2 * shared_width + self.hidden) * (shared_bias and shared_width > 0),
             shared_gate=self.matrix("router", f"{path}.shared_expert_gate", 1, self.hidden) if shared_gate else None,
         )
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from moecap.models.families.blocks import FRAME, GROUPED, Blocks
+from moecap.models.families.blocks import EXPERTS, FRAME, GROUPED, TOP_K, Blocks
 from moecap.models.families.latent import LATENT, latent_attention
 from moecap.models.spec import Attention, Layer, ModelSpec, MoeFfn
 
 __all__ = ["mtp_params", "read_deepseek_v2", "read_deepseek_v3", "read_glm4_moe"]
 
-_MIXTURE = ("intermediate_size", "moe_intermediate_size", "n_routed_experts", "num_experts_per_tok")
+_MIXTURE = ("intermediate_size", "moe_intermediate_size", EXPERTS, TOP_K)
 
 
 def mtp_params(blocks: Blocks, attention: Attention, ffn: MoeFfn) -> int:
@@ -31,12 +31,14 @@ def _is_sparse(blocks: Blocks, layer: int) -> bool:
 
 def _read(blocks: Blocks, reading: str, attentions: list[Attention], correction_bias: bool) -> ModelSpec:
     fields = blocks.fields
-    routing, width = blocks.routing("n_routed_experts"), fields.size("moe_intermediate_size")
+    routing, width = blocks.routing(), fields.size("moe_intermediate_size")
     shared = fields.count("n_shared_experts") * width
     dense_width, mlp_bias = fields.size("intermediate_size"), fields.flag("mlp_bias")
 
     def mixture(layer: int) -> MoeFfn:
-        return blocks.mixture(layer, routing, width, shared_width=shared, correction_bias=correction_bias)
+        return blocks.mixture(
+            layer, routing, width, shared_width=shared, shared_bias=mlp_bias, correction_bias=correction_bias
+        )
 
     layers = [
         Layer(

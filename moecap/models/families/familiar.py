@@ -7,13 +7,12 @@ end in a refusal: a silent wrong number is worse than none.
 from __future__ import annotations
 
 from moecap.errors import BadInputError
-from moecap.models.families.blocks import FRAME, GROUPED, Blocks
+from moecap.models.families.blocks import EXPERTS, FRAME, GROUPED, TOP_K, Blocks
 from moecap.models.families.latent import LATENT, latent_attention
-from moecap.models.spec import Attention, DenseFfn, Layer, ModelSpec, MoeFfn
+from moecap.models.spec import Attention, DenseFfn, Layer, ModelSpec, MoeFfn, Span
 
 __all__ = ["read_familiar"]
 
-_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 _STRUCTURAL = (
     "attention_chunk_size",
     "attn_layer_period",
@@ -37,7 +36,7 @@ _STRUCTURAL = (
 def _ffn(blocks: Blocks, layer: int) -> DenseFfn | MoeFfn:
     fields = blocks.fields
     dense = (
-        not fields.optional_size(*_EXPERTS)
+        not fields.optional_size(*EXPERTS)
         or layer < fields.count("first_k_dense_replace")
         or layer in fields.indices("mlp_only_layers")
         or (layer + 1) % fields.size("decoder_sparse_step", default=1)
@@ -49,7 +48,7 @@ def _ffn(blocks: Blocks, layer: int) -> DenseFfn | MoeFfn:
     shared = fields.count("shared_expert_intermediate_size", "shared_intermediate_size")
     shared = shared or width * fields.count("n_shared_experts", "num_shared_experts")
     bias = fields.text("topk_method") == "noaux_tc" or fields.flag("use_routing_bias")
-    return blocks.mixture(layer, blocks.routing(*_EXPERTS), width, shared_width=shared, correction_bias=bias)
+    return blocks.mixture(layer, blocks.routing(), width, shared_width=shared, correction_bias=bias)
 
 
 def read_familiar(blocks: Blocks) -> ModelSpec:
@@ -68,19 +67,23 @@ def read_familiar(blocks: Blocks) -> ModelSpec:
             "without a reader; use a model of a known architecture"
         )
     fields.require(("intermediate_size", "moe_intermediate_size"))
-    if fields.optional_size(*_EXPERTS):
-        fields.require(("num_experts_per_tok", "experts_per_token"))
-    bias = fields.flag("attention_bias") or fields.flag("qkv_bias")
-    norms = "head" if fields.flag("use_qk_norm") else "none"
+    if fields.optional_size(*EXPERTS):
+        fields.require(TOP_K)
+    latent, bias = fields.has("kv_lora_rank"), fields.flag("attention_bias")
     windowed = fields.optional_size("sliding_window") and fields.flag("use_sliding_window", True)
 
-    def attention(layer: int, blocks: Blocks = blocks) -> Attention:
-        if fields.has("kv_lora_rank"):
+    def attention(layer: int, span: tuple[Span, int]) -> Attention:
+        if latent:
             return latent_attention(blocks, layer)
-        output = fields.flag("attention_bias")
-        return blocks.grouped_attention(layer, spans[layer], qkv_bias=bias, output_bias=output, norms=norms)
+        return blocks.grouped_attention(
+            layer,
+            span,
+            qkv_bias=bias or fields.flag("qkv_bias"),
+            output_bias=bias,
+            norms="head" if fields.flag("use_qk_norm") else "none",
+        )
 
     spans = blocks.spans("sliding" if windowed else "full")
-    layers = [Layer(attention(i), _ffn(blocks, i), 2 * blocks.hidden) for i in range(len(spans))]
+    layers = [Layer(attention(i, span), _ffn(blocks, i), 2 * blocks.hidden) for i, span in enumerate(spans)]
     reading = f"familiar keys: no reader for model_type {model_type!r}, biases and norms may differ"
     return blocks.model(layers, reading)

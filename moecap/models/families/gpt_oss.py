@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from moecap.models.families.blocks import FRAME, GROUPED, Blocks
+from moecap.models.families.blocks import EXPERTS, FRAME, GROUPED, TOP_K, Blocks
 from moecap.models.spec import Layer, ModelSpec, MoeFfn, Span
 
 __all__ = ["read_gpt_oss"]
@@ -32,10 +32,10 @@ def read_gpt_oss(blocks: Blocks) -> ModelSpec:
         "head_dim",
         "intermediate_size",
         "sliding_window",
-        ("num_local_experts", "num_experts"),
-        ("num_experts_per_tok", "experts_per_token"),
+        EXPERTS,
+        TOP_K,
     )
-    routing, width = blocks.routing("num_local_experts", "num_experts"), fields.size("intermediate_size")
+    routing, width = blocks.routing(), fields.size("intermediate_size")
     bias = fields.flag("attention_bias", True)
     spans: list[Span] = ["full" if layer % 2 else "sliding" for layer in range(fields.layer_count())]
     layers = [

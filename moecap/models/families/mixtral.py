@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from moecap.models.families.blocks import FRAME, GROUPED, Blocks
+from moecap.models.families.blocks import EXPERTS, FRAME, GROUPED, TOP_K, Blocks
 from moecap.models.spec import Layer, ModelSpec, MoeFfn
 
 __all__ = ["read_mixtral", "read_phimoe"]
 
 
 def _mixture(blocks: Blocks, layer: int) -> MoeFfn:
-    experts, top_k = blocks.routing("num_local_experts")
+    experts, top_k = blocks.routing()
     path = f"model.layers.{layer}.block_sparse_moe"
     width = blocks.fields.size("intermediate_size")
     return MoeFfn(
@@ -23,7 +23,7 @@ def _mixture(blocks: Blocks, layer: int) -> MoeFfn:
 
 def _read(blocks: Blocks, reading: str, *, bias: bool, norm_params: int, head_bias: bool) -> ModelSpec:
     fields = blocks.fields
-    fields.require(*FRAME, *GROUPED, "intermediate_size", "num_local_experts", "num_experts_per_tok")
+    fields.require(*FRAME, *GROUPED, "intermediate_size", EXPERTS, TOP_K)
     spans = blocks.spans("sliding" if fields.optional_size("sliding_window") else "full")
     layers = [
         Layer(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from moecap.models.families.blocks import FRAME, GROUPED, Blocks
+from moecap.models.families.blocks import EXPERTS, FRAME, GROUPED, TOP_K, Blocks
 from moecap.models.spec import Layer, ModelSpec
 
 __all__ = ["read_olmoe"]
@@ -11,8 +11,8 @@ __all__ = ["read_olmoe"]
 def read_olmoe(blocks: Blocks) -> ModelSpec:
     """OLMoE-1B-7B; ``intermediate_size`` is the width of one expert."""
     fields = blocks.fields
-    fields.require(*FRAME, *GROUPED, "intermediate_size", "num_experts", "num_experts_per_tok")
-    routing, width = blocks.routing("num_experts"), fields.size("intermediate_size")
+    fields.require(*FRAME, *GROUPED, "intermediate_size", EXPERTS, TOP_K)
+    routing, width = blocks.routing(), fields.size("intermediate_size")
     bias = fields.flag("attention_bias")
     layers = [
         Layer(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from moecap.models.families.blocks import FRAME, GROUPED, Blocks
+from moecap.models.families.blocks import EXPERTS, FRAME, GROUPED, TOP_K, Blocks
 from moecap.models.spec import Layer, ModelSpec, Span
 
 __all__ = ["read_qwen2_moe", "read_qwen3_moe"]
 
-_MIXTURE = ("num_experts", "num_experts_per_tok", "moe_intermediate_size")
+_MIXTURE = (EXPERTS, TOP_K, "moe_intermediate_size")
 
 
 def _read(
@@ -22,7 +22,7 @@ def _read(
 ) -> ModelSpec:
     """Layers that ``mlp_only_layers`` or ``decoder_sparse_step`` leave out are dense, of width intermediate_size."""
     fields = blocks.fields
-    routing = blocks.routing("num_experts")
+    routing = blocks.routing()
     width = fields.size("moe_intermediate_size")
     dense_only, step = fields.indices("mlp_only_layers"), fields.size("decoder_sparse_step", default=1)
     layers = []

@@ -1,0 +1,137 @@
+"""``moecap models`` answers with the keys of the contract and refuses what a model cannot do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moecap.cli.models import app
+from moecap.errors import BadInputError, UnknownNameError
+from moecap.models.registry import packaged_models
+
+CONTRACT = {
+    "name",
+    "architecture",
+    "total_params",
+    "active_params",
+    "active_params_with_embedding",
+    "active_params_without_lm_head",
+    "expert_params",
+    "expert_params_total",
+    "moe_layers",
+    "dense_layers",
+    "kv_bytes_per_token",
+    "kv_bytes",
+    "flops_per_token",
+    "step_bytes",
+    "checkpoint_bytes",
+    "mtp_params",
+}
+
+
+def call(*words: str) -> None:
+    app(list(words), result_action="return_value")
+
+
+def answer(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
+    call(*words, "--json")
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    return json.loads(captured.out)
+
+
+def test_show_has_every_key_of_the_contract(capsys: pytest.CaptureFixture[str]) -> None:
+    have = answer(capsys, "show", "mixtral", "--context", "1024", "--batch", "1", "--experts", "2")
+    assert have.keys() >= CONTRACT
+    assert have["name"] == "mistralai/Mixtral-8x7B-Instruct-v0.1"
+    assert have["architecture"] == "MixtralForCausalLM"
+    assert have["total_params"] == 46_702_792_704
+    assert have["expert_params"] == 176_160_768
+    assert have["expert_params_total"] == 32 * 8 * 176_160_768
+    assert have["flops_per_token"] == {
+        "linear": 25_497_174_016,
+        "attention": 536_870_912,
+        "total": 26_034_044_928,
+    }
+    assert have["step_bytes"] == {
+        "non_expert_weights": 2_949_136_384,
+        "expert_weights": 22_548_578_304,
+        "kv_read": 134_217_728,
+        "total": 25_631_932_416,
+    }
+
+
+def test_the_formats_of_the_config_are_the_default(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("show", "deepseek-v3", "--context", "4096", "--batch", "32", "--experts", "163")
+    assert answer(capsys, *words)["step_bytes"]["total"] == 442_897_582_432
+    assert answer(capsys, *words, "--weight-dtype", "bf16")["step_bytes"]["total"] == 874_305_039_360
+    assert answer(capsys, *words, "--kv-dtype", "fp8")["step_bytes"]["kv_read"] == 9_210_691_584 // 2
+
+
+def test_without_experts_uniform_routing_is_assumed_and_said(capsys: pytest.CaptureFixture[str]) -> None:
+    have = answer(capsys, "show", "qwen3-30b-a3b", "--batch", "32")
+    assert have["experts"] == pytest.approx(111.77103534374396)
+    assert have["experts_source"] == "uniform routing"
+    assert have["context"] == 1024
+
+
+def test_list_has_every_packaged_model(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = answer(capsys, "list")
+    assert [row["name"] for row in rows] == ["smollm2-moe", *(model.name for model in packaged_models())]
+    call("list")
+    assert "mistralai/Mixtral-8x7B-Instruct-v0.1" in capsys.readouterr().out
+
+
+def test_people_get_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    call("show", "deepseek-v3", "--batch", "4")
+    printed = capsys.readouterr().out
+    for words in ("671,026,419,200", "8 of 256 a token", "58 MoE, 3 dense", "mla", "multi-token prediction", "GB"):
+        assert words in printed
+
+
+def test_a_dense_model_has_no_experts_to_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = {
+        "model_type": "llama",
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "vocab_size": 100,
+        "max_position_embeddings": 512,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    have = answer(capsys, "show", str(tmp_path))
+    assert (have["context"], have["experts"], have["expert_params"], have["moe_layers"]) == (512, 0, 0, 0)
+    call("show", str(tmp_path))
+    assert "parameters each" not in capsys.readouterr().out
+    with pytest.raises(BadInputError, match="has none; leave --experts out"):
+        call("show", str(tmp_path), "--experts", "1")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--context", "32769"], "a context of 32769 is outside 1 to 32768"),
+        (["--context", "0"], "a context of 0 is outside"),
+        (["--context=-5"], "a context of -5 is outside"),
+        (["--batch", "0"], "a batch of 0 is outside 1 to"),
+        (["--batch", "99999999999"], "a batch of 99999999999 is outside"),
+        (["--experts", "9"], "9 experts are outside 1 to 8"),
+        (["--experts", "0"], "0 experts are outside 1 to 8"),
+    ],
+)
+def test_values_outside_the_model_are_refused(words: list[str], message: str) -> None:
+    with pytest.raises(BadInputError) as caught:
+        call("show", "mixtral", *words)
+    assert message in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+def test_unknown_formats_and_models_are_refused() -> None:
+    with pytest.raises(UnknownNameError, match="no number format named 'fp7'"):
+        call("show", "mixtral", "--weight-dtype", "fp7")
+    with pytest.raises(UnknownNameError, match="did you mean"):
+        call("show", "mixtrel")

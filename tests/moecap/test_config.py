@@ -1,0 +1,80 @@
+"""The run configuration: defaults of the contract, settings by key, and refusals in one line."""
+
+import pytest
+
+from moecap.config import RunConfig, with_settings
+from moecap.errors import BadInputError
+from moecap.runner.run import reproduction_command
+
+
+def test_the_defaults_are_those_of_the_contract():
+    config = RunConfig()
+    assert (config.num_requests, config.input_len, config.output_len, config.concurrency) == (20, 64, 32, 4)
+    assert (config.model, config.hw, config.backend, config.task, config.limit) == (
+        "smollm2-moe",
+        "auto",
+        "auto",
+        ("arc_easy",),
+        50,
+    )
+
+
+def test_a_setting_overrides_a_nested_key_and_keeps_its_siblings():
+    config = with_settings({"warmup": {"output_len": 4}}, ("warmup.tolerance=0.2", "concurrency=2"))
+    assert (config.warmup.output_len, config.warmup.tolerance, config.concurrency) == (4, 0.2, 2)
+
+
+def test_a_limit_of_zero_means_all_and_none_means_no_task():
+    config = with_settings({"limit": 0, "task": ["none"]}, ())
+    assert config.limit is None
+    assert config.task == ()
+
+
+@pytest.mark.parametrize(
+    ("values", "settings", "problem"),
+    [
+        ({"concurrency": -1}, (), r"concurrency: .*greater than 0 \(got -1\)"),
+        ({"concurrency": "many"}, (), "concurrency: .*valid integer"),
+        ({"rate": float("nan")}, (), "rate: .*finite"),
+        ({"conccurrency": 1}, (), "no setting named 'conccurrency'.*did you mean 'concurrency'"),
+        ({}, ("foo",), "--set foo: not KEY=VALUE"),
+        ({}, ("cost.usd=1",), "no setting named 'cost.usd'"),
+        ({}, ("seed=[",), "not YAML"),
+        ({"task": ["none", "arc_easy"]}, (), "'none' cannot be combined"),
+        ({"task": ["arc_easy", "arc_easy"]}, (), "named twice"),
+        ({"price": 1, "cost": {"usd_per_hour": 2}}, (), "differ; give one"),
+    ],
+)
+def test_bad_values_are_refused_in_one_line(values, settings, problem):
+    with pytest.raises(BadInputError, match=problem) as caught:
+        with_settings(values, settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_price_of_the_user_wins_wherever_it_is_given():
+    assert with_settings({"price": 2.0}, ()).usd_per_hour == 2.0
+    assert with_settings({}, ("cost.usd_per_hour=3",)).usd_per_hour == 3.0
+    assert RunConfig().usd_per_hour is None
+
+
+def test_the_reproduction_command_gives_the_same_configuration(tmp_path):
+    from moecap.cli.app import build_app
+
+    config = with_settings(
+        {
+            "concurrency": 2,
+            "task": ["none"],
+            "limit": 0,
+            "engine_arg": ["score_batch_size=4"],
+            "price": 0.5,
+            "output": str(tmp_path),
+            "measured": True,
+        },
+        ("warmup.tolerance=0.2",),
+    )
+    words = reproduction_command(config).split()
+    assert words[:2] == ["moecap", "run"]
+    assert str(tmp_path) not in words
+    _, bound, _ = build_app().parse_args(words[1:], exit_on_error=False, print_error=False)
+    values = bound.arguments["options"].model_dump(exclude_unset=True)
+    assert with_settings(values, bound.arguments["set_"]) == config.model_copy(update={"output": None})
