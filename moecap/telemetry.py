@@ -11,7 +11,7 @@ from types import TracebackType
 
 from moecap.observations.recorder import Recorder
 
-__all__ = ["Telemetry", "available_memory"]
+__all__ = ["Telemetry"]
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -55,16 +55,3 @@ def _sample() -> tuple[int, int, float, float, float, None, None]:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     steal = int(Path("/proc/stat").read_text().split("\n", 1)[0].split()[8]) / TICKS
     return (time.monotonic_ns(), resident, usage.ru_utime + usage.ru_stime, os.getloadavg()[0], steal, None, None)
-
-
-def available_memory(root: Path = Path("/")) -> int:
-    """Bytes that a process may still take: the kernel's estimate, or what is left of the control group's limit."""
-    free = next(
-        int(line.split()[1]) * 1024
-        for line in (root / "proc/meminfo").read_text().splitlines()
-        if line.startswith("MemAvailable:")
-    )
-    limit, used = root / "sys/fs/cgroup/memory.max", root / "sys/fs/cgroup/memory.current"
-    if limit.is_file() and used.is_file() and (text := limit.read_text().strip()).isdecimal():
-        free = min(free, max(0, int(text) - int(used.read_text())))
-    return free

@@ -45,9 +45,8 @@ def _findings() -> Iterator[Finding]:
     import moecap
     from moecap.data.cache import cache_root
     from moecap.errors import MoecapError
-    from moecap.hardware.host import read_host
+    from moecap.hardware.host import available_memory, read_host
     from moecap.plugins import BACKENDS, load_plugin, plugin_names
-    from moecap.telemetry import available_memory
 
     yield Finding("moecap", moecap.__version__)
     yield Finding("python", platform.python_version())

@@ -13,7 +13,7 @@ from pathlib import Path
 from moecap.hardware.profile import HardwareProfile, Price, Probe
 from moecap.hardware.registry import load_profile
 
-__all__ = ["HostFacts", "host_profile", "read_host"]
+__all__ = ["HostFacts", "available_memory", "host_profile", "read_host"]
 
 FLAGS_OF_INTEREST = (
     "avx2",
@@ -116,6 +116,18 @@ def host_profile(host: HostFacts, probe: Probe | None = None) -> HardwareProfile
         sources={"OS": "the operating system's own report (/proc, /sys); peaks come from the probe"},
         probe=probe,
     )
+
+
+def available_memory(root: Path = Path("/")) -> int:
+    """Bytes that a process may still take: the kernel's estimate, at most what its control groups have left."""
+    found = re.search(r"^MemAvailable:\s+(\d+) kB", _read(root / "proc/meminfo"), re.MULTILINE)
+    left = [int(found[1]) * 1024] if found else []
+    for folder in _cgroup_folders(root, "memory"):
+        for limit, usage in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
+            most, used = _read(folder / limit).strip(), _read(folder / usage).strip()
+            if most.isdigit() and used.isdigit() and int(most) < _UNLIMITED:
+                left.append(max(0, int(most) - int(used)))
+    return min(left, default=0)
 
 
 def _slug(model: str) -> str:

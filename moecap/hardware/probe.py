@@ -13,7 +13,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,7 +20,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from moecap.errors import NotAvailableError, RunError
-from moecap.hardware.host import HostFacts, read_host
+from moecap.files import write_text
+from moecap.hardware.host import HostFacts, available_memory, read_host
 from moecap.hardware.profile import KernelRate, Probe
 
 __all__ = ["PROBE_VERSION", "measure_host", "probe_host"]
@@ -55,6 +55,9 @@ def probe_host(
 ) -> Probe:
     """The peaks of this host, from the cache or measured now (about 10 s).
 
+    A cached probe that carries warnings (something else was running, the repeats differ) is measured again, and of
+    each kernel the better figure is kept: an understated peak would overstate every utilisation.
+
     Args:
         refresh: Measure even if the cache holds a probe.
         cache_dir: The cache; the probe is kept in ``probe/`` below it.
@@ -67,14 +70,28 @@ def probe_host(
     """
     host = host or read_host()
     file = cache_dir / "probe" / f"{_cache_key(host)}.json"
-    if not refresh:
-        with contextlib.suppress(OSError, ValueError, ValidationError):
-            return Probe.model_validate_json(file.read_bytes())
+    earlier: Probe | None = None
+    with contextlib.suppress(OSError, ValueError, ValidationError):
+        earlier = Probe.model_validate_json(file.read_bytes())
+    if earlier is not None and not refresh and not earlier.warnings:
+        return earlier
     if progress:
-        progress(f"measuring the peaks of this host ({host.cpu_model}, {host.cores} cores): about 10 s")
+        again = " again, since the last time was unsteady" if earlier is not None and earlier.warnings else ""
+        progress(f"measuring the peaks of this host{again} ({host.cpu_model}, {host.cores} cores): about 10 s")
     probe = _run_apart(host)
-    _write_atomically(file, probe.model_dump_json(indent=1) + "\n")
+    if earlier is not None:
+        probe = better_of(earlier, probe)
+    _store(file, probe.model_dump_json(indent=1) + "\n")
     return probe
+
+
+def better_of(earlier: Probe, later: Probe) -> Probe:
+    """The later probe with the better figure of each kernel; warnings are those of the kernels that are the peaks."""
+    best = {k.kernel: k for k in earlier.kernels}
+    kernels = tuple(max((k, best.get(k.kernel, k)), key=lambda rate: rate.best) for k in later.kernels)
+    steady = [p for p in (earlier, later) if not p.warnings]
+    conditions = () if steady else later.warnings
+    return later.model_copy(update={"kernels": kernels, "warnings": conditions})
 
 
 def measure_host(host: HostFacts, repeats: int = REPEATS, array_bytes: int | None = None) -> Probe:
@@ -159,14 +176,10 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _write_atomically(file: Path, text: str) -> None:
+def _store(file: Path, text: str) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=file.parent, suffix=".tmp", delete=False) as temporary:
-            temporary.write(text)
-            temporary.flush()
-            os.fsync(temporary.fileno())
-        Path(temporary.name).replace(file)
+        write_text(file, text)
     except OSError as error:
         raise NotAvailableError(
             f"cannot store the probe in {file.parent}: {error.strerror}; free or change it"
@@ -175,23 +188,11 @@ def _write_atomically(file: Path, text: str) -> None:
 
 def _array_bytes(host: HostFacts) -> int:
     wanted = max(4 * (host.last_level_cache_bytes or 0), 256_000_000)
-    free = _free_memory(host)
-    if free is not None and free // 8 < wanted:
-        wanted = free // 8
+    free = available_memory()
+    wanted = min(wanted, free // 8)
     if wanted < 16_000_000:
-        raise NotAvailableError(
-            f"the probe needs at least 128 MB of free memory and finds {(free or 0) / 1e6:.0f} MB; free some"
-        )
+        raise NotAvailableError(f"the probe needs at least 128 MB of free memory and finds {free / 1e6:.0f} MB; free some")
     return wanted
-
-
-def _free_memory(host: HostFacts) -> int | None:
-    """Bytes that can be taken: what the kernel calls available, at most the limit of the control group."""
-    for line in _lines("/proc/meminfo"):
-        if line.startswith("MemAvailable:"):
-            available = int(line.split()[1]) * 1024
-            return min(available, host.memory_bytes or available)
-    return host.memory_bytes
 
 
 def _loadavg() -> float | None:
@@ -221,7 +222,7 @@ def _warnings(
 ) -> tuple[str, ...]:
     remarks = [
         f"{k.kernel}: the {k.repeats} repeats differ by {k.spread:.0%} (more than {SPREAD_LIMIT:.0%})"
-        for k in kernels
+        for k in _peaks(kernels)
         if k.spread > SPREAD_LIMIT
     ]
     if load is not None and load > 0.5 * cores:
@@ -232,6 +233,16 @@ def _warnings(
         if name in environment:
             remarks.append(f"{name} is set and may slow numpy's matrix products")
     return tuple(remarks)
+
+
+def _peaks(kernels: Sequence[KernelRate]) -> list[KernelRate]:
+    """The fastest bandwidth kernel, and the fastest matrix product of each format."""
+    best: dict[tuple[str, str], KernelRate] = {}
+    for kernel in kernels:
+        key = (kernel.kind, kernel.dtype if kernel.kind == "matmul" else "")
+        if key not in best or kernel.best > best[key].best:
+            best[key] = kernel
+    return list(best.values())
 
 
 def _lines(path: str) -> list[str]:

@@ -12,7 +12,7 @@ from moecap.config import RunConfig
 from moecap.data.cache import cache_root
 from moecap.data.texts import prompt_texts
 from moecap.errors import BadInputError, NotAvailableError, NotBuiltError
-from moecap.hardware.host import HostFacts, read_host
+from moecap.hardware.host import HostFacts, available_memory, read_host
 from moecap.hardware.resolve import ResolvedHardware, resolve_hardware
 from moecap.models.accounting import checkpoint_bytes, kv_bytes
 from moecap.models.reading import read_model
@@ -20,7 +20,6 @@ from moecap.models.registry import ModelRef, load_model_config
 from moecap.models.spec import ModelSpec
 from moecap.plugins import BACKENDS, load_plugin, plugin_names
 from moecap.tasks.base import Task, TaskOptions, load_task, refuse_mismatch
-from moecap.telemetry import available_memory
 
 __all__ = ["Plan", "assignments", "make_plan"]
 
