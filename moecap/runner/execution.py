@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -98,7 +99,8 @@ class _Clock:
 def _prompts(plan: Plan, tokenizer: Tokenizer, count: int) -> list[Prompt]:
     config = plan.config
     tokens = exact_length_prompts(tokenizer, plan.texts, count, config.input_len)
-    return [Prompt(f"{config.dataset}-{config.seed}-{i}", t, config.output_len) for i, t in enumerate(tokens)]
+    source = Path(config.dataset).name
+    return [Prompt(f"{source}-{config.seed}-{i}", t, config.output_len) for i, t in enumerate(tokens)]
 
 
 def _warm_up(plan: Plan, engine: Engine, prompts: Sequence[Prompt], recorder: Recorder) -> bool:

@@ -95,6 +95,7 @@ def _store(
         dated = f"{default.provider} ({default.date or 'no date'})" if default else "no price is known"
         price_source = dated
     parameters = count_parameters(plan.spec)
+    public = _without_places(plan)
     facts = RunFacts(
         spec=plan.spec,
         profile=profile,
@@ -149,7 +150,7 @@ def _store(
             batching=engine.batching if engine else "none",
             details=dict(engine.details) if engine else {},
         ),
-        workload=config.model_copy(update={"output": None, "data": None}),
+        workload=public,
         metrics=metrics,
         flags=tuple(flags),
         provenance=Provenance(
@@ -157,7 +158,7 @@ def _store(
             started=started.isoformat(timespec="seconds"),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             seconds=execution.seconds,
-            command=reproduction_command(config),
+            command=reproduction_command(public),
             environment=software(),
         ),
         observations={name: file_sha256(directory / name) for name in names},
@@ -166,15 +167,28 @@ def _store(
     return result
 
 
+def _without_places(plan: Plan) -> RunConfig:
+    """The configuration with names in place of where files lie on this machine."""
+    config = plan.config
+    names = {
+        "model": plan.model.id if plan.model.origin == "local" else config.model,
+        "hw": plan.hardware.profile.id if Path(config.hw).exists() else config.hw,
+        "dataset": Path(config.dataset).name,
+        "data": None,
+        "output": None,
+    }
+    return config.model_copy(update=names)
+
+
 def reproduction_command(config: RunConfig) -> str:
-    """The command line that gives this configuration; places of files on this machine are left out."""
+    """The command line that gives this configuration."""
     from shlex import join
 
     words = ["moecap", "run"]
     default = RunConfig()
     for name in RunConfig.model_fields:
         value = getattr(config, name)
-        if name in ("output", "data") or value == getattr(default, name):
+        if value == getattr(default, name):
             continue
         option = f"--{name.replace('_', '-')}"
         if name in ("warmup", "cost"):

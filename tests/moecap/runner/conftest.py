@@ -1,0 +1,70 @@
+"""A small model, prompts and a probed profile of this host, so that whole runs take seconds."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tiny_models import make_model
+
+TEXTS = [
+    "Which factor will most likely cause a person to develop a fever?",
+    "Lichens are symbiotic organisms made of green algae and fungi.",
+    "When a switch is used in an electrical circuit, it can stop and start the flow of current.",
+    "Rocks are classified as igneous, metamorphic, or sedimentary according to how they formed.",
+]
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A function from a family's name to a tiny checkpoint folder."""
+    made: dict[str, Path] = {}
+
+    def make(family: str) -> Path:
+        if family not in made:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                made[family] = make_model(family, tmp_path_factory.mktemp("tiny") / f"tiny-{family}")
+        return made[family]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A JSONL file of prompts."""
+    path = tmp_path_factory.mktemp("prompts") / "prompts.jsonl"
+    path.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in TEXTS))
+    return path
+
+
+@pytest.fixture(scope="session")
+def host_yaml(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This host's profile, really probed once, saved to a file that a run takes as its hardware."""
+    from moecap.cli import main
+
+    path = tmp_path_factory.mktemp("host") / "host.yaml"
+    assert main(["hw", "probe", "--save", str(path), "--json"]) == 0
+    return path
+
+
+@pytest.fixture
+def run_options(
+    checkpoints: Callable[[str], Path], prompts: Path, host_yaml: Path, tmp_path: Path
+) -> dict[str, object]:
+    """Options of a run that takes about a second."""
+    return {
+        "model": str(checkpoints("mixtral")),
+        "dataset": str(prompts),
+        "hw": str(host_yaml),
+        "task": ["none"],
+        "precision": "fp32",
+        "num_requests": 10,
+        "concurrency": 2,
+        "input_len": 16,
+        "output_len": 6,
+        "output": str(tmp_path / "run"),
+    }

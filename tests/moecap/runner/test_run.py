@@ -1,0 +1,224 @@
+"""Whole runs on a small real model: what they leave, that it can be recomputed, and how they end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from moecap.cli import main
+from moecap.config import with_settings
+from moecap.progress import Reporter
+from moecap.result import Result, read_result
+from moecap.runner.run import run
+from moecap.verification import verify_run
+
+pytestmark = pytest.mark.engine
+
+CONTRACT = """decode.s_mbu decode.s_mfu prefill.s_mbu prefill.s_mfu all.s_mbu all.s_mfu decode.s_mbu_paper decode.mbu
+decode.mfu busy_fraction ttft.p50 ttft.p99 tpot.p50 tpot.p99 itl.p50 e2e.p50 output_tokens_per_second
+output_tokens_per_second_per_device requests_per_second failed_requests experts.distinct_mean experts.load_entropy
+cost_per_million_output_tokens cost_per_million_tokens energy_per_output_token""".split()
+
+
+def _run(options) -> tuple[Path, Result]:
+    outcome = run(with_settings(options, ()), Reporter(quiet=True))
+    assert outcome.error is None
+    return outcome.directory, outcome.result
+
+
+def _arguments(options):
+    words = ["run"]
+    for name, value in options.items():
+        for item in value if isinstance(value, list) else [value]:
+            words += [f"--{name.replace('_', '-')}", str(item)]
+    return words
+
+
+def test_a_run_leaves_every_file_of_the_contract_and_verifies(run_options):
+    directory, result = _run(run_options)
+    names = {p.name for p in directory.iterdir()}
+    assert names == {
+        "result.json",
+        "requests.parquet",
+        "chunks.parquet",
+        "steps.parquet",
+        "routing.npz",
+        "telemetry.parquet",
+        "environment.json",
+    }
+    assert (result.kind, result.status, result.reason) == ("measured", "complete", None)
+    assert set(CONTRACT) <= set(result.metrics)
+    assert all(m.value is not None or m.reason for m in result.metrics.values())
+    assert read_result(directory) == result
+    assert verify_run(directory).ok
+
+
+def test_s_mbu_and_s_mfu_equal_a_hand_calculation_from_the_stored_steps(run_options):
+    directory, result = _run(run_options)
+    config = result.model.config
+    hidden, ffn, layers = config["hidden_size"], config["intermediate_size"], config["num_hidden_layers"]
+    heads, kv_heads, dim = config["num_attention_heads"], config["num_key_value_heads"], config["head_dim"]
+    experts, top_k, vocabulary = config["num_local_experts"], config["num_experts_per_tok"], config["vocab_size"]
+    attention = hidden * heads * dim * 2 + hidden * kv_heads * dim * 2
+    expert, router = 3 * hidden * ffn, hidden * experts
+    sums = {phase: [0.0, 0.0, 0.0, 0.0] for phase in (0, 1)}  # bytes, FLOPs, seconds, dense bytes
+    for row in pq.read_table(directory / "steps.parquet").to_pylist():
+        if row["stage"] != "load":
+            continue
+        context = [s + n for s, n in zip(row["seq_start"], row["seq_new"], strict=True)]
+        tokens = sum(row["seq_new"])
+        fixed = layers * (attention + router + 2 * hidden) + hidden + vocabulary * hidden + tokens * hidden
+        cache = layers * sum(context) * 2 * kv_heads * dim
+        pairs = sum(start + i + 1 for start, n in zip(row["seq_start"], row["seq_new"], strict=True) for i in range(n))
+        flops = (
+            tokens * layers * 2 * (attention + router + top_k * expert)
+            + 2 * vocabulary * hidden * row["logits_tokens"]
+            + layers * pairs * 2 * heads * 2 * dim
+        )
+        total = sums[row["seq_phase"][0]]
+        total[0] += 4 * (fixed + cache + expert * sum(row["distinct_experts"]))
+        total[1] += flops
+        total[2] += row["duration_ns"] * 1e-9
+        total[3] += 4 * (fixed + cache + expert * experts * layers)
+    profile = result.hardware.profile
+    bandwidth, peak = profile.peak_bandwidth.value, profile.peak_flops("fp32").value
+    for phase, name in ((0, "prefill"), (1, "decode")):
+        read, flops, seconds, dense = sums[phase]
+        for metric, expected in (
+            ("s_mbu", read / seconds / bandwidth),
+            ("s_mfu", flops / seconds / peak),
+            ("mbu", dense / seconds / bandwidth),
+        ):
+            assert result.metrics[f"{name}.{metric}"].value == pytest.approx(expected, rel=1e-9)
+
+
+def test_two_runs_with_one_seed_give_the_same_tokens_and_routing(run_options, tmp_path):
+    folders = []
+    for name in ("a", "b"):
+        folders.append(_run(run_options | {"output": str(tmp_path / name)})[0])
+    routing = [np.load(folder / "routing.npz") for folder in folders]
+    assert np.array_equal(routing[0]["experts"][-200:], routing[1]["experts"][-200:])
+    prompts = [pq.read_table(f / "requests.parquet")["prompt_id"].to_pylist()[-10:] for f in folders]
+    assert prompts[0] == prompts[1]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["requests.parquet", "chunks.parquet", "steps.parquet", "routing.npz", "telemetry.parquet", "environment.json"],
+)
+def test_one_changed_byte_of_any_observation_is_refused(run_options, name, capsys):
+    directory, _ = _run(run_options)
+    content = bytearray((directory / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (directory / name).write_bytes(content)
+    assert main(["verify", str(directory), "--json"]) == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["ok"] is False
+    assert name in answer["corrupt"]
+
+
+def test_a_changed_number_is_refused_even_where_the_digests_and_the_id_are_made_anew(run_options):
+    directory, result = _run(run_options)
+    metric = result.metrics["decode.s_mbu"]
+    better = metric.model_copy(update={"value": metric.value * 1.01})
+    forged = result.model_copy(update={"metrics": result.metrics | {"decode.s_mbu": better}}).identified()
+    (directory / "result.json").write_text(forged.model_dump_json())
+    outcome = verify_run(directory)
+    assert [d.metric for d in outcome.differences] == ["decode.s_mbu"]
+    assert not outcome.corrupt
+    (directory / "result.json").write_text(result.model_copy(update={"status": "failed"}).model_dump_json())
+    assert verify_run(directory).corrupt == ("result.json",)
+
+
+def test_a_dense_model_runs_and_is_marked_as_dense(run_options, checkpoints):
+    directory, result = _run(run_options | {"model": str(checkpoints("dense"))})
+    assert "dense" in {flag.name for flag in result.flags}
+    assert not result.model.is_moe
+    assert result.metrics["decode.s_mbu"].value == result.metrics["decode.mbu"].value
+    assert "dense" in result.metrics["experts.distinct_mean"].reason
+    assert verify_run(directory).ok
+
+
+def test_the_price_of_the_user_and_the_default_price_are_named(run_options, tmp_path):
+    _, default = _run(run_options)
+    assert "generic virtual machine" in default.hardware.price_source
+    _, mine = _run(run_options | {"price": 7.2, "output": str(tmp_path / "mine")})
+    rate = mine.metrics["output_tokens_per_second"].value
+    assert mine.metrics["cost_per_million_output_tokens"].value == pytest.approx(7.2 / 3600 / rate * 1e6)
+
+
+def test_nothing_that_names_this_machine_or_its_user_is_in_the_run_directory(run_options):
+    directory, _ = _run(run_options)
+    content = b"".join(p.read_bytes() for p in directory.iterdir())
+    for secret in (os.uname().nodename, str(Path.home()), str(directory), run_options["model"], run_options["dataset"]):
+        assert secret.encode() not in content
+
+
+@pytest.mark.parametrize(("number", "stage"), [(signal.SIGINT, "load"), (signal.SIGTERM, "load")])
+def test_an_interrupted_run_leaves_a_valid_result_and_exits_with_130(run_options, number, stage):
+    long = run_options | {"num_requests": 4000, "output_len": 200}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "moecap", *_arguments(long)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    seen = ""
+    for line in process.stderr:
+        seen += line
+        if "requests: 4000" in line:
+            break
+    time.sleep(1.5)
+    process.send_signal(number)
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode == 130, seen + rest
+    directory = Path(run_options["output"])
+    result = read_result(directory)
+    assert result.status == "interrupted"
+    assert (directory / "report.html").exists()
+    requests = pq.read_table(directory / "requests.parquet").to_pandas()
+    assert (requests["status"] == "completed").sum() > 0
+    assert (
+        result.metrics["failed_requests"].value == (requests[requests["stage"] == stage]["status"] != "completed").sum()
+    )
+    assert verify_run(directory).ok
+
+
+def test_an_engine_that_dies_leaves_what_was_observed(run_options, monkeypatch):
+    from moecap_backends.transformers import TransformersEngine
+
+    original = TransformersEngine._generate_batch
+
+    def dies(self, batch, recorder, now):
+        if recorder.stage == "load" and len(recorder.requests) > 14:
+            raise RuntimeError("the device fell off the bus\nand more")
+        return original(self, batch, recorder, now)
+
+    monkeypatch.setattr(TransformersEngine, "_generate_batch", dies)
+    outcome = run(with_settings(run_options, ()), Reporter(quiet=True))
+    assert outcome.result.status == "failed"
+    assert outcome.result.reason == "RuntimeError: the device fell off the bus"
+    assert outcome.result.metrics["ttft.p50"].value > 0
+    assert verify_run(outcome.directory).ok
+
+
+def test_an_engine_that_does_not_open_leaves_a_failed_result_with_reasons(run_options, monkeypatch):
+    from moecap_backends.transformers import TransformersBackend
+
+    def fails(_self, _job):
+        raise RuntimeError("no kernel image")
+
+    monkeypatch.setattr(TransformersBackend, "open", fails)
+    outcome = run(with_settings(run_options, ()), Reporter(quiet=True))
+    assert outcome.result.status == "failed"
+    assert outcome.result.metrics["decode.s_mbu"].reason
+    assert verify_run(outcome.directory).ok
+
+
+def test_few_requests_and_a_limit_are_flagged(run_options):
+    _, result = _run(run_options | {"num_requests": 5})
+    assert {"few_requests", "static_batch", "probed_peak"} <= {flag.name for flag in result.flags}
