@@ -17,7 +17,7 @@ Positive = Annotated[int, Field(gt=0)]
 class WarmupConfig(BaseModel):
     """When the warm-up ends: the medians of two batches in a row agree, or a bound is reached."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.05
     """Largest relative change of the median decode step between two warm-up batches in a row that counts as stable."""
@@ -30,7 +30,7 @@ class WarmupConfig(BaseModel):
 class CostConfig(BaseModel):
     """Constants of the cost model."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     usd_per_hour: Annotated[float, Field(ge=0)] | None = None
     """Rent of one device an hour, in dollars; absent means the hardware profile's dated price."""
@@ -39,7 +39,7 @@ class CostConfig(BaseModel):
 class RunConfig(BaseModel):
     """Everything that decides what a run does. Every field is a command-line option and a key of a YAML file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     model: str = "smollm2-moe"
     """Model: a short name (`moecap models list`), a hub id, a local folder, or a config.json."""
@@ -48,9 +48,9 @@ class RunConfig(BaseModel):
     hw: str = "auto"
     """Hardware: a profile name (`moecap hw list`) or `auto` for this machine."""
     num_gpus: Positive | None = None
-    """Number of devices; the fewest (a power of two) that hold the model by default."""
+    """Number of devices, 1 by default; more than 1 is not built yet."""
     tensor_parallel: Positive | None = None
-    """Devices that share each layer."""
+    """Devices that share each layer; more than 1 is not built yet."""
     precision: str = "auto"
     """Number format of the weights (fp32, bf16, fp16); `auto` is the model's own where the hardware computes in it."""
     backend: str = "auto"
@@ -58,7 +58,7 @@ class RunConfig(BaseModel):
     engine_arg: tuple[str, ...] = ()
     """Argument for the engine as KEY=VALUE; may be repeated."""
     endpoint: str | None = None
-    """URL of a server that runs already."""
+    """URL of a server that runs already; not built yet."""
     task: tuple[str, ...] = ("arc_easy",)
     """Accuracy task (`moecap tasks list`), or `none`; may be repeated."""
     task_arg: tuple[str, ...] = ()
@@ -72,7 +72,7 @@ class RunConfig(BaseModel):
     concurrency: Positive = 4
     """Requests in flight at once (closed loop)."""
     rate: Annotated[float, Field(gt=0)] | None = None
-    """Requests a second (open loop), in place of --concurrency."""
+    """Requests a second (open loop), in place of --concurrency; not built yet."""
     num_requests: Positive = 20
     """Requests to measure."""
     input_len: Positive = 64
@@ -80,13 +80,13 @@ class RunConfig(BaseModel):
     output_len: Positive = 32
     """Tokens of each answer, exactly."""
     repeats: Positive = 1
-    """How often the load is measured."""
+    """How often the load is measured; more than 1 is not built yet."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of everything that is drawn at random."""
     measured: bool = False
-    """Refuse to project where nothing can be measured."""
+    """Refuse to project where nothing can be measured; this version never projects."""
     allow_prefix_cache: bool = False
-    """Let an engine serve prompts from its prefix cache."""
+    """Let an engine serve prompts from its prefix cache; an engine in process has none."""
     price: Annotated[float, Field(ge=0)] | None = None
     """Rent of one device in dollars an hour, in place of the profile's price."""
     output: Path | None = None

@@ -172,7 +172,7 @@ def _without_places(plan: Plan) -> RunConfig:
     config = plan.config
     names = {
         "model": plan.model.id if plan.model.origin == "local" else config.model,
-        "hw": plan.hardware.profile.id if Path(config.hw).exists() else config.hw,
+        "hw": plan.hardware.profile.id if Path(config.hw).suffix in (".yaml", ".yml") else config.hw,
         "dataset": Path(config.dataset).name,
         "data": None,
         "output": None,

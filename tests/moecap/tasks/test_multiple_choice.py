@@ -1,0 +1,62 @@
+"""Multiple choice: scores, the split of prompt and answer, and the registry of tasks."""
+
+import pytest
+
+from moecap.errors import NotAvailableError, UnknownNameError
+from moecap.tasks.arc import ArcEasy
+from moecap.tasks.base import TaskOptions, load_task, refuse_mismatch
+from moecap.tasks.multiple_choice import choice_scores, continuation
+from moecap.tokenizer import Tokenizer, exact_length_prompts
+
+
+def test_the_likelier_answer_wins_and_length_is_normalised_per_character():
+    scores = choice_scores([-4.0, -6.0], [" no", " certainly"], gold=1)
+    assert scores == {"accuracy": 0, "norm": 1}  # -4/2 against -6/9
+
+
+def test_the_first_of_equal_answers_wins():
+    assert choice_scores([-1.0, -1.0], [" a", " b"], gold=0)["accuracy"] == 1
+
+
+@pytest.fixture
+def tokenizer(tmp_path):
+    from tokenizers import Tokenizer as Raw
+    from tokenizers import decoders, models, pre_tokenizers
+
+    vocabulary = {c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    vocabulary["Ġy"] = len(vocabulary)
+    raw = Raw(models.BPE(vocabulary, [("Ġ", "y")]))
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    raw.save(str(tmp_path / "tokenizer.json"))
+    return Tokenizer(tmp_path)
+
+
+def test_prompt_and_answer_are_encoded_together_and_split_where_the_prompt_ends(tokenizer):
+    pair = continuation(tokenizer, "q", "Answer:", " yes")
+    assert tokenizer.decode(pair.context) == "Answer:"
+    assert tokenizer.decode(pair.target) == " yes"
+    assert len(pair.target) == 3  # " y" is one token
+
+
+def test_prompts_have_exactly_the_length_and_share_no_text(tokenizer):
+    texts = [f"text number {i} of many" for i in range(40)]
+    prompts = exact_length_prompts(tokenizer, texts, 5, 40)
+    assert [len(p) for p in prompts] == [40] * 5
+    assert len({p[:20] for p in prompts}) == 5
+
+
+def test_a_task_that_a_backend_cannot_serve_is_refused_with_those_that_can():
+    class Blind:
+        name = "blind"
+        capabilities = frozenset({"generate"})
+
+    with pytest.raises(NotAvailableError, match=r"needs prompt_logprobs, which backend 'blind' lacks; .*transformers"):
+        refuse_mismatch(ArcEasy(), Blind)
+
+
+def test_unknown_tasks_and_task_arguments_are_refused():
+    with pytest.raises(UnknownNameError, match="did you mean 'arc_easy'"):
+        load_task("arc_eazy")
+    with pytest.raises(UnknownNameError, match="shots"):
+        ArcEasy().items(TaskOptions(1, None, {"shots": "5"}, lambda _line: None))

@@ -1,0 +1,39 @@
+"""The documentation says what the code does."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from moecap.cli.app import COMMANDS_HERE
+from moecap.cli.reference import options_page
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
+
+
+def test_the_page_of_options_is_the_one_that_the_configuration_gives():
+    assert (ROOT / "docs" / "options.md").read_text() == options_page()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_every_command_that_a_page_names_exists(page):
+    for command in re.findall(r"`moecap ([a-z]+)", page.read_text()):
+        assert command in COMMANDS_HERE
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_every_link_to_a_file_leads_somewhere(page):
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_what_the_project_ships_holds_no_path_of_a_machine_and_no_registry():
+    import subprocess
+
+    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    for name in files:
+        path = ROOT / name
+        if path.suffix in {".py", ".md", ".toml", ".yaml", ".yml", ".txt", ""} and path.is_file():
+            text = path.read_text(errors="ignore")
+            assert not re.search(r"/home/[a-z]+/|(?<![\w/])/root/", text), name
