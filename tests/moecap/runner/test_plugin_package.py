@@ -1,0 +1,68 @@
+"""A third-party package, really installed, brings a backend and a task."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.engine]
+PACKAGE = Path(__file__).parents[2] / "plugin_package"
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """The environment of a Python that has the package installed."""
+    target = tmp_path_factory.mktemp("plugin")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "--target", str(target), str(PACKAGE)], check=True, capture_output=True)
+    return os.environ | {"PYTHONPATH": str(target)}
+
+
+def _moecap(environment, *arguments):
+    command = [sys.executable, "-m", "moecap", *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def _options(run_options, **changes):
+    options = run_options | changes
+    return [
+        word
+        for name, value in options.items()
+        for item in (value if isinstance(value, list) else [value])
+        for word in (f"--{name.replace('_', '-')}", item)
+    ]
+
+
+def test_its_backend_and_task_are_listed(installed):
+    backends = json.loads(_moecap(installed, "backends", "list", "--json").stdout)
+    tasks = json.loads(_moecap(installed, "tasks", "list", "--json").stdout)
+    assert {"name": "successor", "available": True}.items() <= next(
+        b for b in backends if b["name"] == "successor"
+    ).items()
+    assert "capitals" in {t["name"] for t in tasks}
+
+
+def test_its_task_runs_on_a_backend_of_ours(installed, run_options):
+    done = _moecap(installed, "run", *_options(run_options, task=["capitals"]))
+    assert done.returncode == 0, done.stderr
+    assert "capitals" in done.stdout
+    assert _moecap(installed, "verify", run_options["output"]).returncode == 0
+
+
+def test_its_backend_runs_and_its_unknown_routing_is_not_passed_off_as_measured(installed, run_options):
+    done = _moecap(installed, "run", *_options(run_options, backend="successor"), "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["backend"]["name"] == "successor"
+    assert result["metrics"]["decode.s_mbu"]["value"] is None
+    assert result["metrics"]["decode.mbu"]["value"] > 0
+    assert "routing_unknown" in {flag["name"] for flag in result["flags"]}
+
+
+def test_a_task_that_its_backend_cannot_serve_is_refused_with_those_that_can(installed, run_options):
+    done = _moecap(installed, "run", *_options(run_options, backend="successor", task=["capitals"]))
+    assert done.returncode == 2
+    assert "needs prompt_logprobs, which backend 'successor' lacks; backends that would do: transformers" in done.stderr

@@ -1,0 +1,1 @@
+"""A third-party backend and task."""
