@@ -24,12 +24,12 @@ GROUPS: dict[str, tuple[tuple[str, str], ...]] = {
         ("output_tokens_per_second", "output tokens a second"),
         ("requests_per_second", "requests a second"),
         ("failed_requests", "failed requests"),
-        ("busy_fraction", "share of the time spent in engine steps"),
+        ("busy_fraction", "share of time in engine steps"),
     ),
     "Experts": (
-        ("experts.distinct_mean", "distinct experts a decode step and layer"),
+        ("experts.distinct_mean", "distinct experts, a decode step and layer"),
         ("experts.distinct_expected_uniform", "the same if tokens chose uniformly"),
-        ("experts.load_entropy", "evenness of the experts' load (1 = even)"),
+        ("experts.load_entropy", "evenness of the load (1 = even)"),
     ),
     "Cost": (
         ("cost_per_million_output_tokens", "a million output tokens, all-in"),
@@ -42,7 +42,7 @@ GROUPS: dict[str, tuple[tuple[str, str], ...]] = {
 
 def print_summary(result: Result) -> None:
     """Print a result's headline numbers, each with its unit, its n and its reason where it has no value."""
-    console = Console(width=None if sys.stdout.isatty() else 110, highlight=False)
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     console.print()
     head = Text(f"{result.model.name} on {result.hardware.name}", style="bold")
     if result.status != "complete":
@@ -64,7 +64,7 @@ def print_summary(result: Result) -> None:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", show_header=bool(columns))
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right")
+        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=number < 3)
     return table
 
 
