@@ -33,8 +33,8 @@ def run(
     from moecap.cli.output import print_json, remark
     from moecap.cli.summary import print_summary
     from moecap.config import with_settings
-    from moecap.progress import Reporter
     from moecap.report.page import write_report
+    from moecap.runner.reporter import Reporter
     from moecap.runner.run import run as run_config
 
     values: dict[str, Any] = _read_yaml(config) if config else {}

@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from moecap.metrics.value import Metric, absent, measured
+from moecap.models.accounting import expected_distinct_experts
 from moecap.observations.reader import Routing
 
-__all__ = ["ExpertShape", "expected_distinct", "expert_counts", "expert_metrics"]
+__all__ = ["ExpertShape", "expert_counts", "expert_metrics"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,17 +20,6 @@ class ExpertShape:
 
     experts: int
     top_k: int
-
-
-def expected_distinct(tokens: npt.NDArray[np.int64], shape: ExpertShape) -> npt.NDArray[np.float64]:
-    """Distinct experts of a layer if every token chose uniformly: N(1 - (1 - k/N)^T).
-
-    Args:
-        tokens: Tokens of each step, [steps].
-        shape: N experts, k of them selected.
-    """
-    n, k = shape.experts, shape.top_k
-    return n * (1.0 - (1.0 - k / n) ** tokens.astype(np.float64))
 
 
 def expert_counts(routing: Routing, steps: npt.NDArray[np.bool_], experts: int) -> npt.NDArray[np.int64]:
@@ -78,7 +68,8 @@ def expert_metrics(
         n = len(distinct)
         upper = np.minimum(tokens * shape.top_k, shape.experts)
         result["experts.distinct_mean"] = measured(distinct.mean(), "experts", n)
-        result["experts.distinct_expected_uniform"] = measured(expected_distinct(tokens, shape).mean(), "experts", n)
+        uniform = expected_distinct_experts(shape.experts, shape.top_k, tokens)
+        result["experts.distinct_expected_uniform"] = measured(uniform.mean(), "experts", n)
         result["experts.distinct_upper_bound"] = measured(upper.mean(), "experts", n)
         result["experts.distinct_lower_bound"] = measured(shape.top_k, "experts", n)
     if counts is not None and counts.sum():

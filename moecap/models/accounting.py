@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from moecap.dtypes import dtype_bytes
 from moecap.models.spec import Layer, ModelSpec, MoeFfn
@@ -211,6 +212,6 @@ def decode_step_bytes(spec: ModelSpec, *, batch: int, context: int, experts: flo
     )
 
 
-def expected_distinct_experts(experts: int, top_k: int, tokens: int) -> float:
-    """Distinct experts that so many tokens use under uniform routing, N·(1 - (1 - k/N)^T)."""
-    return experts * (1.0 - (1.0 - top_k / experts) ** tokens)
+def expected_distinct_experts(experts: int, top_k: int, tokens: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Distinct experts that so many tokens use under uniform routing, N·(1 - (1 - k/N)^T), in the shape of tokens."""
+    return np.asarray(experts * (1.0 - (1.0 - top_k / experts) ** np.asarray(tokens, np.float64)), np.float64)

@@ -151,7 +151,7 @@ def _local_path(name: str) -> Path | None:
 
 
 def _hub_config(name: str, hub_id: str, revision: str | None) -> tuple[dict[str, Any], ModelRef]:
-    from moecap.models.hub_config import HubModelMissingError, fetch_config
+    from moecap.models.hub import HubModelMissingError, fetch_config
 
     known = [*short_names(), EMBEDDED]
     shown = _printable(hub_id)[:100]

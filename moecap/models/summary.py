@@ -128,7 +128,7 @@ def summarise(
     distinct = 0.0 if experts is None else float(experts)
     if experts is None and spec.is_moe:
         first = spec.moe_layers[0]
-        distinct = expected_distinct_experts(first.experts, first.top_k, batch)
+        distinct = float(expected_distinct_experts(first.experts, first.top_k, batch))
     return ModelSummary(
         spec=spec,
         context=context,

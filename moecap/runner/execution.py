@@ -11,8 +11,8 @@ import numpy as np
 
 from moecap.backend import Engine, EngineInfo, EngineJob, Prompt
 from moecap.observations.recorder import Recorder
-from moecap.progress import Reporter
 from moecap.runner.plan import Plan
+from moecap.runner.reporter import Reporter
 from moecap.telemetry import Telemetry
 from moecap.tokenizer import Tokenizer, exact_length_prompts
 

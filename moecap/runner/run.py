@@ -21,12 +21,12 @@ from moecap.files import file_sha256, write_text
 from moecap.metrics.summary import RunFacts, run_metrics
 from moecap.models.accounting import count_parameters
 from moecap.observations.reader import read_observations
-from moecap.progress import Reporter
 from moecap.result import BackendRecord, HardwareRecord, ModelRecord, Provenance, Result, write_result
 from moecap.runner.environment import environment, software
 from moecap.runner.execution import Execution, execute
 from moecap.runner.flags import run_flags
 from moecap.runner.plan import Plan, make_plan
+from moecap.runner.reporter import Reporter
 
 __all__ = ["RunOutcome", "reproduction_command", "run"]
 

@@ -9,17 +9,18 @@ from hypothesis import strategies as st
 
 from moecap.metrics.accuracy import accuracy_metrics, wilson
 from moecap.metrics.cost import cost_metrics
-from moecap.metrics.experts import ExpertShape, expected_distinct, expert_counts, expert_metrics
+from moecap.metrics.experts import ExpertShape, expert_counts, expert_metrics
 from moecap.metrics.value import absent, measured
 from moecap.observations.reader import Routing
 
 SHAPE = ExpertShape(experts=8, top_k=2)
 
 
-def test_expected_distinct_experts_under_uniform_routing_are_those_of_mixtral():
-    # N(1 - (1 - k/N)^T), N = 8, k = 2: the figures of a published table
-    expected = [2.0, 7.1990966796875, 7.919819233939052]
-    assert expected_distinct(np.array([1, 8, 16]), SHAPE) == pytest.approx(expected, rel=1e-12)
+def test_distinct_experts_under_uniform_routing_are_averaged_over_the_steps():
+    # N(1 - (1 - k/N)^T) with N = 8, k = 2 and T = 1, 8, 16
+    metrics = expert_metrics(np.array([[2], [7], [8]]), np.array([1, 8, 16]), None, SHAPE)
+    expected = (2.0 + 7.1990966796875 + 7.919819233939052) / 3
+    assert metrics["experts.distinct_expected_uniform"].value == pytest.approx(expected, rel=1e-12)
 
 
 def test_distinct_mean_lies_between_its_bounds_and_is_a_plain_mean():

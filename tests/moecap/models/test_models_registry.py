@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moecap.errors import BadInputError, MoecapError, NotAvailableError, UnknownNameError, UsageError
-from moecap.models import embedded, hub_config
+from moecap.models import embedded, hub
 from moecap.models.config_file import parse_config
 from moecap.models.reading import read_model
 from moecap.models.registry import EMBEDDED, load_model, load_model_config, packaged_models, short_names
@@ -234,7 +234,7 @@ def test_what_the_hub_refuses(
     def refuse(*_: object, **__: object) -> str:
         raise raised()
 
-    monkeypatch.setattr(hub_config, "_is_reachable", lambda _: True)
+    monkeypatch.setattr(hub, "_is_reachable", lambda _: True)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
     with pytest.raises(kind) as caught:
         load_model_config("org/name", "v9")
@@ -249,7 +249,7 @@ def test_the_hub_gives_a_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         asked.append((hub_id, file, revision, local_files_only))
         return str(tmp_path / file)
 
-    monkeypatch.setattr(hub_config, "_is_reachable", lambda _: True)
+    monkeypatch.setattr(hub, "_is_reachable", lambda _: True)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", give)
     config, ref = load_model_config("org/name")
     assert (config, ref.origin, ref.id) == (MIXTRAL, "hub", "org/name")

@@ -14,8 +14,8 @@ import pytest
 
 from moecap.cli import main
 from moecap.config import with_settings
-from moecap.progress import Reporter
 from moecap.result import Result, read_result
+from moecap.runner.reporter import Reporter
 from moecap.runner.run import run
 from moecap.verification import verify_run
 
