@@ -191,7 +191,7 @@ def _array_bytes(host: HostFacts) -> int:
     free = available_memory()
     wanted = min(wanted, free // 8)
     if wanted < 16_000_000:
-        raise NotAvailableError(f"the probe needs at least 128 MB of free memory and finds {free / 1e6:.0f} MB; free some")
+        raise NotAvailableError(f"the probe needs 128 MB of free memory and finds {free / 1e6:.0f} MB; free some")
     return wanted
 
 
