@@ -31,6 +31,7 @@ PROBE_VERSION = 1
 
 REPEATS = 9
 SPREAD_LIMIT = 0.25
+STEAL_LIMIT = 0.02
 _TIME_LIMIT = 180.0  # seconds; a probe takes about 10
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
 _SPEED_VARIABLES = (
@@ -55,8 +56,8 @@ def probe_host(
 ) -> Probe:
     """The peaks of this host, from the cache or measured now (about 10 s).
 
-    A cached probe that carries warnings (something else was running, the repeats differ) is measured again, and of
-    each kernel the better figure is kept: an understated peak would overstate every utilisation.
+    A cached probe that was disturbed (something else was running, the repeats of a peak differ) is measured again, and
+    of each kernel the better figure is kept: an understated peak would overstate every utilisation.
 
     Args:
         refresh: Measure even if the cache holds a probe.
@@ -73,10 +74,10 @@ def probe_host(
     earlier: Probe | None = None
     with contextlib.suppress(OSError, ValueError, ValidationError):
         earlier = Probe.model_validate_json(file.read_bytes())
-    if earlier is not None and not refresh and not earlier.warnings:
+    if earlier is not None and not refresh and not _unsteady(earlier):
         return earlier
     if progress:
-        again = " again, since the last time was unsteady" if earlier is not None and earlier.warnings else ""
+        again = " again, since the last time was unsteady" if earlier is not None and not refresh else ""
         progress(f"measuring the peaks of this host{again} ({host.cpu_model}, {host.cores} cores): about 10 s")
     probe = _run_apart(host)
     if earlier is not None:
@@ -86,12 +87,11 @@ def probe_host(
 
 
 def better_of(earlier: Probe, later: Probe) -> Probe:
-    """The later probe with the better figure of each kernel; warnings are those of the kernels that are the peaks."""
-    best = {k.kernel: k for k in earlier.kernels}
-    kernels = tuple(max((k, best.get(k.kernel, k)), key=lambda rate: rate.best) for k in later.kernels)
-    steady = [p for p in (earlier, later) if not p.warnings]
-    conditions = () if steady else later.warnings
-    return later.model_copy(update={"kernels": kernels, "warnings": conditions})
+    """The steadier probe, the later one of equals, with the better figure of each kernel."""
+    base, other = (later, earlier) if len(_unsteady(later)) <= len(_unsteady(earlier)) else (earlier, later)
+    best = {k.kernel: k.best for k in other.kernels}
+    kernels = (k.model_copy(update={"best": max(k.best, best.get(k.kernel, 0.0))}) for k in base.kernels)
+    return base.model_copy(update={"kernels": tuple(kernels), "date": later.date})
 
 
 def measure_host(host: HostFacts, repeats: int = REPEATS, array_bytes: int | None = None) -> Probe:
@@ -119,7 +119,7 @@ def measure_host(host: HostFacts, repeats: int = REPEATS, array_bytes: int | Non
         absent["torch bandwidth kernels"] = "torch is not installed, or cannot be imported"
     environment = {name: os.environ[name] for name in _SPEED_VARIABLES if name in os.environ}
     steal = _steal(ticks_before, _cpu_ticks())
-    return Probe(
+    probe = Probe(
         version=PROBE_VERSION,
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         seconds=time.perf_counter() - begin,
@@ -136,8 +136,9 @@ def measure_host(host: HostFacts, repeats: int = REPEATS, array_bytes: int | Non
         environment=environment,
         kernels=tuple(kernels),
         absent=absent,
-        warnings=_warnings(kernels, environment, load_before, steal, host.cores),
+        warnings=(),
     )
+    return probe.model_copy(update={"warnings": _warnings(probe)})
 
 
 def _run_apart(host: HostFacts) -> Probe:
@@ -217,22 +218,24 @@ def _steal(before: Sequence[int], after: Sequence[int]) -> float | None:
     return max(after[7] - before[7], 0) / total
 
 
-def _warnings(
-    kernels: Sequence[KernelRate], environment: dict[str, str], load: float | None, steal: float | None, cores: int
-) -> tuple[str, ...]:
+def _unsteady(probe: Probe) -> list[str]:
+    """What disturbed a probe."""
     remarks = [
         f"{k.kernel}: the {k.repeats} repeats differ by {k.spread:.0%} (more than {SPREAD_LIMIT:.0%})"
-        for k in _peaks(kernels)
+        for k in _peaks(probe.kernels)
         if k.spread > SPREAD_LIMIT
     ]
-    if load is not None and load > 0.5 * cores:
-        remarks.append(f"load average {load:.1f} on {cores} cores before the probe: something else was running")
-    if steal is not None and steal > 0.02:
-        remarks.append(f"the hypervisor took {steal:.1%} of the processor time")
-    for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
-        if name in environment:
-            remarks.append(f"{name} is set and may slow numpy's matrix products")
-    return tuple(remarks)
+    if probe.loadavg_before is not None and probe.loadavg_before > 0.5 * probe.threads:
+        load = f"load average {probe.loadavg_before:.1f} on {probe.threads} cores"
+        remarks.append(f"{load} before the probe: something else was running")
+    if probe.steal is not None and probe.steal > STEAL_LIMIT:
+        remarks.append(f"the hypervisor took {probe.steal:.1%} of the processor time")
+    return remarks
+
+
+def _warnings(probe: Probe) -> tuple[str, ...]:
+    slowed = [n for n in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE") if n in probe.environment]
+    return (*_unsteady(probe), *(f"{name} is set and may slow numpy's matrix products" for name in slowed))
 
 
 def _peaks(kernels: Sequence[KernelRate]) -> list[KernelRate]:

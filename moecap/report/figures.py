@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from moecap.metrics.value import Metric
 
-__all__ = ["display", "display_value"]
+__all__ = ["display", "display_value", "with_prefix"]
 
 NO_VALUE = "–"
 
@@ -44,3 +44,16 @@ def _figures(value: float) -> str:
         return f"{value:,.0f}"
     text = f"{value:.3g}"
     return f"{value:.4f}".rstrip("0") if "e" in text and abs(value) > 1e-4 else text
+
+
+def with_prefix(value: float, unit: str) -> str:
+    """A large value with a decimal prefix: ``30.4 GB/s``, ``207 GFLOP/s``.
+
+    Args:
+        value: The value, in ``unit``.
+        unit: Unit without a prefix, such as ``B/s``.
+    """
+    for factor, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= factor:
+            return f"{_figures(value / factor)} {prefix}{unit}"
+    return f"{_figures(value)} {unit}"
