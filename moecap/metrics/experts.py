@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +41,7 @@ def expert_counts(routing: Routing, steps: npt.NDArray[np.bool_], experts: int) 
 
 
 def expert_metrics(
-    distinct: npt.NDArray[np.int64] | None,
+    distinct: npt.NDArray[np.integer[Any]] | None,
     tokens: npt.NDArray[np.int64],
     counts: npt.NDArray[np.int64] | None,
     shape: ExpertShape | None,

@@ -30,6 +30,9 @@ __all__ = ["StepBytes", "StepWork", "step_work"]
 
 FloatArray = npt.NDArray[np.float64]
 
+BLOCK = 32_768
+"""Steps that are worked on at a time."""
+
 
 @dataclass(frozen=True, slots=True)
 class StepBytes:
@@ -94,15 +97,8 @@ def step_work(spec: ModelSpec, steps: Steps) -> StepWork:
         BadInputError: If a step has more distinct experts than exist, or another number of MoE layers than the model.
     """
     n = len(steps)
-    start, new, phase = steps.seq_start.values, steps.seq_new.values, steps.seq_phase.values
-    rows = steps.seq_new.rows()
-
-    def per_step(values: npt.NDArray[np.generic]) -> FloatArray:
-        return np.bincount(rows, weights=values.astype(np.float64), minlength=n).astype(np.float64, copy=False)
-
-    tokens = per_step(new)
-    kv = per_step(kv_read_bytes(spec, start, new))
     weights = step_weights(spec)
+    tokens, kv, attention, first, last = _sequence_sums(spec, steps)
     has_logits = steps.logits_tokens > 0
 
     def fixed(amount: float) -> FloatArray:
@@ -122,9 +118,7 @@ def step_work(spec: ModelSpec, steps: Steps) -> StepWork:
     )
     paper = paper_step_weights(spec)
     paper_bytes = None if paper_experts is None else paper.attention + paper.shared_and_dense + paper_experts + kv
-    attention = per_step(attention_flops(spec, start, new, phase == Phase.DECODE))
     head = steps.logits_tokens * float(lm_head_flops(spec))
-    has = {p: per_step(phase == p) > 0 for p in Phase}
     return StepWork(
         bytes=None if experts_read is None else parts,
         paper_bytes=paper_bytes,
@@ -132,11 +126,37 @@ def step_work(spec: ModelSpec, steps: Steps) -> StepWork:
         flops=tokens * linear_flops_per_token(spec) + attention + head,
         dense_flops=tokens * dense_linear_flops_per_token(spec) + attention + head,
         tokens=tokens.astype(np.int64),
-        prefill=has[Phase.PREFILL] & ~has[Phase.DECODE] & ~has[Phase.SCORE],
-        decode=has[Phase.DECODE] & ~has[Phase.PREFILL] & ~has[Phase.SCORE],
-        mixed=has[Phase.PREFILL] & has[Phase.DECODE],
-        score=has[Phase.SCORE],
+        prefill=last == Phase.PREFILL,
+        decode=(first == Phase.DECODE) & (last == Phase.DECODE),
+        mixed=(first == Phase.PREFILL) & (last == Phase.DECODE),
+        score=last == Phase.SCORE,
     )
+
+
+def _sequence_sums(
+    spec: ModelSpec, steps: Steps
+) -> tuple[FloatArray, FloatArray, FloatArray, npt.NDArray[np.int8], npt.NDArray[np.int8]]:
+    """Tokens, KV bytes and attention FLOPs of each step, and the lowest and highest phase of its sequences.
+
+    Goes over blocks of steps, so that the temporaries of a long run stay small.
+    """
+    n = len(steps)
+    tokens, kv, attention = np.zeros(n), np.zeros(n), np.zeros(n)
+    lowest, highest = np.zeros(n, np.int8), np.zeros(n, np.int8)
+    for begin in range(0, n, BLOCK):
+        end = min(begin + BLOCK, n)
+        offsets = steps.seq_new.offsets[begin:end]
+        part = slice(int(offsets[0]), int(steps.seq_new.offsets[end]))
+        rows = offsets - offsets[0]
+        start = steps.seq_start.values[part].astype(np.int64)
+        new = steps.seq_new.values[part].astype(np.int64)
+        phase = steps.seq_phase.values[part]
+        tokens[begin:end] = np.add.reduceat(new, rows)
+        kv[begin:end] = np.add.reduceat(kv_read_bytes(spec, start, new), rows)
+        attention[begin:end] = np.add.reduceat(attention_flops(spec, start, new, phase == Phase.DECODE), rows)
+        lowest[begin:end] = np.minimum.reduceat(phase, rows)
+        highest[begin:end] = np.maximum.reduceat(phase, rows)
+    return tokens, kv, attention, lowest, highest
 
 
 def _expert_bytes(spec: ModelSpec, distinct: Ragged, n: int) -> tuple[FloatArray | None, FloatArray | None]:
@@ -154,10 +174,14 @@ def _expert_bytes(spec: ModelSpec, distinct: Ragged, n: int) -> tuple[FloatArray
             f"steps.parquet: distinct_experts has {found} layers a step, the model has {layers} MoE layers"
         )
     counts = distinct.values.reshape(n, layers)
-    if (counts < 1).any() or (counts > weights.experts).any():
+    if counts.min() < 1 or (counts.max(0) > weights.experts).any():
         raise BadInputError(
             f"steps.parquet: {int(counts.max())} distinct experts in a layer that has {int(weights.experts.max())}; "
             "a layer selects between 1 and all of its experts"
         )
-    counts_as_float = counts.astype(np.float64)
-    return counts_as_float @ weights.expert, counts_as_float @ paper.expert
+    ours, papers = np.zeros(n), np.zeros(n)
+    for begin in range(0, n, BLOCK):
+        block = counts[begin : begin + BLOCK].astype(np.float64)
+        ours[begin : begin + BLOCK] = block @ weights.expert
+        papers[begin : begin + BLOCK] = block @ paper.expert
+    return ours, papers

@@ -23,18 +23,17 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Ragged:
-    """A column of lists as flat values with offsets: row i is ``values[offsets[i]:offsets[i + 1]]``."""
+    """A column of lists as flat values with offsets: row i is ``values[offsets[i]:offsets[i + 1]]``.
 
-    values: IntArray
+    The values keep the integer type in which they are stored, since a long run has tens of millions of them.
+    """
+
+    values: npt.NDArray[np.integer[Any]]
     offsets: IntArray
 
     def lengths(self) -> IntArray:
         """Length of each list, [rows]."""
         return np.diff(self.offsets)
-
-    def rows(self) -> IntArray:
-        """Row of each value, [values]."""
-        return np.repeat(np.arange(len(self.offsets) - 1), self.lengths())
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +118,16 @@ def _ragged(column: pa.ChunkedArray) -> Ragged:
     if isinstance(array, pa.ChunkedArray):
         array = array.chunk(0) if array.num_chunks else pa.array([], column.type)
     offsets = array.offsets.to_numpy(zero_copy_only=False).astype(np.int64)
-    return Ragged(array.flatten().to_numpy(zero_copy_only=False).astype(np.int64), offsets - offsets[0])
+    return Ragged(array.flatten().to_numpy(zero_copy_only=False), offsets - offsets[0])
+
+
+def _names(column: pa.ChunkedArray) -> npt.NDArray[np.str_]:
+    encoded = column.combine_chunks().dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.combine_chunks()
+    names = np.array(encoded.dictionary.to_pylist() or [""], dtype=np.str_)
+    named: npt.NDArray[np.str_] = names[encoded.indices.to_numpy(zero_copy_only=False)]
+    return named
 
 
 def _steps(table: pa.Table) -> Steps:
@@ -128,7 +136,7 @@ def _steps(table: pa.Table) -> Steps:
         return values
 
     steps = Steps(
-        stage=np.array(table["stage"].to_pylist(), dtype=np.str_),
+        stage=_names(table["stage"]),
         start_ns=column("start_ns"),
         duration_ns=column("duration_ns"),
         seq_start=_ragged(table["seq_start"]),
@@ -137,6 +145,11 @@ def _steps(table: pa.Table) -> Steps:
         logits_tokens=column("logits_tokens"),
         distinct_experts=_ragged(table["distinct_experts"]),
     )
+    sequences = steps.seq_new.offsets
+    if not (np.array_equal(sequences, steps.seq_start.offsets) and np.array_equal(sequences, steps.seq_phase.offsets)):
+        raise BadInputError("steps.parquet: seq_start, seq_new and seq_phase have lists of different lengths")
+    if len(steps) and steps.seq_new.lengths().min() < 1:
+        raise BadInputError("steps.parquet: a step has no sequence; each step feeds at least one")
     if len(steps) and steps.duration_ns.min() <= 0:
         raise BadInputError("steps.parquet: a step lasts zero or negative time; every duration_ns must be positive")
     if len(steps.seq_new.values) and (steps.seq_new.values.min() < 1 or steps.seq_start.values.min() < 0):

@@ -99,6 +99,7 @@ def test_a_table_with_other_columns_is_refused(recorder, tmp_path):
         ("duration_ns", 0, "zero or negative time"),
         ("duration_ns", -5, "zero or negative time"),
         ("seq_new", [0], "no new token"),
+        ("seq_new", [1, 1], "lists of different lengths"),
         ("seq_start", [-1], "negative start"),
         ("stage", "elsewhere", "unknown stage"),
     ],
@@ -111,6 +112,19 @@ def test_impossible_steps_are_refused(recorder, tmp_path, column, value, problem
     field = table.schema.field(index)
     pq.write_table(table.set_column(index, field, pa.array([value], field.type)), path)
     with pytest.raises(BadInputError, match=problem):
+        read_observations(tmp_path)
+
+
+def test_a_step_without_a_sequence_is_refused(recorder, tmp_path):
+    recorder.write(tmp_path)
+    path = tmp_path / "steps.parquet"
+    table = pq.read_table(path)
+    for column in ("seq_start", "seq_new", "seq_phase"):
+        index = table.schema.get_field_index(column)
+        field = table.schema.field(index)
+        table = table.set_column(index, field, pa.array([[]], field.type))
+    pq.write_table(table, path)
+    with pytest.raises(BadInputError, match="a step has no sequence"):
         read_observations(tmp_path)
 
 
