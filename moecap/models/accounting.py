@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from moecap.dtypes import dtype_bytes
-from moecap.models.spec import Layer, ModelSpec, MoeFfn
+from moecap.models.spec import Attention, DenseFfn, Layer, ModelSpec, MoeFfn
 from moecap.models.step import attention_flops, kv_read_bytes, linear_flops_per_token, lm_head_flops, step_weights
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "kv_bytes",
     "kv_bytes_per_token",
     "layer_parameters",
+    "state_bytes",
 ]
 
 
@@ -79,7 +80,7 @@ class Parameters:
         lm_head: The matrix of the output projection.
         norms: The norms of all layers and the last one.
         moe_layers: Layers with routed experts.
-        dense_layers: Layers without.
+        dense_layers: Layers with a dense network.
         mtp: Multi-token-prediction layers.
     """
 
@@ -162,7 +163,7 @@ def count_parameters(spec: ModelSpec) -> Parameters:
         lm_head=spec.lm_head.params,
         norms=sum(p.norms * count for p, count in groups) + spec.final_norm_params,
         moe_layers=len(moe),
-        dense_layers=len(spec.layers) - len(moe),
+        dense_layers=sum(isinstance(layer.ffn, DenseFfn) and bool(layer.ffn.matrices) for layer in spec.layers),
         mtp=spec.mtp_params,
     )
 
@@ -178,13 +179,25 @@ def checkpoint_bytes(spec: ModelSpec) -> int:
 
 
 def kv_bytes_per_token(spec: ModelSpec) -> int:
-    """Bytes that one token adds to the cache over all layers, no window applied."""
-    elements = sum(layer.attention.cached_elements * count for layer, count in spec.groups)
+    """Bytes that one token adds to the cache over all layers, no window applied; recurrent states do not grow."""
+    elements = sum((a.cached_elements + a.index_elements) * n for a, n in _attentions(spec))
     return math.ceil(elements * dtype_bytes(spec.kv_dtype))
 
 
+def state_bytes(spec: ModelSpec) -> int:
+    """Bytes of the recurrent states of one sequence over all layers, whatever its length."""
+    return sum(attention.state_bytes * count for attention, count in _attentions(spec))
+
+
+def _attentions(spec: ModelSpec) -> list[tuple[Attention, int]]:
+    return [(layer.attention, count) for layer, count in spec.groups]
+
+
 def kv_bytes(spec: ModelSpec, context: int) -> int:
-    """Bytes of cache that one query attends at a context of so many entries, its own included, windows applied."""
+    """Bytes of cache that one query reads at a context of so many entries, its own included.
+
+    Windows are applied; the scanned index and the recurrent states are in it.
+    """
     return round(float(kv_read_bytes(spec, np.array([context - 1]), np.array([1]))[0]))
 
 

@@ -78,6 +78,25 @@ class ConfigFields:
                 return self._integer(key, self.config[key], least=0)
         return default
 
+    def sizes(self, layers: int, *keys: str, default: int | None = None, least: int = 1) -> tuple[int, ...]:
+        """One integer a layer, from a list of them or from a single one for all.
+
+        Raises:
+            BadInputError: If it is absent and has no default, or is anything else.
+        """
+        for key in keys:
+            value = self.config.get(key)
+            if isinstance(value, list):
+                if len(value) != layers:
+                    raise self.bad(key, len(value), f"an integer or {layers} of them")
+                return tuple(self._integer(key, item, least) for item in value)
+            if value is not None:
+                return (self._integer(key, value, least),) * layers
+        if default is None:
+            self.require(keys)
+            raise AssertionError(keys)
+        return (default,) * layers
+
     def layer_count(self, *keys: str) -> int:
         """The number of layers."""
         keys = keys or ("num_hidden_layers",)

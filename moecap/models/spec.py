@@ -18,8 +18,9 @@ from moecap.dtypes import canonical_dtype, dtype_bytes
 
 __all__ = ["Attention", "DenseFfn", "Layer", "Matrix", "ModelSpec", "MoeFfn", "Span", "WeightFormat"]
 
-Span = Literal["full", "sliding", "chunked", "state"]
-"""Which cached entries a query attends: all, the last W, those of its own chunk of C, or a state of fixed size."""
+Span = Literal["full", "sliding", "chunked", "indexed", "state", "none"]
+"""Which cached entries a query attends: all, the last W, those of its own chunk of C, the k that an index selects, a
+state of fixed size in their place, or none at all (a layer without attention)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class Attention:
 
     Attributes:
         span: Which entries a query attends.
-        window: W of a sliding window or C of chunked attention, in tokens; 0 otherwise.
+        window: W of a sliding window, C of chunked attention or k of indexed attention, in tokens; 0 otherwise.
         heads: Query heads.
         kv_heads: Key and value heads.
         key_dim: Elements of a key of one head, as the expanded form multiplies it.
@@ -82,7 +83,9 @@ class Attention:
         rope_dim: Elements of the rotary part of a latent key, shared by the heads.
         matrices: The projections, by the names that they have in the checkpoint.
         other_params: Elements of biases, query and key norms and sinks.
-        cached_elements: Elements that one token adds to the cache.
+        cached_elements: Elements that one token adds to the cache, those of an index left out.
+        index_elements: Elements that one token adds to the cache of an index, which every query scans whole.
+        index_flops: FLOPs of scoring one cached entry for one query.
         state_bytes: Bytes of the recurrent state of one sequence, read in every step (``span`` "state").
         state_flops: FLOPs a token of the recurrence (``span`` "state").
     """
@@ -98,13 +101,17 @@ class Attention:
     cached_elements: int
     latent_rank: int = 0
     rope_dim: int = 0
+    index_elements: int = 0
+    index_flops: int = 0
     state_bytes: int = 0
     state_flops: int = 0
 
     @property
     def kind(self) -> str:
-        """``"mla"`` for latent attention, else the span."""
-        return "mla" if self.latent_rank else self.span
+        """``"mla"`` for latent attention, with its span where that is not full, else the span."""
+        if not self.latent_rank:
+            return self.span
+        return "mla" if self.span == "full" else f"mla {self.span}"
 
     @property
     def matrix_params(self) -> int:
@@ -147,7 +154,8 @@ class MoeFfn:
         top_k: Routed experts that one token uses.
         expert_matrices: The matrices of ONE routed expert.
         expert_other_params: Elements of the biases of ONE routed expert.
-        shared_matrices: The matrices of all shared experts together.
+        shared_matrices: The matrices of all shared experts together, and those that every token passes on its way to
+            and from routed experts of a narrower stream.
         shared_other_params: Elements of their biases.
         shared_gate: The matrix that weighs the shared experts, where there is one.
     """
@@ -180,7 +188,10 @@ class MoeFfn:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One decoder layer; ``norm_params`` are the elements of the norms around its two halves."""
+    """One decoder layer; ``norm_params`` are the elements of the norms around its halves.
+
+    A layer without a network has a :class:`DenseFfn` without matrices, one without attention the span "none".
+    """
 
     attention: Attention
     ffn: DenseFfn | MoeFfn

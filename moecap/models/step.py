@@ -8,7 +8,12 @@ For a sequence with ``start`` cached entries that is fed ``new`` tokens, the que
 full               0 .. p
 sliding window W   max(0, p - W + 1) .. p
 chunked C          C * (p // C) .. p
+indexed k          min(k, p + 1) of 0 .. p
 =================  ==================================
+
+The k entries that an index selects depend on the data: for several queries of one sequence, their union is counted at
+its largest, min(start + new, k * new). The index itself is scanned whole, as under full attention. A recurrent state
+(linear attention, state-space layers) is read whole once a step.
 
 Source: MoE-CAP (arXiv 2412.07067), S-MBU and S-MFU, with the definitions of the project's design page.
 """
@@ -38,6 +43,8 @@ __all__ = [
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+
+_NO_ENTRIES = ("state", "none")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,11 +138,13 @@ def kv_read_bytes(spec: ModelSpec, start: Ints, new: Ints) -> Floats:
     """
     start, new = _columns(start, new)
     entry: dict[tuple[Span, int], float] = {}
+    width = dtype_bytes(spec.kv_dtype)
     state = 0
     for layer, count in spec.groups:
         a = layer.attention
         key = (a.span, a.window)
-        entry[key] = entry.get(key, 0.0) + count * a.cached_elements * dtype_bytes(spec.kv_dtype)
+        entry[key] = entry.get(key, 0.0) + count * a.cached_elements * width
+        entry["full", 0] = entry.get(("full", 0), 0.0) + count * a.index_elements * width
         state += count * a.state_bytes
     total = np.where(new > 0, float(state), 0.0)
     for (span, window), size in entry.items():
@@ -145,6 +154,8 @@ def kv_read_bytes(spec: ModelSpec, start: Ints, new: Ints) -> Floats:
 
 def attention_flops(spec: ModelSpec, start: Ints, new: Ints, absorbed: npt.NDArray[np.bool_]) -> Floats:
     """FLOPs of attention scores and weighted values, over all layers: 2·H·(dk + dv) for each (query, key) pair.
+
+    Besides them the scores of an index, for every pair, and the recurrence of a state, for every token.
 
     Args:
         spec: The model.
@@ -162,6 +173,9 @@ def attention_flops(spec: ModelSpec, start: Ints, new: Ints, absorbed: npt.NDArr
         a = layer.attention
         expanded, decode = pair.get((a.span, a.window), (0, 0))
         pair[a.span, a.window] = (expanded + count * _pair(a, False), decode + count * _pair(a, True))
+        scanned = count * a.index_flops
+        expanded, decode = pair.get(("full", 0), (0, 0))
+        pair["full", 0] = (expanded + scanned, decode + scanned)
         recurrent += count * a.state_flops
     total = new.astype(np.float64) * recurrent
     for (span, window), (expanded, decode) in pair.items():
@@ -219,13 +233,15 @@ def _columns(start: Ints, new: Ints) -> tuple[Ints, Ints]:
 
 
 def _pair(attention: Attention, absorbed: bool) -> int:
-    return 0 if attention.span == "state" else attention.pair_flops(absorbed)
+    return 0 if attention.span in _NO_ENTRIES else attention.pair_flops(absorbed)
 
 
 def _entries(span: Span, window: int, start: Ints, new: Ints) -> Ints:
     """Entries in the union of what the queries attend, int64 [S]; the union is one run that ends at the last query."""
-    if span == "state":
+    if span in _NO_ENTRIES:
         return np.zeros_like(start)
+    if span == "indexed":
+        return np.minimum(start + new, window * new)
     first: Ints = np.zeros_like(start)
     if span == "sliding":
         first = np.maximum(0, start - window + 1)
@@ -236,9 +252,9 @@ def _entries(span: Span, window: int, start: Ints, new: Ints) -> Ints:
 
 def _pairs_before(span: Span, window: int, end: Ints) -> Ints:
     """(query, key) pairs of the queries at positions 0 .. end - 1, int64 [S]."""
-    if span == "state":
+    if span in _NO_ENTRIES:
         return np.zeros_like(end)
-    if span == "sliding":
+    if span in ("sliding", "indexed"):
         rising: Ints = np.minimum(end, window)
         return rising * (rising + 1) // 2 + (end - rising) * window
     if span == "chunked":

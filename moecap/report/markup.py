@@ -5,13 +5,12 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
-__all__ = ["Html", "data_table", "element", "folded", "join", "json_script", "paragraph"]
+__all__ = ["Child", "Html", "data_table", "element", "folded", "join", "json_script", "paragraph"]
 
-VOID = frozenset({"br", "hr", "input", "meta", "img"})
+VOID = frozenset({"br", "input", "link", "meta"})
 
-type Child = Html | str | int | None
-type Attribute = str | int | float | bool | None
 
 
 class Html(str):
@@ -20,12 +19,20 @@ class Html(str):
     __slots__ = ()
 
 
+Child = Html | str | int | None
+Attribute = str | int | float | bool | None
+
+
+Child: TypeAlias = Html | str | int | None
+Attribute: TypeAlias = str | int | float | bool | None
+
+
 def join(*children: Child) -> Html:
     """Children in a row; texts are escaped, ``None`` is nothing."""
     return Html("".join(c if isinstance(c, Html) else html.escape(str(c)) for c in children if c is not None))
 
 
-def element(name: str, *children: Child, **attributes: Attribute) -> Html:
+def element(name: str, /, *children: Child, **attributes: Attribute) -> Html:
     """One element.
 
     Args:

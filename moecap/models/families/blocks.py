@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from moecap.errors import BadInputError
+from moecap.dtypes import canonical_dtype
+from moecap.errors import BadInputError, UnknownNameError
 from moecap.models.fields import ConfigFields
 from moecap.models.quantization import Weights
 from moecap.models.spec import Attention, DenseFfn, Layer, Matrix, ModelSpec, MoeFfn, Span
 
-__all__ = ["EXPERTS", "FRAME", "GROUPED", "TOP_K", "Blocks"]
+__all__ = ["EXPERTS", "FRAME", "GROUPED", "RECURRENT_TYPES", "TOP_K", "Blocks"]
 
 FRAME = ("hidden_size", "num_hidden_layers", "vocab_size", "max_position_embeddings")
 """Keys that every decoder needs."""
@@ -21,7 +22,7 @@ GROUPED = ("num_attention_heads",)
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 """Keys of the number of routed experts: vendors and versions of transformers write one or another."""
 
-TOP_K = ("num_experts_per_tok", "experts_per_token")
+TOP_K = ("num_experts_per_tok", "experts_per_token", "moe_k", "moe_top_k")
 """Keys of the number of routed experts that a token uses."""
 
 _LAYER_TYPES: dict[str, Span] = {
@@ -29,6 +30,14 @@ _LAYER_TYPES: dict[str, Span] = {
     "sliding_attention": "sliding",
     "chunked_attention": "chunked",
 }
+
+RECURRENT_TYPES: dict[str, Span] = {
+    "full_attention": "full",
+    "attention": "full",
+    "linear_attention": "state",
+    "mamba": "state",
+}
+"""Kinds of layers of models that mix attention with recurrent states, in old and new names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +56,14 @@ class Blocks:
         """The matrix at a module path, in the format that the configuration gives to its class."""
         return Matrix(path.rpartition(".")[2], rows, columns, self.weights.format(tensors, path))
 
-    def spans(self, default: Sequence[Span] | Span = "full") -> tuple[tuple[Span, int], ...]:
+    def spans(
+        self, default: Sequence[Span] | Span = "full", kinds: Mapping[str, Span] | None = None
+    ) -> tuple[tuple[Span, int], ...]:
         """The span and the window of every layer: from ``layer_types`` where it is given, else the default.
+
+        Args:
+            default: The span of each layer, or one for all.
+            kinds: The kinds of layers that the architecture has, with their spans; kinds of attention by default.
 
         Raises:
             BadInputError: If ``layer_types`` has another length or an unknown kind, or a window is missing.
@@ -56,12 +71,14 @@ class Blocks:
         fields = self.fields
         count = fields.layer_count()
         spans = [default] * count if isinstance(default, str) else list(default)
-        types = fields.texts("layer_types")
+        kinds = _LAYER_TYPES if kinds is None else kinds
+        key = "layer_types" if fields.has("layer_types") else "layers_block_type"
+        types = fields.texts(key)
         if types:
-            unknown = sorted(set(types) - _LAYER_TYPES.keys())
+            unknown = sorted(set(types) - kinds.keys())
             if len(types) != count or unknown:
-                raise fields.bad("layer_types", unknown or len(types), f"{count} of {', '.join(_LAYER_TYPES)}")
-            spans = [_LAYER_TYPES[kind] for kind in types]
+                raise fields.bad(key, unknown or len(types), f"{count} of {', '.join(kinds)}")
+            spans = [kinds[kind] for kind in types]
         window = fields.optional_size("sliding_window") if "sliding" in spans else 0
         chunk = fields.optional_size("attention_chunk_size", "attention_chunk") if "chunked" in spans else 0
         if window is None or chunk is None:
@@ -90,6 +107,10 @@ class Blocks:
         output_bias: bool = False,
         norms: str = "none",
         sinks: bool = False,
+        gate: bool = False,
+        kv_heads: int | None = None,
+        value_dim: int | None = None,
+        path: str = "",
     ) -> Attention:
         """Multi-head or grouped-query attention.
 
@@ -100,31 +121,36 @@ class Blocks:
             output_bias: Whether the output projection has one.
             norms: ``"head"`` for norms of queries and keys over one head, ``"all"`` over all heads.
             sinks: Whether each head has a learned sink.
+            gate: Whether the projection of queries also makes a gate of the output, of as many elements.
+            kv_heads: Key and value heads; by default as the configuration says, or as many as query heads.
+            value_dim: Elements of a value of one head; as many as of a key by default.
+            path: What stands before the names of the projections in the checkpoint.
         """
         fields = self.fields
         heads, dim = fields.size("num_attention_heads"), self.head_dim()
-        kv_heads = fields.size("num_key_value_heads", default=heads)
+        kv_heads = kv_heads or fields.size("num_key_value_heads", default=heads)
+        value_dim = value_dim or dim
         if heads % kv_heads:
             raise fields.bad("num_key_value_heads", kv_heads, f"a divisor of num_attention_heads = {heads}")
-        queries, keys = heads * dim, kv_heads * dim
-        path = f"model.layers.{layer}.self_attn."
-        other = (queries + 2 * keys) * qkv_bias + self.hidden * output_bias + heads * sinks
-        other += {"none": 0, "head": 2 * dim, "all": queries + keys}[norms]
+        queries, keys, values = heads * dim * (1 + gate), kv_heads * dim, kv_heads * value_dim
+        path = path or f"model.layers.{layer}.self_attn."
+        other = (queries + keys + values) * qkv_bias + self.hidden * output_bias + heads * sinks
+        other += {"none": 0, "head": 2 * dim, "all": heads * dim + keys}[norms]
         return Attention(
             span=span[0],
             window=span[1],
             heads=heads,
             kv_heads=kv_heads,
             key_dim=dim,
-            value_dim=dim,
+            value_dim=value_dim,
             matrices=(
                 self.matrix("attention", path + "q_proj", queries, self.hidden),
                 self.matrix("attention", path + "k_proj", keys, self.hidden),
-                self.matrix("attention", path + "v_proj", keys, self.hidden),
-                self.matrix("attention", path + "o_proj", self.hidden, queries),
+                self.matrix("attention", path + "v_proj", values, self.hidden),
+                self.matrix("attention", path + "o_proj", self.hidden, heads * value_dim),
             ),
             other_params=other,
-            cached_elements=2 * keys,
+            cached_elements=keys + values,
         )
 
     def gated(
@@ -166,6 +192,8 @@ class Blocks:
         shared_gate: bool = False,
         shared_bias: bool = False,
         correction_bias: bool = False,
+        module: str = "mlp",
+        names: tuple[str, str, str] = ("gate_proj", "up_proj", "down_proj"),
     ) -> MoeFfn:
         """A mixture of gated experts without biases, as most families have it.
 
@@ -178,19 +206,33 @@ class Blocks:
             shared_gate: Whether a matrix of one row weighs the shared experts.
             shared_bias: Whether the shared experts have biases.
             correction_bias: Whether the router has a score-correction bias.
+            module: The mixture's name in the checkpoint.
+            names: Names of an expert's gate, up and down projections.
         """
-        path = f"model.layers.{layer}.mlp"
+        path = f"model.layers.{layer}.{module}"
         shared = self.gated("shared", f"{path}.{shared_path}", shared_width) if shared_width else ()
         return MoeFfn(
             router=self.matrix("router", f"{path}.gate", routing[0], self.hidden),
             router_other_params=routing[0] * correction_bias,
             experts=routing[0],
             top_k=routing[1],
-            expert_matrices=self.gated("experts", f"{path}.experts.0", width),
+            expert_matrices=self.gated("experts", f"{path}.experts.0", width, names),
             shared_matrices=shared,
             shared_other_params=(2 * shared_width + self.hidden) * (shared_bias and shared_width > 0),
             shared_gate=self.matrix("router", f"{path}.shared_expert_gate", 1, self.hidden) if shared_gate else None,
         )
+
+    def state_dtype(self) -> str:
+        """Number format of recurrent states: as the configuration says, else fp32, in which engines keep them.
+
+        Raises:
+            BadInputError: If the configuration names an unknown format.
+        """
+        key = "mamba_ssm_cache_dtype" if self.fields.has("mamba_ssm_cache_dtype") else "mamba_ssm_dtype"
+        try:
+            return canonical_dtype(self.fields.text(key, "fp32"))
+        except UnknownNameError:
+            raise self.fields.bad(key, self.fields.text(key), "a number format") from None
 
     def model(
         self,

@@ -1,0 +1,137 @@
+"""Where the numbers come from: the command, the software, the hardware with its probe, and the files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from moecap.dtypes import dtype_bytes
+from moecap.files import file_sha256
+from moecap.hardware.profile import HardwareProfile
+from moecap.report.figures import display_value, with_prefix
+from moecap.report.headline import long_date
+from moecap.report.markup import Child, Html, data_table, element, folded, join, paragraph
+from moecap.report.reported_run import ReportedRun
+from moecap.report.section import Section, how_to_read
+
+__all__ = ["provenance_section"]
+
+
+def provenance_section(run: ReportedRun) -> Section:
+    """The command that repeats the run, and everything that it depended on."""
+    result = run.result
+    command = element(
+        "div",
+        element("code", result.provenance.command, id="command"),
+        element("button", "Copy", type="button", class_="copy", data_copy="command"),
+        class_="command",
+    )
+    parts = [
+        paragraph("This command repeats the run:"),
+        command,
+        paragraph("And ", element("code", "moecap verify RUN"), " recomputes every number from the files below."),
+        element("div", _setting(run), _seconds(run), class_="columns"),
+        _profile(result.hardware.profile),
+        _files(run),
+        folded("Software", _pairs("Versions", result.provenance.environment | {"engine timer": result.backend.timer})),
+        folded("Run configuration", _configuration(run)),
+    ]
+    return Section("provenance", "Provenance", join(*parts))
+
+
+def _pairs(caption: str, pairs: dict[str, str]) -> Html:
+    return data_table(caption, ("", ""), list(pairs.items()), class_="pairs")
+
+
+def _setting(run: ReportedRun) -> Html:
+    result = run.result
+    model, backend = result.model, result.backend
+    weights = model.total_params * dtype_bytes(model.weight_dtype)
+    pairs = {
+        "result": result.id,
+        "model": model.id + (f", revision {model.revision}" if model.revision else ""),
+        "parameters": f"{model.total_params:,}, {model.active_params:,} of them active for a token",
+        "weights": f"{model.weight_dtype}, about {display_value(weights, 'B')}; KV cache {model.kv_dtype}; computed in "
+        f"{model.compute_dtype}",
+        "weights' SHA-256": model.weights_sha256 or "not taken: the checkpoint is large or not of one file",
+        "from": model.source,
+        "engine": f"{backend.name} {backend.version} on {backend.device}, {backend.batching} batching",
+        **{f"engine: {name}": value for name, value in backend.details.items()},
+        "moecap": result.provenance.moecap,
+        "started": long_date(result.provenance.started),
+        "finished": long_date(result.provenance.finished),
+    }
+    return _pairs("What ran", pairs)
+
+
+def _seconds(run: ReportedRun) -> Html:
+    seconds = run.result.provenance.seconds
+    if not seconds:
+        return paragraph("The run did not reach its first part, so there are no times.", class_="missing")
+    whole = sum(seconds.values())
+    rows = [(name, f"{value:.1f} s", f"{value / whole:.0%}" if whole else "–") for name, value in seconds.items()]
+    rows.append(("all", f"{whole:.1f} s", "100%"))
+    return data_table("Where the time went", ("Part", "Time", "Share"), rows, numeric=(1, 2))
+
+
+def _profile(profile: HardwareProfile) -> Html:
+    rates = {f: v for f, v in profile.dense_flops.items() if v is not None}
+    pairs = {
+        "profile": profile.id,
+        "name": profile.name,
+        "memory": display_value(profile.memory_bytes, "B") if profile.memory_bytes else "unknown",
+        "bandwidth by datasheet": with_prefix(profile.memory_bandwidth, "B/s") if profile.memory_bandwidth else "none",
+        "dense peaks by datasheet": ", ".join(f"{f} {with_prefix(v, 'FLOP/s')}" for f, v in rates.items()) or "none",
+        "thermal design power": f"{profile.tdp_watts:.0f} W" if profile.tdp_watts else "unknown",
+        "evidence": profile.evidence or "not graded",
+    }
+    parts: list[Child] = [_pairs("Hardware, one device", pairs)]
+    if profile.sources:
+        parts.append(_pairs("Sources", dict(profile.sources)))
+    probe = profile.probe
+    if probe is None:
+        return folded("Hardware profile", *parts, paragraph("This hardware was not probed."))
+    rows = []
+    for k in probe.kernels:
+        unit = "B/s" if k.unit == "bytes/s" else "FLOP/s"
+        spread = element("span", f"{k.spread:.0%}", class_="unsteady" if k.spread > 0.25 else None)
+        cells = (with_prefix(k.best, unit), with_prefix(k.median, unit), spread, str(k.repeats), k.counted)
+        rows.append((join(k.kernel, element("small", f"{k.threads} threads{', pinned' if k.pinned else ''}")), *cells))
+    heads = ("Kernel", "Best", "Median", "Spread", "Repeats", "What is counted")
+    state = f"load average {_or_unknown(probe.loadavg_before)} before and {_or_unknown(probe.loadavg_after)} after"
+    steal = f"stolen {probe.steal:.1%}" if probe.steal is not None else "stolen time unknown"
+    text = f"Probed on {long_date(probe.date)} in {probe.seconds:.1f} s with {probe.threads} threads; {state}; {steal}."
+    table = data_table("Probed kernels", heads, rows, numeric=(1, 2, 3, 4))
+    absent = [element("li", f"{name}: {reason}") for name, reason in probe.absent.items()]
+    how = how_to_read("The peak of a kind is the best repeat of its fastest kernel.", ("Best, median, spread",))
+    return folded(
+        "Hardware profile and probe", *parts, paragraph(text), table, element("ul", *absent) if absent else None, how
+    )
+
+
+def _or_unknown(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.2f}"
+
+
+def _files(run: ReportedRun) -> Html:
+    rows = []
+    for name, digest in run.result.observations.items():
+        rows.append((name, element("code", digest), _state(run.directory, name, digest)))
+    if not rows:
+        return paragraph("This result comes without observation files.", class_="missing")
+    bad = sum(1 for row in rows if row[2] != "unchanged")
+    head = f"Observation files: {len(rows)}, {f'{bad} of them changed or missing' if bad else 'all unchanged'}"
+    heads = ("File", "SHA-256 in the result", "When this page was made")
+    return folded(head, data_table("Observation files", heads, rows), how_to_read("", ("SHA-256",)), open=bad > 0)
+
+
+def _state(directory: Path, name: str, digest: str) -> str:
+    path = directory / name
+    if Path(name).name != name or not path.is_file():
+        return "missing"
+    return "unchanged" if file_sha256(path) == digest else "changed"
+
+
+def _configuration(run: ReportedRun) -> Html:
+    values = run.result.workload.model_dump(mode="json")
+    pairs = {name: "–" if value in (None, [], {}) else str(value) for name, value in values.items()}
+    return _pairs("Run configuration in force", pairs)

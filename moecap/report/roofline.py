@@ -1,0 +1,129 @@
+"""The roofline: what each phase reached, against what the hardware allows at its arithmetic intensity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from moecap.report.figures import with_prefix
+from moecap.report.markup import data_table, join, paragraph
+from moecap.report.reported_run import PHASES, Evidence, ReportedRun
+from moecap.report.section import PHASE_COLOURS, Chart, Section, chart_figure, how_to_read
+
+__all__ = ["roofline_points", "roofline_section"]
+
+HOW = (
+    "Both axes are logarithmic. The slope is memory bandwidth, the flat part the dense peak of the number format. A point "
+    "under the slope is bound by memory, one under the flat part by arithmetic; its distance from the roof is what the "
+    "engine leaves unused. On a processor whose caches hold part of the model a point can lie above the slope."
+)
+
+
+def roofline_points(evidence: Evidence) -> dict[str, tuple[float, float, int]]:
+    """Intensity in FLOP/B, achieved FLOP/s and number of steps of each phase that has steps with known bytes."""
+    work, found = evidence.work, {}
+    if work.bytes is None:
+        return {}
+    total = work.bytes.total()
+    for phase in PHASES:
+        mask = evidence.masks[phase]
+        if mask.any():
+            flops = float(work.flops[mask].sum())
+            seconds = float(evidence.observations.steps.duration_ns[mask].sum()) * 1e-9
+            found[phase] = (flops / float(total[mask].sum()), flops / seconds, int(mask.sum()))
+    return found
+
+
+def roofline_section(run: ReportedRun) -> Section:
+    """The chart, or why there is none."""
+    name, heading = "roofline", "Roofline"
+    if run.evidence is None:
+        return Section(name, heading, paragraph(f"No roofline: {run.problem}.", class_="missing"))
+    peaks, points = run.evidence.peaks, roofline_points(run.evidence)
+    if not points:
+        why = "no step in the steady state" if run.evidence.work.bytes is not None else "the routed experts were not captured"
+        return Section(name, heading, paragraph(f"No roofline: {why}.", class_="missing"))
+    if peaks.bandwidth is None or peaks.flops is None:
+        missing = "memory bandwidth" if peaks.bandwidth is None else f"rate of {peaks.dtype}"
+        return Section(name, heading, paragraph(f"No roofline: the hardware's {missing} is not known.", class_="missing"))
+    ridge = peaks.flops / peaks.bandwidth
+    chart = _chart(points, peaks.bandwidth, peaks.flops, peaks.dtype)
+    sentence = "; ".join(_sentence(phase, point, peaks.bandwidth, peaks.flops) for phase, point in points.items())
+    figure = chart_figure(
+        chart, "Achieved FLOP/s over arithmetic intensity", f"{sentence}.", how_to_read(HOW, ("Roof", "Arithmetic intensity"))
+    )
+    bandwidth, flops = _sources(run.evidence)
+    rows = [
+        ("memory bandwidth", with_prefix(peaks.bandwidth, "B/s"), bandwidth),
+        (f"dense {peaks.dtype} peak", with_prefix(peaks.flops, "FLOP/s"), flops),
+        ("ridge, where they meet", f"{ridge:.3g} FLOP/B", "their ratio"),
+    ]
+    table = data_table("Peaks of all devices together", ("Peak", "Value", "Source"), rows, numeric=(1,))
+    return Section(name, heading, join(figure, table), (chart,))
+
+
+def _sources(evidence: Evidence) -> tuple[str, str]:
+    profile, dtype = evidence.facts.profile, evidence.facts.compute_dtype
+    bandwidth, flops = profile.peak_bandwidth, profile.peak_flops(dtype)
+    return tuple(f"{p.source}: {p.detail}" if p else "unknown" for p in (bandwidth, flops))  # type: ignore[return-value]
+
+
+def _sentence(phase: str, point: tuple[float, float, int], bandwidth: float, flops: float) -> str:
+    intensity, achieved, n = point
+    roof = min(bandwidth * intensity, flops)
+    bound = "memory" if bandwidth * intensity < flops else "arithmetic"
+    return (
+        f"{phase} (n = {n:,}) does {intensity:.3g} FLOP for each byte and reaches {with_prefix(achieved, 'FLOP/s')}, "
+        f"{achieved / roof:.0%} of its {bound} roof"
+    )
+
+
+def _chart(points: dict[str, tuple[float, float, int]], bandwidth: float, flops: float, dtype: str) -> Chart:
+    ridge = flops / bandwidth
+    intensities = [p[0] for p in points.values()]
+    left, right = min(*intensities, ridge) / 4, max(*intensities, ridge) * 4
+    x = np.geomspace(left, right, 61)
+    x = np.sort(np.append(x, ridge))
+    traces: list[dict[str, Any]] = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": f"roof: {with_prefix(bandwidth, 'B/s')}, {with_prefix(flops, 'FLOP/s')} {dtype}",
+            "x": x.tolist(),
+            "y": np.minimum(bandwidth * x, flops).tolist(),
+            "line": {"color": "--ink", "width": 1.6},
+            "hovertemplate": "roof at %{x:.3g} FLOP/B<br>%{y:.3s}FLOP/s<extra></extra>",
+        }
+    ]
+    for phase, (intensity, achieved, n) in points.items():
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": phase,
+                "x": [intensity, intensity],
+                "y": [achieved, min(bandwidth * intensity, flops)],
+                "line": {"color": PHASE_COLOURS[phase], "width": 1.2, "dash": "dot"},
+                "marker": {
+                    "color": PHASE_COLOURS[phase],
+                    "size": [11, 1],
+                    "symbol": {"prefill": "diamond", "decode": "circle", "mixed": "square", "score": "triangle-up"}[phase],
+                },
+                "hovertemplate": f"{phase}, n = {n:,}<br>%{{x:.3g}} FLOP/B<br>%{{y:.3s}}FLOP/s<extra></extra>",
+            }
+        )
+    low = min(min(p[1] for p in points.values()), bandwidth * left) / 2
+    layout = {
+        "xaxis": {"type": "log", "title": {"text": "useful FLOP for each byte read"}, "range": np.log10([left, right]).tolist()},
+        "yaxis": {
+            "type": "log",
+            "range": np.log10([low, max(flops, *(p[1] for p in points.values())) * 2.5]).tolist(),
+            "tickformat": ".0s",
+            "ticksuffix": "FLOP/s",
+            "dtick": 1,
+        },
+        "hovermode": "closest",
+        "showlegend": True,
+    }
+    return Chart("chart-roofline", traces, layout, 380, "Roofline of the run's phases")
