@@ -26,12 +26,13 @@ from moecap.hardware.profile import KernelRate, Probe
 
 __all__ = ["PROBE_VERSION", "measure_host", "probe_host"]
 
-PROBE_VERSION = 1
+PROBE_VERSION = 2
 """Raised whenever the kernels change, so that cached probes are made anew."""
 
 REPEATS = 9
 SPREAD_LIMIT = 0.25
 STEAL_LIMIT = 0.02
+BUSY_LIMIT = 0.2
 _TIME_LIMIT = 180.0  # seconds; a probe takes about 10
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
 _SPEED_VARIABLES = (
@@ -108,7 +109,8 @@ def measure_host(host: HostFacts, repeats: int = REPEATS, array_bytes: int | Non
     """
     from moecap.hardware.kernels import Workbench, bandwidth_rates, import_torch, matmul_rates
 
-    begin, load_before, ticks_before = time.perf_counter(), _loadavg(), _cpu_ticks()
+    begin, load_before, busy_before = time.perf_counter(), _loadavg(), _busy()
+    ticks_before = _cpu_ticks()
     size = array_bytes or _array_bytes(host)
     block = min(max((host.level2_cache_bytes or 1 << 20) // 4, 64 * 1024), 1 << 20)
     bench = Workbench(host.core_cpus, size, block, host.flags, repeats)
@@ -130,6 +132,7 @@ def measure_host(host: HostFacts, repeats: int = REPEATS, array_bytes: int | Non
         array_bytes=size,
         loadavg_before=load_before,
         loadavg_after=_loadavg(),
+        busy_before=busy_before,
         steal=steal,
         flags=host.flags,
         versions=_versions(),
@@ -211,6 +214,18 @@ def _cpu_ticks() -> tuple[int, ...]:
     return ()
 
 
+def _busy(seconds: float = 0.5) -> float | None:
+    """Share of the machine's processor time that is used while this process sleeps."""
+    before = _cpu_ticks()
+    time.sleep(seconds)
+    after = _cpu_ticks()
+    total = sum(after) - sum(before)
+    if len(before) < 8 or total <= 0:
+        return None
+    idle = after[3] + after[4] - before[3] - before[4]
+    return min(1.0, max(0.0, 1 - idle / total))
+
+
 def _steal(before: Sequence[int], after: Sequence[int]) -> float | None:
     total = sum(after) - sum(before)
     if len(before) < 8 or len(after) < 8 or total <= 0:
@@ -225,9 +240,8 @@ def _unsteady(probe: Probe) -> list[str]:
         for k in _peaks(probe.kernels)
         if k.spread > SPREAD_LIMIT
     ]
-    if probe.loadavg_before is not None and probe.loadavg_before > 0.5 * probe.threads:
-        load = f"load average {probe.loadavg_before:.1f} on {probe.threads} cores"
-        remarks.append(f"{load} before the probe: something else was running")
+    if probe.busy_before is not None and probe.busy_before > BUSY_LIMIT:
+        remarks.append(f"{probe.busy_before:.0%} of the processor time went to something else just before the probe")
     if probe.steal is not None and probe.steal > STEAL_LIMIT:
         remarks.append(f"the hypervisor took {probe.steal:.1%} of the processor time")
     return remarks

@@ -156,6 +156,7 @@ class Probe(_Record):
         array_bytes: Size of each array of the bandwidth kernels, all threads together.
         loadavg_before: Load average of the last minute before the probe; None where unknown.
         loadavg_after: The same after it.
+        busy_before: Share of processor time that others used in the half second before the probe; None where unknown.
         steal: Share of processor time that the hypervisor took during the probe; None where unknown.
         flags: Those processor flags that decide which formats are native.
         versions: Versions of numpy and torch.
@@ -175,6 +176,7 @@ class Probe(_Record):
     array_bytes: Count
     loadavg_before: NotNegative | None
     loadavg_after: NotNegative | None
+    busy_before: NotNegative | None
     steal: NotNegative | None
     flags: tuple[Text, ...]
     versions: dict[Text, Text]

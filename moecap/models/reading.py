@@ -10,6 +10,7 @@ from moecap.models.families import ARCHITECTURES, READERS
 from moecap.models.families.blocks import Blocks
 from moecap.models.families.familiar import read_familiar
 from moecap.models.fields import ConfigFields
+from moecap.models.nested import text_part
 from moecap.models.quantization import read_weights
 from moecap.models.spec import ModelSpec
 
@@ -29,8 +30,16 @@ def read_model(config: Mapping[str, Any], name: str, *, weights: str | None = No
         BadInputError: If the configuration cannot be read; the message names the missing keys or the wrong value.
         UnknownNameError: If ``weights`` or ``kv`` is not a known format.
     """
-    fields = ConfigFields(config, name)
-    blocks = Blocks(fields, read_weights(fields, weights, kv))
+    part, key = text_part(config)
+    fields = ConfigFields(part, name)
+    spec = _read(Blocks(fields, read_weights(fields, weights, kv)))
+    if not key:
+        return spec
+    return replace(spec, reading=f"{spec.reading}; the language model in {key} alone, without vision or audio")
+
+
+def _read(blocks: Blocks) -> ModelSpec:
+    fields = blocks.fields
     model_type = fields.text("model_type")
     if model_type in READERS:
         return READERS[model_type](blocks)

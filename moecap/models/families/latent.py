@@ -1,14 +1,24 @@
-"""Multi-head latent attention: keys and values compressed to one latent vector a token (DeepSeek-V2, section 2.1)."""
+"""Multi-head latent attention: keys and values compressed to one latent vector a token (DeepSeek-V2, section 2.1).
+
+With an index (DeepSeek-V3.2, sparse attention, section 2.1) every query first scores all cached entries with a few
+narrow heads, 2 * heads * dim FLOPs an entry, and attends the k best alone. The index caches one key of ``dim``
+elements a token, counted in the format of the cache.
+"""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from moecap.models.families.blocks import Blocks
 from moecap.models.spec import Attention
 
-__all__ = ["LATENT", "latent_attention"]
+__all__ = ["INDEX", "LATENT", "indexed_attention", "latent_attention"]
 
 LATENT = ("num_attention_heads", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
 """Keys that latent attention needs."""
+
+INDEX = ("q_lora_rank", "index_n_heads", "index_head_dim", "index_topk")
+"""Keys that its index needs besides."""
 
 
 def latent_attention(blocks: Blocks, layer: int) -> Attention:
@@ -42,4 +52,32 @@ def latent_attention(blocks: Blocks, layer: int) -> Attention:
         cached_elements=latent + rope,
         latent_rank=latent,
         rope_dim=rope,
+    )
+
+
+def indexed_attention(blocks: Blocks, layer: int, *, own: bool = True) -> Attention:
+    """Latent attention to the entries that an index selects.
+
+    Args:
+        blocks: The builder.
+        layer: Number of the layer.
+        own: Whether the layer has an index; else it uses the selection of a layer before it.
+    """
+    fields, plain = blocks.fields, latent_attention(blocks, layer)
+    query_rank, heads, dim = fields.size("q_lora_rank"), fields.size("index_n_heads"), fields.size("index_head_dim")
+    plain = replace(plain, span="indexed", window=fields.size("index_topk"))
+    if not own:
+        return plain
+    path = f"model.layers.{layer}.self_attn.indexer."
+    return replace(
+        plain,
+        matrices=(
+            *plain.matrices,
+            blocks.matrix("attention", path + "wq_b", heads * dim, query_rank),
+            blocks.matrix("attention", path + "wk", dim, blocks.hidden),
+            blocks.matrix("index", path + "weights_proj", heads, blocks.hidden),
+        ),
+        other_params=plain.other_params + 2 * dim,
+        index_elements=dim,
+        index_flops=2 * heads * dim,
     )

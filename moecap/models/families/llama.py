@@ -8,11 +8,18 @@ from moecap.models.spec import Layer, ModelSpec, Span
 __all__ = ["read_llama", "read_mistral", "read_qwen2", "read_qwen3", "trailing_windows"]
 
 
-def trailing_windows(blocks: Blocks) -> list[Span]:
-    """Qwen's rule: with ``use_sliding_window``, the layers from ``max_window_layers`` on have a sliding window."""
+def trailing_windows(blocks: Blocks, window: bool | None = None, first: int = 28) -> list[Span]:
+    """Qwen's rule: with ``use_sliding_window``, the layers from ``max_window_layers`` on have a sliding window.
+
+    Args:
+        blocks: The builder.
+        window: Whether there are windows, where another key says so.
+        first: The first layer with a window where the configuration does not say.
+    """
     fields = blocks.fields
-    window = fields.flag("use_sliding_window") and fields.optional_size("sliding_window") is not None
-    first = fields.count("max_window_layers", default=28)
+    if window is None:
+        window = fields.flag("use_sliding_window") and fields.optional_size("sliding_window") is not None
+    first = fields.count("max_window_layers", default=first)
     return ["sliding" if window and layer >= first else "full" for layer in range(fields.layer_count())]
 
 

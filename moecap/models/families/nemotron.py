@@ -11,7 +11,7 @@ __all__ = ["read_nemotron_h"]
 _PATTERN = {"M": "mamba", "*": "attention", "-": "mlp", "E": "moe"}
 _KINDS = {kind: kind for kind in _PATTERN.values()} | {"linear_attention": "mamba", "full_attention": "attention"}
 _MAMBA = ("mamba_num_heads", "mamba_head_dim", "ssm_state_size", "n_groups", "conv_kernel")
-_NOTHING = Attention("none", 0, 0, 0, 0, 0, (), 0, 0)
+_NOTHING = Attention("none", 0, 1, 1, 0, 0, (), 0, 0)
 
 
 def _kinds(blocks: Blocks) -> list[str]:

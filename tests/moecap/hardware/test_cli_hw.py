@@ -31,6 +31,7 @@ PROBE = Probe(
     last_level_cache_bytes=None,
     array_bytes=256_000_000,
     loadavg_before=0.5,
+    busy_before=0.0,
     loadavg_after=0.5,
     steal=0,
     flags=(),

@@ -67,16 +67,16 @@ def test_the_conditions_stand_beside_the_figures(measured):
         assert any(kernel.kernel in text for text in measured.warnings) == (kernel.spread > 0.25)
 
 
-def _disturbed(probe, factor, load=9.0):
-    """The same probe with another load, and every figure multiplied."""
+def _disturbed(probe, factor, busy=0.9):
+    """The same probe with something else running, and every figure multiplied."""
     kernels = tuple(k.model_copy(update={"best": k.best * factor, "spread": 0.1}) for k in probe.kernels)
-    return probe.model_copy(update={"kernels": kernels, "loadavg_before": load, "steal": 0.0, "warnings": ()})
+    return probe.model_copy(update={"kernels": kernels, "busy_before": busy, "steal": 0.0, "warnings": ()})
 
 
 def test_the_second_probe_comes_from_the_cache(measured, tmp_path, told, monkeypatch):
     assert len(told) == 1
     assert "measuring the peaks" in told[0]
-    steady = _disturbed(measured, 1.0, load=0.0)
+    steady = _disturbed(measured, 1.0, busy=0.0)
     monkeypatch.setattr(probe_module, "_run_apart", lambda host: steady)
     assert probe_host(cache_dir=tmp_path) == steady
     monkeypatch.setattr(probe_module, "_run_apart", lambda host: pytest.fail("measured again"))
@@ -84,22 +84,22 @@ def test_the_second_probe_comes_from_the_cache(measured, tmp_path, told, monkeyp
 
 
 def test_a_disturbed_probe_is_measured_again_and_the_better_figures_stay(measured, tmp_path, monkeypatch):
-    probes = iter([_disturbed(measured, 0.5), _disturbed(measured, 0.9), _disturbed(measured, 0.8, load=0.1)])
+    probes = iter([_disturbed(measured, 0.5), _disturbed(measured, 0.9), _disturbed(measured, 0.8, busy=0.1)])
     monkeypatch.setattr(probe_module, "_run_apart", lambda host: next(probes))
     peak = measured.best_bandwidth().best
     for expected in (0.5, 0.9, 0.9, 0.9):  # the third is steady and keeps the better figure; the fourth is cached
         probe = probe_host(cache_dir=tmp_path)
         assert probe.best_bandwidth().best == pytest.approx(expected * peak)
-    assert probe.loadavg_before == 0.1
+    assert probe.busy_before == 0.1
 
 
 def test_a_disturbed_refresh_does_not_spoil_a_steady_probe(measured, tmp_path, monkeypatch):
-    probes = iter([_disturbed(measured, 1.0, load=0.0), _disturbed(measured, 0.5)])
+    probes = iter([_disturbed(measured, 1.0, busy=0.0), _disturbed(measured, 0.5)])
     monkeypatch.setattr(probe_module, "_run_apart", lambda host: next(probes))
     probe_host(cache_dir=tmp_path)
     probe = probe_host(cache_dir=tmp_path, refresh=True)
     assert probe.best_bandwidth().best == measured.best_bandwidth().best
-    assert probe.loadavg_before == 0.0
+    assert probe.busy_before == 0.0
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b'{"version": 1}', b"NaN"])
@@ -114,7 +114,7 @@ def test_a_corrupt_cache_is_measured_anew(measured, tmp_path, monkeypatch, conte
 
 
 def test_refresh_measures_again(measured, tmp_path, monkeypatch):
-    steady = _disturbed(measured, 1.0, load=0.0)
+    steady = _disturbed(measured, 1.0, busy=0.0)
     later = steady.model_copy(update={"date": "2030-01-01T00:00:00+00:00"})
     probes = iter([steady, later])
     monkeypatch.setattr(probe_module, "_run_apart", lambda host: next(probes))

@@ -52,6 +52,7 @@ def probe(*kernels: KernelRate) -> Probe:
         last_level_cache_bytes=None,
         array_bytes=256_000_000,
         loadavg_before=0.1,
+        busy_before=0.0,
         loadavg_after=0.2,
         steal=0.0,
         flags=(),

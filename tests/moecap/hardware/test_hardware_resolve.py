@@ -36,6 +36,7 @@ PROBE = Probe(
     last_level_cache_bytes=32 * 2**20,
     array_bytes=256_000_000,
     loadavg_before=0,
+    busy_before=0.0,
     loadavg_after=0,
     steal=0,
     flags=("avx2",),
