@@ -57,8 +57,9 @@ def probe_host(
 ) -> Probe:
     """The peaks of this host, from the cache or measured now (about 10 s).
 
-    A cached probe that was disturbed (something else was running, the repeats of a peak differ) is measured again, and
-    of each kernel the better figure is kept: an understated peak would overstate every utilisation.
+    A cached probe that was disturbed (something else was running, the repeats of a peak differ) is measured again at
+    the next call. Until one is steady, the better figure of each kernel is kept: an understated peak would overstate
+    every utilisation.
 
     Args:
         refresh: Measure even if the cache holds a probe.
@@ -81,18 +82,19 @@ def probe_host(
         again = " again, since the last time was unsteady" if earlier is not None and not refresh else ""
         progress(f"measuring the peaks of this host{again} ({host.cpu_model}, {host.cores} cores): about 10 s")
     probe = _run_apart(host)
-    if earlier is not None:
-        probe = better_of(earlier, probe)
+    if earlier is not None and not refresh:
+        probe = _better_of(earlier, probe)
     _store(file, probe.model_dump_json(indent=1) + "\n")
     return probe
 
 
-def better_of(earlier: Probe, later: Probe) -> Probe:
-    """The steadier probe, the later one of equals, with the better figure of each kernel."""
-    base, other = (later, earlier) if len(_unsteady(later)) <= len(_unsteady(earlier)) else (earlier, later)
-    best = {k.kernel: k.best for k in other.kernels}
-    kernels = (k.model_copy(update={"best": max(k.best, best.get(k.kernel, 0.0))}) for k in base.kernels)
-    return base.model_copy(update={"kernels": tuple(kernels), "date": later.date})
+def _better_of(earlier: Probe, later: Probe) -> Probe:
+    """A steady later probe as it is; of two disturbed ones the later with the better figure of each kernel."""
+    if not _unsteady(later):
+        return later
+    best = {k.kernel: k.best for k in earlier.kernels}
+    kernels = (k.model_copy(update={"best": max(k.best, best.get(k.kernel, 0.0))}) for k in later.kernels)
+    return later.model_copy(update={"kernels": tuple(kernels)})
 
 
 def measure_host(host: HostFacts, repeats: int = REPEATS, array_bytes: int | None = None) -> Probe:
