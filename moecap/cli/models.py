@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from moecap.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
+    from moecap.models.fit import Fit
     from moecap.models.summary import ModelSummary
 
 __all__ = ["app"]
@@ -66,6 +67,8 @@ def show(
     experts: int | None = None,
     weight_dtype: str | None = None,
     kv_dtype: str | None = None,
+    hw: str | None = None,
+    num_gpus: int = 1,
     json: Json = False,
 ) -> None:
     """Show the accounting of one model and of one decode step.
@@ -79,6 +82,8 @@ def show(
             the batch would give.
         weight_dtype: Number format of all weights, in place of the config's formats (bf16, fp8, int4, ...).
         kv_dtype: Number format of the KV cache.
+        hw: A hardware profile: whether the model fits in its memory, and the largest batch at the context.
+        num_gpus: Devices of that profile.
         json: Print JSON.
     """
     from moecap.models.registry import load_model
@@ -86,10 +91,40 @@ def show(
 
     spec, ref = load_model(model, weights=weight_dtype, kv=kv_dtype)
     summary = summarise(spec, context=context, batch=batch, experts=experts)
+    placed = None if hw is None else _fit(summary, hw, num_gpus)
     if json:
-        print_json(summary.as_json() | {"source": ref.source})
+        print_json(summary.as_json() | {"source": ref.source} | ({"fit": placed.as_json()} if placed else {}))
     else:
         _print(summary)
+        if placed:
+            _print_fit(placed)
+
+
+def _fit(summary: ModelSummary, hw: str, devices: int) -> Fit:
+    from moecap.hardware.registry import load_profile
+    from moecap.models.fit import fit
+
+    profile = load_profile(hw)
+    return fit(
+        summary.spec,
+        device=profile.id,
+        memory_bytes=profile.memory_bytes,
+        devices=devices,
+        context=summary.context,
+    )
+
+
+def _print_fit(placed: Fit) -> None:
+    print_table(
+        ["memory", f"{placed.devices} x {placed.device}"],
+        [
+            ["of the devices", _size(placed.memory)],
+            ["weights", _size(placed.weights)],
+            [f"cache of a sequence at {placed.context:,}", _size(placed.sequence)],
+            ["fits", "yes" if placed.fits else "no"],
+            ["largest batch (without buffers of an engine)", f"{placed.largest_batch:,}"],
+        ],
+    )
 
 
 def _print(summary: ModelSummary) -> None:

@@ -21,6 +21,7 @@ __all__ = [
     "LayerParameters",
     "Parameters",
     "StepBytes",
+    "cache_bytes",
     "checkpoint_bytes",
     "count_parameters",
     "decode_flops_per_token",
@@ -199,6 +200,19 @@ def kv_bytes(spec: ModelSpec, context: int) -> int:
     Windows are applied; the scanned index and the recurrent states are in it.
     """
     return round(float(kv_read_bytes(spec, np.array([context - 1]), np.array([1]))[0]))
+
+
+def cache_bytes(spec: ModelSpec, context: int) -> int:
+    """Bytes of memory that one sequence holds at a context of so many entries, its recurrent states included.
+
+    Sliding windows and chunks hold no more than their entries; what an index does not select is held all the same.
+    """
+    held = 0
+    for attention, count in _attentions(spec):
+        windowed = attention.span in ("sliding", "chunked")
+        entries = min(context, attention.window) if windowed else context
+        held += count * (entries * attention.cached_elements + context * attention.index_elements)
+    return math.ceil(held * dtype_bytes(spec.kv_dtype)) + state_bytes(spec)
 
 
 def decode_flops_per_token(spec: ModelSpec, context: int) -> DecodeFlops:

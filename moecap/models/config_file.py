@@ -46,6 +46,8 @@ def read_config_file(path: Path) -> dict[str, Any]:
 def parse_config(content: bytes, shown: str) -> dict[str, Any]:
     """Parse a configuration strictly: one object, no repeated keys, no NaN or infinite numbers.
 
+    One bound that published configurations write as ``Infinity`` is let through, ``time_step_limit`` of Mamba.
+
     Args:
         content: UTF-8 text.
         shown: How to name the file in messages.
@@ -57,7 +59,7 @@ def parse_config(content: bytes, shown: str) -> dict[str, Any]:
         value = json.loads(
             content.decode("utf-8-sig"),
             object_pairs_hook=_unique,
-            parse_constant=_refuse,
+            parse_constant=_constant,
             parse_float=_finite,
         )
     except RecursionError:
@@ -77,12 +79,21 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     for key, value in pairs:
         if key in found:
             raise ValueError(f"the key {ascii(key)[:60]} stands twice")
+        if key != "time_step_limit" and _is_infinite(value):
+            raise ValueError("Infinity is not a JSON number")
         found[key] = value
     return found
 
 
-def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is not a JSON number")
+def _is_infinite(value: object) -> bool:
+    values = value if isinstance(value, list) else [value]
+    return any(isinstance(item, float) and math.isinf(item) for item in values)
+
+
+def _constant(name: str) -> float:
+    if name != "Infinity":
+        raise ValueError(f"{name} is not a JSON number")
+    return math.inf
 
 
 def _finite(text: str) -> float:

@@ -9,15 +9,16 @@ __all__ = ["text_part"]
 
 _PARTS = ("text_config", "llm_config", "language_config")
 _LAYERS = ("num_hidden_layers", "n_layers", "hybrid_override_pattern")
-_INHERITED = ("dtype", "torch_dtype", "quantization_config", "compression_config", "tie_word_embeddings")
+_INHERITED = ("dtype", "torch_dtype", "quantization_config")
+_OWNED = ("architectures", "tie_word_embeddings")
 
 
 def text_part(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
     """The configuration of the language model, and under which key it stands.
 
-    What the part leaves open and the wrapper says (``dtype``, ``quantization_config``, ``tie_word_embeddings``) holds
-    for the part too; the part is shown under the wrapper's architecture. A configuration with layers of its own is no
-    wrapper.
+    What the part leaves open and the wrapper says (``dtype``, ``quantization_config``) holds for the part too;
+    ``tie_word_embeddings`` is the wrapper's to say, which owns the output projection. The part is shown under the
+    wrapper's architecture. A configuration with layers of its own is no wrapper.
 
     Args:
         config: The parsed ``config.json``.
@@ -35,5 +36,5 @@ def text_part(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
         given = {name: value for name, value in part.items() if value is not None}
         has_dtype = {"dtype", "torch_dtype"} & given.keys()
         kept = {name: value for name, value in inherited.items() if not (has_dtype and name.endswith("dtype"))}
-        return kept | given | {"architectures": config.get("architectures")}, key
+        return kept | given | {name: config[name] for name in _OWNED if config.get(name) is not None}, key
     return config, ""

@@ -64,7 +64,11 @@ class Modules:
         return cls(frozenset(names), tuple(globs), tuple(expressions))
 
     def cover(self, path: str) -> bool:
-        """Whether the module at a path is one of them."""
+        """Whether the module at a path is one of them, also where a multimodal wrapper prefixes its language model."""
+        wrapped = path.replace("model.", "model.language_model.", 1)
+        return any(self._covers(name) for name in {path, f"language_model.{path}", wrapped})
+
+    def _covers(self, path: str) -> bool:
         parts = path.split(".")
         runs = (".".join(parts[i:j]) for i in range(len(parts)) for j in range(i + 1, len(parts) + 1))
         return (
@@ -162,9 +166,11 @@ def _read_method(fields: ConfigFields) -> tuple[list[Rule], str | None]:
         return [Rule(_integer_groups(fields), _LINEAR | ({"lm_head"} if fields.flag("lm_head") else set()))], None
     if method == "compressed-tensors":
         return _compressed_tensors(fields)
-    if method == "modelopt":
+    if method in ("modelopt", "modelopt_fp4"):
         cache = "fp8" if fields.text("kv_cache_quant_algo").upper() == "FP8" or fields.has("kv_cache_scheme") else None
-        return [Rule(_modelopt(fields), _LINEAR)], cache
+        if fields.table("quantized_layers"):
+            return _modelopt_layers(fields), cache
+        return [Rule(_modelopt(fields, fields.text("quant_algo")), _LINEAR)], cache
     raise BadInputError(
         f"the config of {fields.name!r} has the quantization method {method!r}, which is not known here; "
         "say the format of its weights with --weight-dtype"
@@ -198,13 +204,32 @@ def _integer_groups(fields: ConfigFields) -> WeightFormat:
     return WeightFormat(f"int{bits}", (1, max(group, 0)), 2.0 + bits / 8)
 
 
-def _modelopt(fields: ConfigFields) -> WeightFormat:
-    algorithm = fields.text("quant_algo").upper()
-    if algorithm == "FP8":
-        return WeightFormat("fp8", (0, 0), 4.0)
-    if algorithm in ("NVFP4", "FP4"):
-        return WeightFormat("fp4", (1, 16), 1.0, 4)
-    raise fields.bad("quant_algo", algorithm, "FP8 or NVFP4")
+_MODELOPT = {
+    "FP8": WeightFormat("fp8", (0, 0), 4.0),
+    "FP8_PB_WO": WeightFormat("fp8", (128, 128), 4.0),
+    "MXFP8": WeightFormat("fp8", (1, 32), 1.0),
+    "NVFP4": WeightFormat("fp4", (1, 16), 1.0, 4),
+    "FP4": WeightFormat("fp4", (1, 16), 1.0, 4),
+    "W4A16_NVFP4": WeightFormat("fp4", (1, 16), 1.0, 4),
+}
+"""Formats of NVIDIA's ModelOpt by ``quant_algo``; NVFP4 has a scale of 8 bits for 16 elements, one of 32 a matrix."""
+
+
+def _modelopt(fields: ConfigFields, algorithm: str) -> WeightFormat:
+    if algorithm.upper() not in _MODELOPT:
+        raise fields.bad("quant_algo", algorithm, f"one of {', '.join(_MODELOPT)}")
+    return _MODELOPT[algorithm.upper()]
+
+
+def _modelopt_layers(fields: ConfigFields) -> list[Rule]:
+    """Mixed precision: the algorithm of each module that is quantised, by its path."""
+    modules: dict[str, list[str]] = {}
+    for path, settings in fields.table("quantized_layers").items():
+        if not isinstance(settings, dict):
+            raise fields.bad("quantized_layers", settings, "an object of objects")
+        modules.setdefault(ConfigFields(settings, fields.name).text("quant_algo"), []).append(path)
+    classes = _LINEAR | {"lm_head"}
+    return [Rule(_modelopt(fields, name), classes, Modules.read(fields, paths)) for name, paths in modules.items()]
 
 
 def _compressed_tensors(fields: ConfigFields) -> tuple[list[Rule], str | None]:
@@ -231,11 +256,12 @@ def _scheme(fields: ConfigFields) -> WeightFormat:
         raise fields.bad("num_bits", bits, "4 or 8 bits of type int or float")
     dtype = f"{'fp' if kind == 'float' else 'int'}{bits}"
     strategy = fields.text("strategy", "tensor")
+    zero_point = bits / 8 if kind == "int" and not fields.flag("symmetric", True) else 0.0
     if strategy == "block":
         return WeightFormat(dtype, _block(fields, "block_structure") or (128, 128), 4.0)
     if strategy in ("group", "tensor_group"):
-        scale = 1.0 if dtype == "fp4" else 2.0
+        scale = 1.0 if dtype == "fp4" else 2.0 + zero_point
         return WeightFormat(dtype, (1, fields.size("group_size")), scale, 4 if strategy == "tensor_group" else 0)
     if strategy == "channel":
-        return WeightFormat(dtype, (1, 0), 2.0)
+        return WeightFormat(dtype, (1, 0), 2.0 + zero_point)
     return WeightFormat(dtype, (0, 0), 4.0)

@@ -240,10 +240,10 @@ def _entries(span: Span, window: int, start: Ints, new: Ints) -> Ints:
     """Entries in the union of what the queries attend, int64 [S]; the union is one run that ends at the last query."""
     if span in _NO_ENTRIES:
         return np.zeros_like(start)
-    if span == "indexed":
-        return np.minimum(start + new, window * new)
     first: Ints = np.zeros_like(start)
-    if span == "sliding":
+    if span == "indexed":
+        first = start + new - np.minimum(start + new, window * new)
+    elif span == "sliding":
         first = np.maximum(0, start - window + 1)
     elif span == "chunked":
         first = start - start % window

@@ -16,6 +16,7 @@ from moecap.models.accounting import (
     expected_distinct_experts,
     kv_bytes,
     kv_bytes_per_token,
+    state_bytes,
 )
 from moecap.models.spec import ModelSpec
 
@@ -95,6 +96,7 @@ class ModelSummary:
             "experts": int(self.experts) if self.experts_given else self.experts,
             "experts_source": self.experts_source,
             "kv_bytes": self.kv_sequence,
+            "state_bytes": state_bytes(spec),
             "flops_per_token": {
                 "linear": self.flops.linear,
                 "attention": self.flops.attention,

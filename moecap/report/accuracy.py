@@ -15,8 +15,8 @@ NAME, HEADING = "accuracy", "Accuracy"
 SAMPLES = 6
 LONGEST = 1200
 HOW = (
-    "The mark is the share of right answers, the bar its 95 % interval. Two systems whose intervals overlap widely cannot be "
-    "told apart by so few questions. A name that ends in _norm takes the most likely answer per character."
+    "The mark is the share of right answers, the bar its 95 % interval. Two systems whose intervals overlap widely "
+    "cannot be told apart by so few questions. A name that ends in _norm takes the most likely answer per character."
 )
 
 
@@ -26,7 +26,11 @@ def accuracy_section(run: ReportedRun) -> Section:
     if not metrics:
         asked = ", ".join(run.result.workload.task)
         ended = f": the run is {run.result.status}" if run.result.status != "complete" else ""
-        why = f"{asked} was asked for and did not finish{ended}" if asked else "no accuracy task was run (moecap run --task)"
+        why = (
+            f"{asked} was asked for and did not finish{ended}"
+            if asked
+            else "no accuracy task was run (moecap run --task)"
+        )
         return Section(NAME, HEADING, paragraph(f"No accuracy: {why}.", class_="missing"))
     rows: list[tuple[Child, ...]] = []
     for name, metric in metrics.items():
@@ -80,7 +84,9 @@ def _sample(sample: dict[str, Any]) -> Html:
     if not isinstance(answers, list):
         rows = element("p", "Answer: ", _short(sample.get("answer", "")), element("br"), "Right: ", _short(gold))
         return element("div", head, element("pre", _short(sample.get("prompt", ""))), rows, class_="sample")
-    values = likelihoods if isinstance(likelihoods, list) and len(likelihoods) == len(answers) else [None] * len(answers)
+    values = (
+        likelihoods if isinstance(likelihoods, list) and len(likelihoods) == len(answers) else [None] * len(answers)
+    )
     items = []
     for i, (answer, value) in enumerate(zip(answers, values, strict=True)):
         tags = [t for t, yes in (("right answer", i == gold), ("chosen", answer == sample.get("answer"))) if yes]

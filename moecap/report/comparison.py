@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from moecap.metrics.value import Metric, absent
 from moecap.report.cap_section import normalisation
+from moecap.report.figures import NO_VALUE, TIMES
 from moecap.report.headline import badges, load_sentence, long_date, validity
 from moecap.report.markup import Child, Html, data_table, element, join, paragraph
 from moecap.report.radar import radar
@@ -35,8 +36,8 @@ COMPARED = (
 )
 MARKS = {"measured": "", "projected": "projected", "imported": "imported"}
 HOW = (
-    "Each outline is one run. Outer is better on every axis; the bounds are printed at the axes and do not depend on what is "
-    "shown. An outline has a gap where its run has no value: it is not 0. Dashed outlines were not measured."
+    "Each outline is one run. Outer is better on every axis; the bounds are printed at the axes and do not depend on "
+    "what is shown. An outline has a gap where its run has no value: it is not 0. Dashed outlines were not measured."
 )
 
 
@@ -49,15 +50,20 @@ def comparison_header(runs: Sequence[ReportedRun], title: str) -> Html:
             element("strong", f"{_letter(i)}: {run.title}"),
             " ",
             badges(run),
-            element("small", f"{run.result.backend.name} {run.result.backend.version}, {run.result.model.weight_dtype}, "
-                    f"{long_date(run.result.provenance.started)}; {load_sentence(run.result)}"),
+            element(
+                "small",
+                f"{run.result.backend.name} {run.result.backend.version}, {run.result.model.weight_dtype}, "
+                f"{long_date(run.result.provenance.started)}; {load_sentence(run.result)}",
+            ),
         )
         for i, run in enumerate(runs)
     ]
     kinds = {run.result.kind for run in runs}
     mixed = None
     if len(kinds) > 1:
-        text = f"These runs are not of one kind ({', '.join(sorted(kinds))}). Numbers that were not measured are marked."
+        text = (
+            f"These runs are not of one kind ({', '.join(sorted(kinds))}). Numbers that were not measured are marked."
+        )
         mixed = paragraph(text, class_="alarm")
     return element("header", element("h1", title), element("ol", *items, class_="runs"), mixed, id="top")
 
@@ -90,16 +96,21 @@ def _cap(runs: Sequence[ReportedRun]) -> Section:
     columns = zip(*(run.places for run in runs), strict=True)
     rows: list[tuple[Child, ...]] = []
     for found in columns:
-        cells = [element("span", "no value", class_="none", title=p.metric.reason) if p.share is None else f"{p.share:.2f}"
-                 for p in found]
+        cells = [
+            element("span", "no value", class_="none", title=p.metric.reason) if p.share is None else f"{p.share:.2f}"
+            for p in found
+        ]
         rows.append((found[0].axis.name, *cells))
     rows.append(("label", *(element("span", r.label.text or "none", title=r.label.reason) for r in runs)))
     table = data_table(
-        "Places on the axes: 0 at the centre, 1 at the rim", ("Axis", *_heads(runs)), rows, numeric=range(1, len(runs) + 1)
+        "Places on the axes: 0 at the centre, 1 at the rim",
+        ("Axis", *_heads(runs)),
+        rows,
+        numeric=range(1, len(runs) + 1),
     )
     side = element("div", table, normalisation(), class_="cap-side")
     body = element("div", element("figure", figure, caption, class_="cap-figure"), side, class_="cap-grid")
-    return Section("cap", "Cost, accuracy, performance", body)
+    return Section("cap", "CAP radar: cost, accuracy, performance", body)
 
 
 def _heads(runs: Sequence[ReportedRun]) -> list[Html]:
@@ -154,16 +165,20 @@ def _description(run: ReportedRun) -> dict[str, str]:
         "model": result.model.id,
         "weights": result.model.weight_dtype,
         "KV cache": result.model.kv_dtype,
-        "hardware": f"{result.hardware.count} × {result.hardware.name}",
+        "hardware": f"{result.hardware.count} {TIMES} {result.hardware.name}",
         "rent of one device an hour": str(result.hardware.usd_per_hour),
         "engine": f"{result.backend.name} {result.backend.version}",
-        **{name: "–" if value in (None, []) else str(value) for name, value in load.items()},
+        **{name: NO_VALUE if value in (None, []) else str(value) for name, value in load.items()},
     }
 
 
 def _commands(runs: Sequence[ReportedRun]) -> Html:
     rows = [
-        (f"{_letter(i)}: {run.title}", element("code", run.result.provenance.command), element("code", run.result.id[:16]))
+        (
+            f"{_letter(i)}: {run.title}",
+            element("code", run.result.provenance.command),
+            element("code", run.result.id[:16]),
+        )
         for i, run in enumerate(runs)
     ]
     return data_table("The command that repeats each run", ("Run", "Command", "Result"), rows)

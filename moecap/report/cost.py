@@ -8,7 +8,7 @@ import numpy as np
 
 from moecap.metrics.cost import cost_metrics
 from moecap.metrics.value import Metric, absent
-from moecap.report.figures import display, display_value
+from moecap.report.figures import NO_VALUE, display, display_value
 from moecap.report.markup import Html, data_table, element, join, paragraph
 from moecap.report.reported_run import Evidence, ReportedRun
 from moecap.report.section import Chart, Section, chart_figure, how_to_read, metric_value
@@ -23,9 +23,9 @@ ROWS = (
     ("cost.output_by_phase", "a million output tokens, by phase", "output tokens"),
 )
 HOW = (
-    "Costs are proportional to the rent, so the slider moves all of them. The curve keeps the bytes of a decode step and "
-    "changes only how well bandwidth is used: a step at twice the S-MBU takes half the time and costs half. The mark is this "
-    "run; the right end is what full bandwidth would give."
+    "Costs are proportional to the rent, so the slider moves all of them. The curve keeps the bytes of a decode step "
+    "and changes only how well bandwidth is used: at twice the S-MBU a step takes half the time and costs half. The "
+    "mark is this run; the right end is what full bandwidth would give."
 )
 FIRST_DOLLAR = 1.0
 
@@ -53,9 +53,11 @@ def cost_section(run: ReportedRun) -> Section:
     rows = []
     for name, label, things in ROWS:
         metric = result.metrics.get(name, absent("USD/1e6 tokens", "not in this result"))
-        live = element("output", display(metric) if metric.value is not None else "–", data_per_dollar=unit.get(name))
+        live = element(
+            "output", display(metric) if metric.value is not None else NO_VALUE, data_per_dollar=unit.get(name)
+        )
         n = f"{metric.n:,} {things}" if metric.value is not None and metric.n else ""
-        rows.append((label, metric_value(name, metric), live if unit else "–", n))
+        rows.append((label, metric_value(name, metric), live if unit else NO_VALUE, n))
     energy = result.metrics.get("energy_per_output_token", absent("J/token", "not in this result"))
     rows.append(("energy of an output token", metric_value("energy_per_output_token", energy), "", ""))
     heads = ("", "As measured" if result.kind == "measured" else f"As {result.kind}", "At the slider's rent", "n")
@@ -67,7 +69,9 @@ def cost_section(run: ReportedRun) -> Section:
         figure = paragraph(f"No curve: {sentence}.", class_="missing")
     else:
         terms = ("All-in", "By phase", "Blended", "S-MBU")
-        figure = chart_figure(chart, "Decode cost of a million output tokens over S-MBU", sentence, how_to_read(HOW, terms))
+        figure = chart_figure(
+            chart, "Decode cost of a million output tokens over S-MBU", sentence, how_to_read(HOW, terms)
+        )
     return Section(NAME, HEADING, join(slider, table, figure, _constants(run)), (chart,) if chart else ())
 
 
@@ -120,7 +124,7 @@ def _curve(run: ReportedRun, unit: dict[str, float]) -> tuple[Chart | None, str]
     ]
     layout = {
         "xaxis": {"title": {"text": "S-MBU of decode"}, "rangemode": "tozero"},
-        "yaxis": {"type": "log", "tickprefix": "$", "tickformat": "~g", "nticks": 6},
+        "yaxis": {"type": "log", "tickformat": "$~r", "nticks": 6},
         "hovermode": "closest",
         "showlegend": True,
     }
@@ -141,9 +145,10 @@ def _constants(run: ReportedRun) -> Html:
     rows = [
         ("rent of one device an hour", rent, hardware.price_source, dated or "not dated"),
         ("devices", str(hardware.count), "the run's configuration", run.result.provenance.started[:10]),
-        ("input to output tokens, blended", "3 : 1", "definition of the metric", "–"),
+        ("input to output tokens, blended", "3 : 1", "definition of the metric", NO_VALUE),
     ]
     for other in hardware.profile.prices[1:]:
         source = other.provider + (f" ({other.source})" if other.source else "")
         rows.append(("other rent, not used", f"${other.usd_per_hour:.4g}", source, other.date or "not dated"))
-    return data_table("Constants, each can be overridden (moecap run --price)", ("Constant", "Value", "Source", "Date"), rows)
+    heads = ("Constant", "Value", "Source", "Date")
+    return data_table("Constants, each can be overridden (moecap run --price)", heads, rows, class_="constants")

@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from moecap.metrics.experts import ExpertShape, expert_counts
-from moecap.models.accounting import expected_distinct_experts
 from moecap.metrics.value import absent
+from moecap.models.accounting import expected_distinct_experts
+from moecap.report.figures import TIMES
 from moecap.report.markup import Html, data_table, join, paragraph
 from moecap.report.reported_run import Evidence, ReportedRun
-from moecap.report.section import Chart, Section, chart_figure, how_to_read, metric_value
+from moecap.report.section import Chart, Section, chart_figure, how_to_read, metric_value, side_by_side
 
 __all__ = ["experts_section"]
 
@@ -26,8 +27,8 @@ ROWS = (
     ("experts.load_max_over_mean", "busiest expert against an even share", "selections"),
 )
 HOW_LOAD = (
-    "One cell is one expert of one layer. 1 is an even share of the layer's selections; the colour leaves white where an "
-    "expert was selected more (orange) or less (blue) often."
+    "One cell is one expert of one layer. 1 is an even share of the layer's selections; the colour leaves white where "
+    "an expert was selected more (orange) or less (blue) often."
 )
 HOW_DISTINCT = (
     "Points are the mean over the decode steps of one layer. Near the dashed line the tokens of a step choose as if "
@@ -51,7 +52,7 @@ def experts_section(run: ReportedRun) -> Section:
         else:
             parts.append(chart_figure(chart, title, text, how))
             charts.append(chart)
-    return Section(NAME, HEADING, join(*parts, table), tuple(charts))
+    return Section(NAME, HEADING, join(parts[0], side_by_side(parts[1], table)), tuple(charts))
 
 
 Drawn = tuple[Chart | None, str, str, Html | None]
@@ -94,8 +95,8 @@ def _load(evidence: Evidence) -> Drawn:
                 "colorscale": [[0, "--low"], [0.5, "--middle"], [1, "--high"]],
                 "xgap": 1 if share.shape[0] <= 80 else 0,
                 "ygap": 1 if experts <= 64 else 0,
-                "hovertemplate": "layer %{x}, expert %{y}<br>%{z:.2f} × an even share<extra></extra>",
-                "colorbar": {"thickness": 10, "outlinewidth": 0, "ticksuffix": "×", "len": 1},
+                "hovertemplate": "layer %{x}, expert %{y}<br>%{z:.2f} times an even share<extra></extra>",
+                "colorbar": {"thickness": 10, "outlinewidth": 0, "ticksuffix": TIMES, "len": 1},
             }
         ],
         {
@@ -107,8 +108,9 @@ def _load(evidence: Evidence) -> Drawn:
     )
     idle = int((counts == 0).sum())
     text = (
-        f"Over {counts.sum():,} selections the busiest is expert {expert} of layer {layer} with {share.max():.2f} times an even "
-        f"share; {idle or 'none'} of the {counts.size:,} experts {'was' if idle in (0, 1) else 'were'} never selected."
+        f"Over {counts.sum():,} selections the busiest is expert {expert} of layer {layer} with {share.max():.2f} "
+        f"times an even share; "
+        + (f"{idle:,} of the {counts.size:,} were never selected." if idle else f"all {counts.size:,} were selected.")
     )
     return chart, title, text, how_to_read(HOW_LOAD, ("Load share", "Evenness"))
 
@@ -121,7 +123,7 @@ def _distinct(evidence: Evidence) -> Drawn:
     title = "Distinct experts of a decode step, by layer"
     steps, mask, layers = evidence.observations.steps, evidence.masks["decode"], evidence.facts.spec.moe_layers
     if evidence.work.bytes is None:
-        return None, title, "the routed experts were not captured", None
+        return None, title, evidence.no_bytes, None
     if not mask.any():
         return None, title, "there is no decode step in the steady state", None
     distinct = steps.distinct_experts.values.reshape(len(steps), len(layers))[mask]
@@ -160,8 +162,8 @@ def _distinct(evidence: Evidence) -> Drawn:
     gap = mean.mean() / uniform.mean() - 1
     text = (
         f"A decode step of {tokens.mean():.3g} tokens reads {mean.mean():.3g} distinct experts a layer on average "
-        f"(n = {len(distinct):,} steps, {len(layers)} layers), {abs(gap):.0%} {'fewer' if gap < 0 else 'more'} than uniform "
-        f"routing would ({uniform.mean():.3g})."
+        f"(n = {len(distinct):,} steps, {len(layers)} layers), {abs(gap):.0%} {'fewer' if gap < 0 else 'more'} than "
+        f"uniform routing would ({uniform.mean():.3g})."
     )
     return chart, title, text, how_to_read(HOW_DISTINCT, ("Distinct experts", "Uniform routing"))
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from moecap.metrics.value import Metric
 
-__all__ = ["display", "display_value", "with_prefix"]
+__all__ = ["NO_VALUE", "TIMES", "display", "display_value", "with_prefix"]
 
-NO_VALUE = "–"
+NO_VALUE = "\N{EN DASH}"
+TIMES = "\N{MULTIPLICATION SIGN}"
+SMALL = ((1.0, ""), (1e-3, "m"), (1e-6, "µ"))
+LARGE = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def display(metric: Metric) -> str:
@@ -19,18 +22,17 @@ def display_value(value: float, unit: str) -> str:
 
     Args:
         value: The value.
-        unit: Its unit; ``1`` is shown as a fraction, ``s`` with milli and micro, ``B`` with GB and MB.
+        unit: Its unit; ``1`` is shown as a fraction, ``s`` with milli and micro, ``B`` with GB, MB and so on.
     """
     if unit == "1":
         return f"{value:.3f}"
     if unit == "s":
-        if value >= 1:
-            return f"{_figures(value)} s"
-        return f"{_figures(value * 1e3)} ms" if value >= 1e-3 else f"{_figures(value * 1e6)} µs"
+        factor, prefix = next(((f, p) for f, p in SMALL if value >= f), SMALL[-1])
+        return f"{_figures(value / factor)} {prefix}s"
     if unit == "B":
-        return f"{_figures(value / 1e9)} GB" if value >= 1e9 else f"{_figures(value / 1e6)} MB"
+        return with_prefix(value, "B")
     if unit.startswith("USD"):
-        return f"${_figures(value)}"
+        return f"${value:.2f}" if 1 <= value < 100 else f"${_figures(value)}"
     if unit in ("requests", "steps"):
         return f"{value:.0f}"
     return f"{_figures(value)} {unit}"
@@ -53,7 +55,7 @@ def with_prefix(value: float, unit: str) -> str:
         value: The value, in ``unit``.
         unit: Unit without a prefix, such as ``B/s``.
     """
-    for factor, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+    for factor, prefix in LARGE:
         if abs(value) >= factor:
             return f"{_figures(value / factor)} {prefix}{unit}"
     return f"{_figures(value)} {unit}"

@@ -24,10 +24,12 @@ KINDS = {
     "e2e": ("E2E, whole request", "requests"),
 }
 POINTS = 600
+LONG_TAIL = 8
+"""A largest value above so many medians makes the axis logarithmic."""
 HOW = (
-    "The line rises from 0 to 1: its height is the share of observations that took at most as long as the time below it. "
-    "Steep is steady, a long flat end is a tail. Marks are the percentiles of the result; those with too few observations "
-    "have none. Failed requests are in no percentile; they are counted beside."
+    "The line rises from 0 to 1: its height is the share of observations that took at most as long as the time below "
+    "it. Steep is steady, a long flat end is a tail. Marks are the percentiles of the result; those with too few "
+    "observations have none. Failed requests are in no percentile; they are counted beside."
 )
 
 
@@ -74,7 +76,7 @@ def _failures(run: ReportedRun) -> Html | None:
     failed = run.result.metrics.get("failed_requests")
     if failed is None or failed.value is None:
         return None
-    text = f"{failed.value:.0f} of {failed.n or 0:,} requests failed or did not finish."
+    text = f"{failed.value:.0f} of n = {failed.n or 0:,} requests failed or did not finish."
     errors = sorted({str(e) for e in run.evidence.load["error"].dropna()}) if run.evidence is not None else []
     return paragraph(text, " ", "; ".join(errors[:5]) or None, class_="faint")
 
@@ -112,7 +114,9 @@ def _chart(
             "hovertemplate": f"%{{y:.0%}} took at most %{{x:.4g}} {unit}<extra></extra>",
         }
     ]
-    marks = [(p, m.value) for p in PERCENTILES if (m := metrics.get(f"{kind}.p{p}")) is not None and m.value is not None]
+    marks = [
+        (p, m.value) for p in PERCENTILES if (m := metrics.get(f"{kind}.p{p}")) is not None and m.value is not None
+    ]
     if marks:
         traces.append(
             {
@@ -125,13 +129,16 @@ def _chart(
                 "hovertemplate": "%{text}<extra></extra>",
             }
         )
+    axis: dict[str, Any] = {"ticksuffix": f" {unit}", "nticks": 5}
+    if values.max() > LONG_TAIL * np.median(values):
+        axis = {"ticksuffix": f" {unit}", "type": "log", "nticks": 5, "tickformat": "~r"}
     layout = {
-        "xaxis": {"ticksuffix": f" {unit}", "rangemode": "tozero", "nticks": 5},
+        "xaxis": axis,
         "yaxis": {"range": [0, 1.04], "tickvals": [0, 0.5, 0.9, 1], "tickformat": ".0%"},
         "showlegend": False,
         "hovermode": "closest",
     }
     median = metrics.get(f"{kind}.p50", absent("s", "not in this result"))
-    known = "; ".join(f"p{p} {display_value(v, 's')}" for p, v in marks[1:])
+    known = ", ".join(f"p{p} {display_value(v, 's')}" for p, v in marks[1:])
     text = f"Median {display(median)}{f', {known}' if known else ''}, n = {len(values):,} {things}."
     return Chart(f"chart-{kind}", traces, layout, 210, f"Distribution of {title}"), text

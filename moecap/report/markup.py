@@ -12,15 +12,10 @@ __all__ = ["Child", "Html", "data_table", "element", "folded", "join", "json_scr
 VOID = frozenset({"br", "input", "link", "meta"})
 
 
-
 class Html(str):
     """Text that is markup already."""
 
     __slots__ = ()
-
-
-Child = Html | str | int | None
-Attribute = str | int | float | bool | None
 
 
 Child: TypeAlias = Html | str | int | None
@@ -42,10 +37,10 @@ def element(name: str, /, *children: Child, **attributes: Attribute) -> Html:
             false are left out.
     """
     words = [name]
-    for key, value in attributes.items():
+    for keyword, value in attributes.items():
         if value is None or value is False:
             continue
-        key = key.rstrip("_").replace("_", "-")
+        key = keyword.rstrip("_").replace("_", "-")
         words.append(key if value is True else f'{key}="{html.escape(str(value))}"')
     opening = f"<{' '.join(words)}>"
     return Html(opening) if name in VOID else Html(f"{opening}{join(*children)}</{name}>")
@@ -85,10 +80,15 @@ def data_table(
 
     head = element("tr", *(cell("th", i, c, "col") for i, c in enumerate(columns)))
     body = [
-        element("tr", *(cell("td" if i else "th", i, c, None if i else "row") for i, c in enumerate(row))) for row in rows
+        element("tr", *(cell("td" if i else "th", i, c, None if i else "row") for i, c in enumerate(row)))
+        for row in rows
     ]
     table = element(
-        "table", element("caption", caption), element("thead", head), element("tbody", *body), class_=class_
+        "table",
+        element("caption", element("span", caption)),
+        element("thead", head),
+        element("tbody", *body),
+        class_=class_,
     )
     return element("div", table, class_="scroll", tabindex=0, role="region", aria_label=caption)
 

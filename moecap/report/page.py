@@ -94,12 +94,12 @@ def _write(target: Path, text: str) -> Path:
 def _page(title: str, top: Html, sections: Sequence[Section], id: str | None) -> str:
     from plotly.offline import get_plotlyjs
 
-    charts = {
+    charts: dict[str, dict[str, object]] = {
         chart.id: {"data": chart.data, "layout": {**chart.layout, "height": chart.height}}
         for section in sections
         for chart in section.charts
     }
-    links = [element("a", section.heading, href=f"#{section.id}") for section in sections]
+    links = [element("a", section.heading.split(":")[0], href=f"#{section.id}") for section in sections]
     navigation = element(
         "nav",
         element("a", "moecap", href="#top", class_="wordmark"),

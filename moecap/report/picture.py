@@ -34,7 +34,7 @@ def find_chromium() -> str:
         if found := shutil.which(browser):
             return found
     raise NotAvailableError(
-        "--png needs a Chromium and none was found; install Debian's package chromium, or set MOECAP_CHROMIUM to a browser"
+        "--png needs a Chromium and none was found; install Debian's package chromium, or name one in MOECAP_CHROMIUM"
     )
 
 
@@ -82,5 +82,7 @@ def write_picture(page: Path, target: Path) -> Path:
         try:
             shutil.copyfile(drawn, target)
         except OSError as error:
-            raise BadInputError(f"{target}: cannot be written ({error.strerror}); name another place with --png") from None
+            raise BadInputError(
+                f"{target}: cannot be written ({error.strerror}); name another place with --png"
+            ) from None
     return target

@@ -7,7 +7,7 @@ from pathlib import Path
 from moecap.dtypes import dtype_bytes
 from moecap.files import file_sha256
 from moecap.hardware.profile import HardwareProfile
-from moecap.report.figures import display_value, with_prefix
+from moecap.report.figures import NO_VALUE, display_value, with_prefix
 from moecap.report.headline import long_date
 from moecap.report.markup import Child, Html, data_table, element, folded, join, paragraph
 from moecap.report.reported_run import ReportedRun
@@ -68,7 +68,7 @@ def _seconds(run: ReportedRun) -> Html:
     if not seconds:
         return paragraph("The run did not reach its first part, so there are no times.", class_="missing")
     whole = sum(seconds.values())
-    rows = [(name, f"{value:.1f} s", f"{value / whole:.0%}" if whole else "–") for name, value in seconds.items()]
+    rows = [(name, f"{value:.1f} s", f"{value / whole:.0%}" if whole else NO_VALUE) for name, value in seconds.items()]
     rows.append(("all", f"{whole:.1f} s", "100%"))
     return data_table("Where the time went", ("Part", "Time", "Share"), rows, numeric=(1, 2))
 
@@ -133,5 +133,5 @@ def _state(directory: Path, name: str, digest: str) -> str:
 
 def _configuration(run: ReportedRun) -> Html:
     values = run.result.workload.model_dump(mode="json")
-    pairs = {name: "–" if value in (None, [], {}) else str(value) for name, value in values.items()}
+    pairs = {name: NO_VALUE if value in (None, [], {}) else str(value) for name, value in values.items()}
     return _pairs("Run configuration in force", pairs)

@@ -11,11 +11,11 @@ from moecap.report.markup import Html, element, join
 
 __all__ = ["CENTRE", "RADIUS", "point", "radar"]
 
-WIDTH, HEIGHT = 440, 372
-CENTRE = (220.0, 192.0)
-RADIUS = 112.0
-LABEL_GAP = 13.0
-LINE = 13.0
+WIDTH, HEIGHT = 392, 328
+CENTRE = (196.0, 162.0)
+RADIUS = 96.0
+LABEL_GAP = 12.0
+LINE = 14.0
 RINGS = (0.25, 0.5, 0.75, 1.0)
 
 
@@ -104,7 +104,7 @@ def _system(number: int, kind: str, places: tuple[Place, ...]) -> Html:
                 element("title", title),
                 cx=_number(here[0]),
                 cy=_number(here[1]),
-                r=3.6,
+                r=3.4,
                 class_="mark beyond" if places[i].beyond else "mark",
                 data_axis=places[i].axis.key,
             )
@@ -122,11 +122,19 @@ def _label(number: int, n: int, here: Place | None) -> Html:
         missing = here.share is None
         value = "no value" if missing else display(here.metric) + (" (beyond)" if here.beyond else "")
         lines.append((value, "axis-value none" if missing else "axis-value"))
-    lines.append((f"{axis.from_text} → {axis.to_text}{', log' if axis.scale == 'log' else ''}", "axis-range"))
+    lines.append((f"{axis.from_text} → {axis.to_text}", "axis-range"))
     depth = (y - CENTRE[1]) / RADIUS  # -1 at the top, where the text ends above the point; 1 at the bottom
     first = y + LINE * (0.75 + (len(lines) - 1) / 2 * (depth - 1)) - (3 if depth < -0.5 else 0)
     texts = (
-        element("text", text, x=_number(x), y=_number(first + i * LINE), text_anchor=anchor, class_=class_)
+        element(
+            "text",
+            text,
+            element("tspan", f" {axis.scale}", class_="axis-range") if i == 0 else None,
+            x=_number(x),
+            y=_number(first + i * LINE),
+            text_anchor=anchor,
+            class_=class_,
+        )
         for i, (text, class_) in enumerate(lines)
     )
     reason = here.metric.reason if here is not None else None

@@ -107,8 +107,8 @@
   // ---- the price of tokens
   const dollars = (value) => {
     if (value === 0) return "$0";
-    const text = Number(value.toPrecision(3));
-    return "$" + (Math.abs(value) >= 100 ? Math.round(value).toLocaleString("en") : String(text));
+    if (value >= 100) return "$" + Math.round(value).toLocaleString("en");
+    return "$" + (value >= 1 ? value.toFixed(2) : String(Number(value.toPrecision(3))));
   };
   const slider = document.getElementById("price");
   if (slider) {

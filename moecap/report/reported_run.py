@@ -17,6 +17,7 @@ from moecap.metrics.utilisation import Peaks
 from moecap.metrics.window import steady_state
 from moecap.observations.reader import Observations, read_observations
 from moecap.report.cap import Label, Place, cap_label, places
+from moecap.report.figures import TIMES
 from moecap.result import RESULT_FILE, Result, read_result
 from moecap.verification import result_facts
 
@@ -47,6 +48,13 @@ class Evidence:
     masks: dict[str, npt.NDArray[np.bool_]]
     peaks: Peaks
     latencies: dict[str, npt.NDArray[np.float64]]
+
+    @property
+    def no_bytes(self) -> str:
+        """Why no step has known bytes, for where that is so."""
+        if not any(mask.any() for mask in self.masks.values()):
+            return "no step in the steady state"
+        return "the experts that the model selected were not captured"
 
     @property
     def load(self) -> pd.DataFrame:
@@ -93,7 +101,7 @@ class ReportedRun:
     def title(self) -> str:
         """Model on hardware."""
         count = self.result.hardware.count
-        hardware = self.result.hardware.name if count == 1 else f"{count} × {self.result.hardware.name}"
+        hardware = self.result.hardware.name if count == 1 else f"{count} {TIMES} {self.result.hardware.name}"
         return f"{self.result.model.name} on {hardware}"
 
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from moecap.report.figures import with_prefix
-from moecap.report.markup import data_table, join, paragraph
+from moecap.report.markup import data_table, paragraph
 from moecap.report.reported_run import PHASES, Evidence, ReportedRun
-from moecap.report.section import PHASE_COLOURS, Chart, Section, chart_figure, how_to_read
+from moecap.report.section import PHASE_COLOURS, Chart, Section, chart_figure, how_to_read, side_by_side
 
 __all__ = ["roofline_points", "roofline_section"]
 
 HOW = (
-    "Both axes are logarithmic. The slope is memory bandwidth, the flat part the dense peak of the number format. A point "
-    "under the slope is bound by memory, one under the flat part by arithmetic; its distance from the roof is what the "
-    "engine leaves unused. On a processor whose caches hold part of the model a point can lie above the slope."
+    "Both axes are logarithmic. The slope is memory bandwidth, the flat part the dense peak of the number format. A "
+    "point under the slope is bound by memory, one under the flat part by arithmetic; its distance from the roof is "
+    "what the engine leaves unused. On a processor whose caches hold part of the model a point can lie above the slope."
 )
 
 
@@ -42,16 +43,20 @@ def roofline_section(run: ReportedRun) -> Section:
         return Section(name, heading, paragraph(f"No roofline: {run.problem}.", class_="missing"))
     peaks, points = run.evidence.peaks, roofline_points(run.evidence)
     if not points:
-        why = "no step in the steady state" if run.evidence.work.bytes is not None else "the routed experts were not captured"
-        return Section(name, heading, paragraph(f"No roofline: {why}.", class_="missing"))
+        return Section(name, heading, paragraph(f"No roofline: {run.evidence.no_bytes}.", class_="missing"))
     if peaks.bandwidth is None or peaks.flops is None:
         missing = "memory bandwidth" if peaks.bandwidth is None else f"rate of {peaks.dtype}"
-        return Section(name, heading, paragraph(f"No roofline: the hardware's {missing} is not known.", class_="missing"))
+        return Section(
+            name, heading, paragraph(f"No roofline: the hardware's {missing} is not known.", class_="missing")
+        )
     ridge = peaks.flops / peaks.bandwidth
     chart = _chart(points, peaks.bandwidth, peaks.flops, peaks.dtype)
-    sentence = "; ".join(_sentence(phase, point, peaks.bandwidth, peaks.flops) for phase, point in points.items())
+    text = "; ".join(_sentence(phase, point, peaks.bandwidth, peaks.flops) for phase, point in points.items())
     figure = chart_figure(
-        chart, "Achieved FLOP/s over arithmetic intensity", f"{sentence}.", how_to_read(HOW, ("Roof", "Arithmetic intensity"))
+        chart,
+        "Achieved FLOP/s over arithmetic intensity",
+        f"{text[0].upper()}{text[1:]}.",
+        how_to_read(HOW, ("Roof", "Arithmetic intensity")),
     )
     bandwidth, flops = _sources(run.evidence)
     rows = [
@@ -60,7 +65,7 @@ def roofline_section(run: ReportedRun) -> Section:
         ("ridge, where they meet", f"{ridge:.3g} FLOP/B", "their ratio"),
     ]
     table = data_table("Peaks of all devices together", ("Peak", "Value", "Source"), rows, numeric=(1,))
-    return Section(name, heading, join(figure, table), (chart,))
+    return Section(name, heading, side_by_side(figure, table), (chart,))
 
 
 def _sources(evidence: Evidence) -> tuple[str, str]:
@@ -108,20 +113,29 @@ def _chart(points: dict[str, tuple[float, float, int]], bandwidth: float, flops:
                 "marker": {
                     "color": PHASE_COLOURS[phase],
                     "size": [11, 1],
-                    "symbol": {"prefill": "diamond", "decode": "circle", "mixed": "square", "score": "triangle-up"}[phase],
+                    "opacity": 1,
+                    "symbol": {"prefill": "diamond", "decode": "circle", "mixed": "square", "score": "triangle-up"}[
+                        phase
+                    ],
                 },
                 "hovertemplate": f"{phase}, n = {n:,}<br>%{{x:.3g}} FLOP/B<br>%{{y:.3s}}FLOP/s<extra></extra>",
             }
         )
-    low = min(min(p[1] for p in points.values()), bandwidth * left) / 2
+    low = min(*(p[1] for p in points.values()), bandwidth * left) / 2
+    high = max(flops, *(p[1] for p in points.values())) * 2.5
+    ticks = [float(10.0**e) for e in range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)]
     layout = {
-        "xaxis": {"type": "log", "title": {"text": "useful FLOP for each byte read"}, "range": np.log10([left, right]).tolist()},
+        "xaxis": {
+            "type": "log",
+            "dtick": 1,
+            "title": {"text": "useful FLOP for each byte read"},
+            "range": np.log10([left, right]).tolist(),
+        },
         "yaxis": {
             "type": "log",
-            "range": np.log10([low, max(flops, *(p[1] for p in points.values())) * 2.5]).tolist(),
-            "tickformat": ".0s",
-            "ticksuffix": "FLOP/s",
-            "dtick": 1,
+            "range": np.log10([low, high]).tolist(),
+            "tickvals": ticks,
+            "ticktext": [with_prefix(tick, "FLOP/s") for tick in ticks],
         },
         "hovermode": "closest",
         "showlegend": True,

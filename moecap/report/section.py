@@ -12,9 +12,15 @@ from moecap.metrics.value import Metric
 from moecap.report.figures import display, display_value
 from moecap.report.markup import Html, element, folded, join
 
-__all__ = ["Chart", "Section", "chart_figure", "glossary", "how_to_read", "metric_value", "note", "plural"]
+__all__ = ["Chart", "Section", "chart_figure", "glossary", "how_to_read", "metric_value", "note", "side_by_side"]
 
-PHASE_COLOURS = {"prefill": "--orange", "decode": "--blue", "mixed": "--purple", "score": "--green", "warm-up": "--grey"}
+PHASE_COLOURS = {
+    "prefill": "--orange",
+    "decode": "--blue",
+    "mixed": "--purple",
+    "score": "--green",
+    "warm-up": "--grey",
+}
 """Colours are names of the style sheet's variables: the page's script looks them up for light and dark."""
 
 
@@ -66,6 +72,11 @@ def glossary() -> dict[str, str]:
     return terms
 
 
+def side_by_side(first: Html, second: Html | None) -> Html:
+    """A figure and the table beside it; under each other where the page is narrow."""
+    return first if second is None else element("div", first, second, class_="pair")
+
+
 def how_to_read(text: str, terms: Sequence[str] = ()) -> Html:
     """A folded explanation with the terms that it needs."""
     entries = [join(element("dt", term), element("dd", glossary()[term])) for term in terms]
@@ -90,8 +101,3 @@ def note(metric: Metric, things: str) -> str:
     if metric.n:
         words.append(f"n = {metric.n:,} {things}".rstrip())
     return " · ".join(words)
-
-
-def plural(n: int, singular: str) -> str:
-    """``1 step``, ``2 steps``."""
-    return f"{n:,} {singular}" if n == 1 else f"{n:,} {singular}s"

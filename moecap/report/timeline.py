@@ -1,4 +1,4 @@
-"""Every engine step in the order in which it ran: how long it took, how many sequences it carried, how well it used memory."""
+"""Every engine step over time: how long it took, how many sequences it carried, how well it used memory."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ __all__ = ["timeline_section"]
 
 NAME, HEADING = "timeline", "Timeline"
 MOST = 4000
+GAP = 0.34
+"""Space between two panels, as a share of the height of one."""
 HOW = (
     "Each mark is one step at the time at which it started. The shaded span is the steady state, from which throughput "
-    "and utilisation are taken; the warm-up is in no number. S-MBU of single steps scatters more than the ratio of sums in "
-    "the table, and a prefill step is low since arithmetic bounds it."
+    "and utilisation are taken; the warm-up is in no number. S-MBU of single steps scatters more than the ratio of "
+    "sums in the table, and a prefill step is low since arithmetic bounds it."
 )
 
 
@@ -32,7 +34,9 @@ def timeline_section(run: ReportedRun) -> Section:
     if n == 0:
         return Section(NAME, HEADING, paragraph("No timeline: no step was recorded.", class_="missing"))
     chart, shown = _chart(evidence)
-    figure = chart_figure(chart, "Steps over time", _sentence(evidence, shown), how_to_read(HOW, ("Step", "Steady state")))
+    figure = chart_figure(
+        chart, "Steps over time", _sentence(evidence, shown), how_to_read(HOW, ("Step", "Steady state"))
+    )
     return Section(NAME, HEADING, figure, (chart,))
 
 
@@ -97,7 +101,13 @@ def _chart(evidence: Evidence) -> tuple[Chart, int]:
                 }
             )
     layout: dict[str, Any] = {
-        "xaxis": {"ticksuffix": " s", "title": {"text": "since the first step"}, "anchor": f"y{panels}", "zeroline": False},
+        "legend": {"y": 1.09},
+        "xaxis": {
+            "ticksuffix": " s",
+            "title": {"text": "since the first step"},
+            "anchor": f"y{panels}",
+            "zeroline": False,
+        },
         "hovermode": "closest",
         "showlegend": True,
         "shapes": [],
@@ -105,19 +115,39 @@ def _chart(evidence: Evidence) -> tuple[Chart, int]:
     }
     names = ("step time, ms", "sequences a step", "S-MBU of a step")
     for i in range(panels):
-        top = 1 - i / panels
+        bottom = (panels - 1 - i) * (1 + GAP) / (panels + (panels - 1) * GAP)
+        top = bottom + 1 / (panels + (panels - 1) * GAP)
         key = "yaxis" if i == 0 else f"yaxis{i + 1}"
-        layout[key] = {"domain": [max(0.0, top - 1 / panels + 0.09), top - 0.05], "rangemode": "tozero", "nticks": 4}
+        layout[key] = {"domain": [bottom, top], "rangemode": "tozero", "nticks": 4}
         layout["annotations"].append(
-            {"text": names[i], "x": 0, "y": top - 0.045, "xref": "paper", "yref": "paper", "xanchor": "left",
-             "yanchor": "bottom", "showarrow": False}
+            {
+                "text": names[i],
+                "x": 0,
+                "y": top,
+                "xref": "paper",
+                "yref": "paper",
+                "xanchor": "left",
+                "yanchor": "bottom",
+                "showarrow": False,
+            }
         )
-    layout["yaxis"]["type"] = "log"
+    layout["yaxis"] |= {"type": "log", "tickformat": "~r"}
+    if milliseconds.max() > 10 * milliseconds.min():
+        layout["yaxis"]["dtick"] = 1
     del layout["yaxis"]["rangemode"]
     if evidence.window is not None:
         span = [(t - origin) * 1e-9 for t in evidence.window]
         layout["shapes"].append(
-            {"type": "rect", "x0": span[0], "x1": span[1], "y0": 0, "y1": 1, "yref": "paper", "layer": "below",
-             "fillcolor": "--shade", "line": {"width": 0}}
+            {
+                "type": "rect",
+                "x0": span[0],
+                "x1": span[1],
+                "y0": 0,
+                "y1": 1,
+                "yref": "paper",
+                "layer": "below",
+                "fillcolor": "--shade",
+                "line": {"width": 0},
+            }
         )
     return Chart("chart-timeline", traces, layout, 150 * panels + 60, "Steps over time"), int(keep.sum())

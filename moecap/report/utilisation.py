@@ -6,9 +6,9 @@ from typing import Any
 
 from moecap.metrics.value import Metric, absent
 from moecap.report.figures import NO_VALUE, display_value, with_prefix
-from moecap.report.markup import Child, Html, data_table, element, join, paragraph
+from moecap.report.markup import Child, Html, data_table, join, paragraph
 from moecap.report.reported_run import PHASES, Evidence, ReportedRun
-from moecap.report.section import Chart, Section, chart_figure, how_to_read, metric_value
+from moecap.report.section import Chart, Section, chart_figure, how_to_read, metric_value, side_by_side
 
 __all__ = ["CLASSES", "utilisation_section"]
 
@@ -24,8 +24,8 @@ CLASSES = {
 }
 COLUMNS = (("s_mbu", "S-MBU"), ("s_mbu_paper", "S-MBU, eq. 4"), ("mbu", "MBU"), ("s_mfu", "S-MFU"), ("mfu", "MFU"))
 HOW = (
-    "A bar is the mean over the steps of its phase of the bytes that a step must read, by class; hover for a class's share. "
-    "They are recomputed from the stored steps when this page is made."
+    "A bar is the mean over the steps of its phase of the bytes that a step must read, by class; hover for a "
+    "class's share. They are recomputed from the stored steps when this page is made."
 )
 
 
@@ -33,13 +33,17 @@ def utilisation_section(run: ReportedRun) -> Section:
     """The table of the phases and the bytes of a step."""
     table = _phase_table(run.result.metrics)
     if run.evidence is None:
-        return Section("utilisation", "Utilisation", join(table, paragraph(f"No breakdown: {run.problem}.", class_="missing")))
+        return Section(
+            "utilisation", "Utilisation", join(table, paragraph(f"No breakdown: {run.problem}.", class_="missing"))
+        )
     chart, text = _bytes_chart(run.evidence)
     if chart is None:
         return Section("utilisation", "Utilisation", join(table, paragraph(f"No breakdown: {text}.", class_="missing")))
     how = how_to_read(HOW, ("S-MBU", "S-MBU, eq. 4", "MBU", "S-MFU", "MFU", "Step", "KV"))
     figure = chart_figure(chart, "Bytes that a step reads, by class", text, how)
-    return Section("utilisation", "Utilisation", join(table, figure, _bytes_table(run.evidence)), (chart,))
+    return Section(
+        "utilisation", "Utilisation", join(table, side_by_side(figure, _bytes_table(run.evidence))), (chart,)
+    )
 
 
 def _phase_table(metrics: dict[str, Metric]) -> Html:
@@ -61,7 +65,9 @@ def _phase_table(metrics: dict[str, Metric]) -> Html:
         for key, _ in COLUMNS:
             if reason := get(f"{phase}.{key}").reason:
                 reasons[reason] = None
-    remark = paragraph("No value: ", "; ".join(r for r in reasons if r), ".", class_="missing") if any(reasons) else None
+    remark = (
+        paragraph("No value: ", "; ".join(r for r in reasons if r), ".", class_="missing") if any(reasons) else None
+    )
     if not rows:
         return remark or paragraph("No step was recorded.", class_="missing")
     heads = ("Phase", *(label for _, label in COLUMNS), "Steps", "Time", "Share of time")
@@ -73,14 +79,14 @@ def _phase_table(metrics: dict[str, Metric]) -> Html:
 def _bytes_chart(evidence: Evidence) -> tuple[Chart | None, str]:
     work = evidence.work
     if work.bytes is None:
-        return None, "the experts that the model selected were not captured"
+        return None, evidence.no_bytes
     means = {}
     for phase in PHASES:
         n = int(evidence.masks[phase].sum())
         if n:
             means[phase] = {name: total / n for name, total in work.bytes.sums(evidence.masks[phase]).items()}
     if not means:
-        return None, "no step in the steady state"
+        return None, evidence.no_bytes
     phases = list(reversed(means))
     traces: list[dict[str, Any]] = []
     for name, (label, colour) in CLASSES.items():
@@ -116,8 +122,8 @@ def _bytes_chart(evidence: Evidence) -> tuple[Chart | None, str]:
     seconds = float(evidence.observations.steps.duration_ns[evidence.masks[first]].sum()) * 1e-9
     text = (
         f"A {first} step reads {display_value(total, 'B')} on average (n = {n:,} steps), "
-        f"{means[first][largest] / total:.0%} of it {CLASSES[largest][0]}; at {display_value(seconds / n, 's')} a step that is "
-        f"{with_prefix(total * n / seconds, 'B/s')}"
+        f"{means[first][largest] / total:.0%} of it {CLASSES[largest][0]}; at {display_value(seconds / n, 's')} a step "
+        f"that is {with_prefix(total * n / seconds, 'B/s')}"
     )
     peak = evidence.peaks.bandwidth
     text += f" of a peak of {with_prefix(peak, 'B/s')} ({evidence.peaks.bandwidth_source})." if peak else "."
@@ -139,6 +145,4 @@ def _bytes_table(evidence: Evidence) -> Html | None:
     rows.append(("all", display_value(total / n, "B"), "100.0%"))
     dense = float(work.dense_bytes[mask].sum()) / n
     caption = f"A decode step, mean of {n:,}; with every expert read it would be {display_value(dense, 'B')}"
-    table = data_table(caption, ("Class", "Bytes", "Share"), rows, numeric=(1, 2))
-    return element("details", element("summary", "The bytes of a decode step as a table"), table)
-
+    return data_table(caption, ("Class", "Bytes", "Share"), rows, numeric=(1, 2))

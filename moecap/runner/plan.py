@@ -14,7 +14,7 @@ from moecap.data.texts import prompt_texts
 from moecap.errors import BadInputError, NotAvailableError, NotBuiltError
 from moecap.hardware.host import HostFacts, available_memory, read_host
 from moecap.hardware.resolve import ResolvedHardware, resolve_hardware
-from moecap.models.accounting import checkpoint_bytes, kv_bytes
+from moecap.models.accounting import cache_bytes, checkpoint_bytes
 from moecap.models.reading import read_model
 from moecap.models.registry import ModelRef, load_model_config
 from moecap.models.spec import ModelSpec
@@ -205,7 +205,7 @@ def _refuse_context(config: RunConfig, spec: ModelSpec) -> None:
 def _refuse_memory(config: RunConfig, spec: ModelSpec, hardware: ResolvedHardware, device: str, dtype: str) -> None:
     """Refuse a model that the memory cannot hold, before it is fetched or loaded."""
     weights = checkpoint_bytes(spec)
-    cache = kv_bytes(spec, config.input_len + config.output_len) * config.concurrency
+    cache = cache_bytes(spec, config.input_len + config.output_len) * config.concurrency
     needed = weights + cache + OVERHEAD_BYTES
     there = available_memory() if device == "cpu" else (hardware.profile.memory_bytes or 0)
     if needed > there:

@@ -34,6 +34,8 @@ def test_what_the_project_ships_holds_no_path_of_a_machine_and_no_registry():
     files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     for name in files:
         path = ROOT / name
+        if path == Path(__file__):
+            continue
         if path.suffix in {".py", ".md", ".toml", ".yaml", ".yml", ".txt", ""} and path.is_file():
             text = path.read_text(errors="ignore")
             assert not re.search(r"/home/[a-z]+/|(?<![\w/])/root/", text), name

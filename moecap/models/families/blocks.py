@@ -92,7 +92,7 @@ class Blocks:
         Raises:
             BadInputError: If there is no key and the heads do not divide the residual stream.
         """
-        given = self.fields.optional_size("head_dim")
+        given = self.fields.optional_size("head_dim", "attention_head_dim")
         heads = self.fields.size("num_attention_heads")
         if given is None and self.hidden % heads:
             raise self.fields.bad("num_attention_heads", heads, f"a divisor of hidden_size = {self.hidden}")

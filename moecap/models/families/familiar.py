@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from moecap.errors import BadInputError
 from moecap.models.families.blocks import EXPERTS, FRAME, GROUPED, TOP_K, Blocks
+from moecap.models.families.deepseek import sparse_layers
 from moecap.models.families.latent import LATENT, latent_attention
 from moecap.models.spec import Attention, DenseFfn, Layer, ModelSpec, MoeFfn, Span
 
@@ -15,32 +16,54 @@ __all__ = ["read_familiar"]
 
 _STRUCTURAL = (
     "attention_chunk_size",
+    "attention_k_eq_v",
+    "attention_output_gate",
+    "attn_config",
     "attn_layer_period",
+    "attn_type_list",
+    "block_configs",
     "block_sparse",
+    "compress_ratios",
+    "conv_L_cache",
     "expert_layer_period",
+    "ffn_config",
     "full_attention_interval",
+    "global_head_dim",
+    "hidden_size_per_layer_input",
+    "hybrid_layer_pattern",
     "hybrid_override_pattern",
     "index_topk",
     "interleave_moe_layer_step",
     "intermediate_size_mlp",
+    "kv_channels",
+    "layer_group_size",
     "layers_block_type",
     "linear_attn_config",
+    "linear_conv_kernel_dim",
     "linear_num_key_heads",
     "mamba_d_state",
+    "mamba_n_heads",
+    "moe_latent_size",
     "moe_layers",
+    "num_kv_shared_layers",
+    "routed_expert_hidden_size",
+    "share_expert_dim",
+    "sparse_attention_config",
     "ssm_cfg",
+    "ssm_state_size",
+    "swa_num_key_value_heads",
+    "use_cla",
     "zero_expert_num",
 )
 
 
-def _ffn(blocks: Blocks, layer: int) -> DenseFfn | MoeFfn:
+def _ffn(blocks: Blocks, layer: int, sparse: bool) -> DenseFfn | MoeFfn:
     fields = blocks.fields
     dense = (
         not fields.optional_size(*EXPERTS)
-        or layer < fields.count("first_k_dense_replace")
+        or not sparse
         or layer in fields.indices("mlp_only_layers")
         or (layer + 1) % fields.size("decoder_sparse_step", default=1)
-        or layer % fields.size("moe_layer_freq", default=1)
     )
     if dense:
         return blocks.dense(layer, fields.size("intermediate_size"), fields.flag("mlp_bias"))
@@ -84,6 +107,7 @@ def read_familiar(blocks: Blocks) -> ModelSpec:
         )
 
     spans = blocks.spans("sliding" if windowed else "full")
-    layers = [Layer(attention(i, span), _ffn(blocks, i), 2 * blocks.hidden) for i, span in enumerate(spans)]
+    sparse = sparse_layers(blocks)
+    layers = [Layer(attention(i, span), _ffn(blocks, i, sparse[i]), 2 * blocks.hidden) for i, span in enumerate(spans)]
     reading = f"familiar keys: no reader for model_type {model_type!r}, biases and norms may differ"
     return blocks.model(layers, reading)

@@ -18,7 +18,7 @@ def read_hunyuan_v1_moe(blocks: Blocks) -> ModelSpec:
     fields = blocks.fields
     fields.require(*FRAME, *GROUPED, "intermediate_size", EXPERTS, ("moe_topk", "num_experts_per_tok"))
     if fields.flag("use_cla"):
-        raise BadInputError(f"the config of {fields.name!r} has use_cla, a structure without a reader; use another model")
+        raise BadInputError(f"the config of {fields.name!r} has use_cla, which has no reader; use a model without it")
     layers, bias = fields.layer_count(), fields.flag("attention_bias")
     experts = fields.sizes(layers, *EXPERTS)
     top_k = fields.sizes(layers, "moe_topk", "num_experts_per_tok")

@@ -1,4 +1,4 @@
-"""Llama 4: chunked attention in the layers with rotary positions, full attention in those without, one shared expert."""
+"""Llama 4: chunked attention in layers with rotary positions, full attention in the others, one shared expert."""
 
 from __future__ import annotations
 

@@ -135,3 +135,32 @@ def test_unknown_formats_and_models_are_refused() -> None:
         call("show", "mixtral", "--weight-dtype", "fp7")
     with pytest.raises(UnknownNameError, match="did you mean"):
         call("show", "mixtrel")
+
+
+def test_the_fit_in_a_device_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """46.7 B parameters of 2 bytes beside 128 KiB of cache for each of 4096 entries, in 80 GB and in 160 GB."""
+    words = ("show", "mixtral", "--context", "4096", "--hw", "h100")
+    alone, both = answer(capsys, *words)["fit"], answer(capsys, *words, "--num-gpus", "2")["fit"]
+    weights, cache = 2 * 46_702_792_704, 4096 * 131_072
+    assert alone == {
+        "hardware": "h100-sxm",
+        "devices": 1,
+        "memory_bytes": 80_000_000_000,
+        "weight_bytes": weights,
+        "context": 4096,
+        "cache_bytes_per_sequence": cache,
+        "fits": False,
+        "largest_batch": 0,
+    }
+    assert (both["fits"], both["largest_batch"]) == (True, (160_000_000_000 - weights) // cache)
+    call(*words, "--num-gpus", "2")
+    printed = capsys.readouterr().out
+    assert "2 x h100-sxm" in printed
+    assert f"{both['largest_batch']:,}" in printed
+
+
+def test_a_device_that_is_not_known_or_not_there_is_refused() -> None:
+    with pytest.raises(UnknownNameError, match="no hardware profile named 'h1000'"):
+        call("show", "mixtral", "--hw", "h1000")
+    with pytest.raises(BadInputError, match="0 devices are outside 1 to"):
+        call("show", "mixtral", "--hw", "h100", "--num-gpus", "0")

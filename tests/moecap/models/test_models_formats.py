@@ -120,6 +120,76 @@ def test_nvfp4_of_modelopt() -> None:
     assert formats(model)["attention"] == "bf16"
 
 
+def test_mixed_precision_of_modelopt_goes_module_by_module() -> None:
+    """W4 experts of 16 elements a scale, one fp8 projection with one scale, the rest as it was."""
+    model = mixtral(
+        {
+            "quant_method": "modelopt",
+            "quant_algo": "MIXED_PRECISION",
+            "quantized_layers": {
+                "model.layers.0.block_sparse_moe.experts": {"quant_algo": "NVFP4", "group_size": 16},
+                "model.layers.0.self_attn.o_proj": {"quant_algo": "FP8"},
+                "model.layers.1.self_attn.o_proj": {"quant_algo": "MXFP8"},
+                "lm_head": {"quant_algo": "FP8"},
+            },
+        }
+    )
+    first, second = (layer.attention.matrices for layer in model.layers[:2])
+    assert expert_bytes(model) == 3 * (4096 * 14336 // 2 + 4096 * 14336 // 16 + 4)
+    assert first[3].bytes == 4096 * 4096 + 4
+    assert second[3].bytes == 4096 * 4096 + 4096 * 4096 // 32
+    assert [m.format.dtype for m in first[:3]] == ["bf16"] * 3
+    assert formats(model)["lm_head"] == "fp8"
+    assert formats(model)["experts"] == "fp4+bf16"
+
+
+@pytest.mark.parametrize(("symmetric", "zero_point"), [(True, 0), (False, 0.5), (None, 0)])
+def test_asymmetric_groups_store_zero_points(symmetric: bool | None, zero_point: float) -> None:
+    weights = {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 32, "symmetric": symmetric}
+    quantization = {"quant_method": "compressed-tensors", "config_groups": {"a": {"weights": weights}}}
+    params = 3 * 4096 * 14336
+    assert expert_bytes(mixtral(quantization)) == params / 2 + params / 32 * (2 + zero_point)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "kept"),
+    [
+        ("language_model.model.layers.0.self_attn*", 1),
+        ("model.language_model.layers.0.self_attn*", 1),
+        ("model.language_model.layers.0.self_attn", 1),
+        ("re:language_model.model.layers.0.self_attn.*", 1),
+        ("re:.*self_attn.*", 32),
+        ("model.layers.0*", 1),
+        ("vision_tower*", 0),
+    ],
+)
+def test_exclusions_of_a_wrapper_hold_for_its_language_model(pattern: str, kept: int) -> None:
+    config, _ = load_model_config("mixtral")
+    quantization = {"quant_method": "modelopt", "quant_algo": "FP8", "ignore": [pattern]}
+    wrapper = {"model_type": "wrapper", "text_config": config, "quantization_config": quantization}
+    model = read_model(wrapper, "wrapped")
+    dtypes = [layer.attention.matrices[0].format.dtype for layer in model.layers]
+    assert dtypes.count("bf16") == kept
+    assert dtypes.count("fp8") == 32 - kept
+
+
+def test_per_tensor_and_per_channel_fp8_by_hand() -> None:
+    """One fp32 scale a matrix, one bf16 scale an output of compressed-tensors, one fp32 an output of fbgemm."""
+    params, outputs = 3 * 4096 * 14336, 2 * 14336 + 4096
+    channel = {"weights": {"num_bits": 8, "type": "float", "strategy": "channel"}}
+    assert expert_bytes(mixtral({"quant_method": "fp8"})) == params + 3 * 4
+    assert expert_bytes(mixtral({"quant_method": "fbgemm_fp8"})) == params + outputs * 4
+    compressed = {"quant_method": "compressed-tensors", "config_groups": {"a": channel}}
+    assert expert_bytes(mixtral(compressed)) == params + outputs * 2
+
+
+def test_mxfp4_of_compressed_tensors_has_a_byte_for_each_32_elements() -> None:
+    weights = {"num_bits": 4, "type": "float", "strategy": "group", "group_size": 32, "scale_dtype": "torch.uint8"}
+    quantization = {"quant_method": "compressed-tensors", "config_groups": {"a": {"weights": weights}}}
+    params = 3 * 4096 * 14336
+    assert expert_bytes(mixtral(quantization)) == params // 2 + params // 32
+
+
 @pytest.mark.parametrize(
     ("quantization", "message"),
     [
@@ -131,7 +201,7 @@ def test_nvfp4_of_modelopt() -> None:
         ({"quant_method": "fp8", "ignore": ["re:("]}, "a simple regular expression"),
         ({"quant_method": "fp8", "ignore": ["re:(a+)+$"]}, "a simple regular expression"),
         ({"quant_method": "fp8", "ignore": ["*x"] * 5000}, "at most 2000 patterns"),
-        ({"quant_method": "modelopt", "quant_algo": "W4A8"}, "FP8 or NVFP4"),
+        ({"quant_method": "modelopt", "quant_algo": "W4A8"}, "quant_algo = 'W4A8'; it must be one of FP8"),
         ({"quant_method": "compressed-tensors"}, "at least one group"),
         ({"quant_method": "compressed-tensors", "config_groups": {"a": 1}}, "an object of objects"),
         ({"quant_method": 7}, "a short printable string"),

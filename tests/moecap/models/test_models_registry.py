@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from moecap.errors import BadInputError, MoecapError, NotAvailableError, UnknownNameError, UsageError
 from moecap.models import embedded, hub
 from moecap.models.config_file import parse_config
+from moecap.models.nested import text_part
 from moecap.models.reading import read_model
 from moecap.models.registry import EMBEDDED, load_model, load_model_config, packaged_models, short_names
 from moecap.models.spec import ModelSpec
@@ -39,9 +40,10 @@ def test_mixtral_is_mixtral_8x7b_instruct() -> None:
     assert load_model_config("mixtral-8x7b")[0] == load_model_config("MIXTRAL")[0] == MIXTRAL
 
 
-def test_ten_configurations_are_packaged_and_each_has_a_source() -> None:
+def test_at_least_25_mixtures_are_packaged_and_each_has_a_source() -> None:
     models = packaged_models()
-    assert len(models) == 10
+    assert len(models) >= 25
+    assert all(load_model(model.name)[0].is_moe for model in models)
     assert all(model.source and "/" in model.hub_id for model in models)
     assert len(short_names()) == sum(1 + len(model.names) for model in models)
 
@@ -104,7 +106,9 @@ HOSTILE = {
     "deep list": (b"[" * 1_000_000, "nested too deeply"),
     "large": (b" " * (4 * 2**20 + 1), "larger than 4 MiB"),
     "nan": (b'{"hidden_size": NaN}', "NaN is not a JSON number"),
-    "infinity": (b'{"hidden_size": -Infinity}', "-Infinity is not a JSON number"),
+    "infinity": (b'{"hidden_size": Infinity}', "Infinity is not a JSON number"),
+    "infinity in a list": (b'{"layer_types": [1, Infinity]}', "Infinity is not a JSON number"),
+    "negative infinity": (b'{"hidden_size": -Infinity}', "-Infinity is not a JSON number"),
     "overflow": (b'{"hidden_size": 1e999}', "the number 1e999 is too large"),
     "digits": (b'{"hidden_size": ' + b"9" * 5000 + b"}", "not valid JSON"),
     "twice": (b'{"hidden_size": 1, "hidden_size": 2}', "the key 'hidden_size' stands twice"),
@@ -122,6 +126,11 @@ def test_hostile_files(case: str, tmp_path: Path) -> None:
         with pytest.raises(BadInputError) as caught:
             load_model(str(name))
         assert message in one_line(caught.value)
+
+
+def test_the_one_infinity_of_published_configs_is_read() -> None:
+    content = b'{"time_step_limit": [0.0, Infinity], "hidden_size": 64}'
+    assert parse_config(content, "'config.json'")["hidden_size"] == 64
 
 
 def test_folders_without_a_config(tmp_path: Path) -> None:
@@ -183,7 +192,16 @@ STRANGE: list[Any] = [
     *({}, {"quant_method": "fp8"}, {"quant_method": "gptq", "bits": 4}, {"quant_method": None, "ignore": [1]}),
     {"quant_method": "compressed-tensors", "config_groups": {"a": {"weights": {"num_bits": 8}, "targets": ["re:["]}}},
 ]
-PACKAGED = [load_model_config(model.name)[0] for model in packaged_models()]
+SMALL = {"hidden_size": 64, "vocab_size": 96, "max_position_embeddings": 256, "num_attention_heads": 4}
+MIXTURE = {"intermediate_size": 48, "num_local_experts": 4, "num_experts_per_tok": 2, "shared_intermediate_size": 40}
+HYBRIDS: list[dict[str, Any]] = [
+    {"model_type": "jamba", **SMALL, **MIXTURE, "attn_layer_period": 2, "attn_layer_offset": 1, "mamba_dt_rank": 4},
+    {"model_type": "granitemoehybrid", **SMALL, **MIXTURE, "mamba_n_heads": 8, "mamba_d_state": 16}
+    | {"layers_block_type": ["mamba", "attention"], "mamba_d_head": 16, "mamba_expand": 2},
+    {"model_type": "dbrx", "d_model": 64, "n_layers": 2, "n_heads": 4, "max_seq_len": 256, "vocab_size": 96}
+    | {"attn_config": {"kv_n_heads": 2}, "ffn_config": {"ffn_hidden_size": 48, "moe_num_experts": 4, "moe_top_k": 2}},
+]
+PACKAGED = [dict(text_part(load_model_config(model.name)[0])[0]) for model in packaged_models()] + HYBRIDS
 KEYS = sorted({key for config in PACKAGED for key in config} - {"num_hidden_layers"})
 
 
@@ -194,10 +212,11 @@ KEYS = sorted({key for config in PACKAGED for key in config} - {"num_hidden_laye
 )
 def test_any_change_of_a_config_is_read_or_refused_in_one_line(config: dict[str, Any], changed: dict[str, Any]) -> None:
     short = config | {"num_hidden_layers": 2, "layer_types": None} | changed
-    try:
-        assert isinstance(read_model(short, "changed"), ModelSpec)
-    except MoecapError as error:
-        one_line(error)
+    for shown in (short, {"model_type": "wrapper", "text_config": short} | changed):
+        try:
+            assert isinstance(read_model(shown, "changed"), ModelSpec)
+        except MoecapError as error:
+            one_line(error)
 
 
 @given(content=st.binary(max_size=40) | st.sampled_from(STRANGE).map(lambda value: json.dumps(value).encode()))

@@ -43,6 +43,7 @@ SPANS: st.SearchStrategy[tuple[Span, int]] = st.one_of(
     st.just(("full", 0)),
     st.tuples(st.just("sliding"), st.integers(1, 20)),
     st.tuples(st.just("chunked"), st.integers(1, 20)),
+    st.just(("none", 0)),
 )
 SEQUENCES = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 30)), min_size=1, max_size=5)
 
@@ -60,6 +61,8 @@ def attended(span: Span, window: int, position: int) -> set[int]:
     """The entries that one query attends, straight from the definition."""
     if span == "sliding":
         return set(range(max(0, position - window + 1), position + 1))
+    if span == "none":
+        return set()
     if span == "chunked":
         return {key for key in range(position + 1) if key // window == position // window}
     return set(range(position + 1))
@@ -187,3 +190,26 @@ def test_flops_are_split_by_the_format_that_multiplies() -> None:
     fp8 = CONFIG | {"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}}
     model = read_model(fp8, "toy")
     assert linear_flops_by_dtype(model) == {"fp8": 2 * (192 + 2 * 144), "bf16": 2 * 32}
+
+
+@given(topk=st.integers(1, 20), start=st.integers(0, 60), new=st.integers(0, 20))
+def test_an_index_selects_k_entries_and_is_scanned_whole(topk: int, start: int, new: int) -> None:
+    """Each query attends min(k, entries before it); together they read at most all entries, at most k each."""
+    attention = replace(attention_of("indexed", topk), index_elements=3, index_flops=10)
+    model = model_of(attention)
+    columns = np.array([start]), np.array([new])
+    positions = range(start, start + new)
+    pairs = sum(min(topk, position + 1) for position in positions)
+    scanned = sum(position + 1 for position in positions)
+    entries = min(start + new, topk * new)
+    read = entries * BYTES_OF_AN_ENTRY + (start + new) * (new > 0) * 3 * 2
+    assert kv_read_bytes(model, *columns)[0] == read
+    assert attention_flops(model, *columns, np.array([True]))[0] == pairs * FLOPS_OF_A_PAIR + scanned * 10
+
+
+@given(start=st.integers(0, 60), new=st.integers(0, 20))
+def test_a_state_is_read_whole_in_a_step_and_computed_for_every_token(start: int, new: int) -> None:
+    model = model_of(replace(attention_of("state", 0), cached_elements=0, state_bytes=100, state_flops=70))
+    columns = np.array([start]), np.array([new])
+    assert kv_read_bytes(model, *columns)[0] == (100 if new else 0)
+    assert attention_flops(model, *columns, np.array([False]))[0] == 70 * new
