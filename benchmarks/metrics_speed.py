@@ -118,8 +118,8 @@ def main() -> None:
         read, compute, peak, s_mbu = queue.get(timeout=300)
         reader.join()
     print(
-        f"{arguments.steps:,} decode steps of {arguments.sequences} sequences and {LAYERS} MoE layers: read {read:.2f} s, "
-        f"metrics {compute:.2f} s, together {read + compute:.2f} s; peak memory {peak / 1e9:.2f} GB; S-MBU {s_mbu:.3f}"
+        f"{arguments.steps:,} decode steps of {arguments.sequences} sequences and {LAYERS} MoE layers: "
+        f"read {read:.2f} s, metrics {compute:.2f} s, together {read + compute:.2f} s; peak memory {peak / 1e9:.2f} GB; S-MBU {s_mbu:.3f}"
     )
 
 

@@ -153,7 +153,8 @@ def cap_label(found: tuple[Place, ...]) -> Label:
     ordered = sorted((share, letter) for letter, share in shares.items() if share is not None)
     (lowest, given_up), (second, _), _ = ordered
     if second - lowest < rule.margin:
-        return Label(None, rule.tie.format(margin=rule.margin))
+        near = ", ".join(f"{rule.axes[letter]} {share:.2f}" for share, letter in ordered[:2])
+        return Label(None, rule.tie.format(lowest=near, margin=rule.margin))
     kept = {letter for _, letter in ordered[1:]}
     text = next(label for label in ("PA", "PC", "CA") if set(label) == kept)
     axes = ", ".join(f"{rule.axes[letter]} {share:.2f}" for share, letter in reversed(ordered))

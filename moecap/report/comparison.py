@@ -49,7 +49,7 @@ def comparison_header(runs: Sequence[ReportedRun], title: str) -> Html:
             element("span", "", class_=f"key s{i}", aria_hidden="true"),
             element("strong", f"{_letter(i)}: {run.title}"),
             " ",
-            badges(run),
+            element("span", badges(run), class_="badges"),
             element(
                 "small",
                 f"{run.result.backend.name} {run.result.backend.version}, {run.result.model.weight_dtype}, "
@@ -75,7 +75,7 @@ def comparison_sections(runs: Sequence[ReportedRun]) -> list[Section]:
         _cap(runs),
         Section("numbers", "Headline numbers", _numbers(runs)),
         Section("differences", "What differs", _differences(runs)),
-        Section("validity", "Validity", join(*remarks)),
+        Section("remarks", "Validity", join(*remarks)),
         Section("provenance", "Provenance", _commands(runs)),
     ]
 
@@ -86,7 +86,7 @@ def _letter(number: int) -> str:
 
 def _cap(runs: Sequence[ReportedRun]) -> Section:
     figure = radar([(run.title, run.result.kind, run.places) for run in runs])
-    tasks = {run.tasks for run in runs}
+    tasks = {run.tasks for run in runs if run.tasks}
     caution = " The runs had different accuracy tasks: they do not compare on that axis." if len(tasks) > 1 else ""
     caption = element(
         "figcaption",
@@ -168,8 +168,16 @@ def _description(run: ReportedRun) -> dict[str, str]:
         "hardware": f"{result.hardware.count} {TIMES} {result.hardware.name}",
         "rent of one device an hour": str(result.hardware.usd_per_hour),
         "engine": f"{result.backend.name} {result.backend.version}",
-        **{name: NO_VALUE if value in (None, []) else str(value) for name, value in load.items()},
+        **{name: _setting(value) for name, value in load.items()},
     }
+
+
+def _setting(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or NO_VALUE
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_setting(inner)}" for key, inner in value.items()) or NO_VALUE
+    return NO_VALUE if value is None else str(value)
 
 
 def _commands(runs: Sequence[ReportedRun]) -> Html:

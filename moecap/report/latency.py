@@ -129,7 +129,9 @@ def _chart(
                 "hovertemplate": "%{text}<extra></extra>",
             }
         )
-    axis: dict[str, Any] = {"ticksuffix": f" {unit}", "nticks": 5}
+    low, high = float(values.min()) * factor, float(values.max()) * factor
+    pad = (high - low) * 0.04 or high * 0.1
+    axis: dict[str, Any] = {"ticksuffix": f" {unit}", "nticks": 5, "range": [low - pad, high + pad]}
     if values.max() > LONG_TAIL * np.median(values):
         axis = {"ticksuffix": f" {unit}", "type": "log", "nticks": 5, "tickformat": "~r"}
     layout = {

@@ -13,7 +13,7 @@ from moecap.errors import BadInputError, NotAvailableError, RunError
 __all__ = ["BROWSERS", "find_chromium", "write_picture"]
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-SIZE = (1180, 860)
+SIZE = (1180, 960)
 """CSS pixels of the page in the picture; the file has twice as many."""
 
 SECONDS = 60

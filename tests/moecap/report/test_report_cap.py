@@ -97,7 +97,7 @@ def _three(performance, accuracy, cost):
         (0.8, 0.3, 0.7, "PC", "accuracy stands nearest"),
         (0.3, 0.7, 0.8, "CA", "performance stands nearest"),
         (0.8, 0.8, 0.3, "PA", "cost stands nearest"),  # a tie at the top does not matter
-        (0.9, 0.40, 0.44, None, "within 0.05"),
+        (0.9, 0.40, 0.44, None, "(accuracy 0.40, cost 0.44) are within 0.05"),
         (0.9, 0.40, 0.46, "PC", "accuracy stands nearest"),
         (0.5, 0.5, 0.5, None, "within 0.05"),
         (0.8, None, 0.3, None, "no value for accuracy"),
