@@ -117,10 +117,9 @@ def main() -> None:
         reader.start()
         read, compute, peak, s_mbu = queue.get(timeout=300)
         reader.join()
-    print(
-        f"{arguments.steps:,} decode steps of {arguments.sequences} sequences and {LAYERS} MoE layers: "
-        f"read {read:.2f} s, metrics {compute:.2f} s, together {read + compute:.2f} s; peak memory {peak / 1e9:.2f} GB; S-MBU {s_mbu:.3f}"
-    )
+    shape = f"{arguments.steps:,} decode steps of {arguments.sequences} sequences and {LAYERS} MoE layers"
+    times = f"read {read:.2f} s, metrics {compute:.2f} s, together {read + compute:.2f} s"
+    print(f"{shape}: {times}; peak memory {peak / 1e9:.2f} GB; S-MBU {s_mbu:.3f}")
 
 
 if __name__ == "__main__":
