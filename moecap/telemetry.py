@@ -49,9 +49,13 @@ class Telemetry:
                 return
 
 
-def _sample() -> tuple[int, int, float, float, float, None, None]:
-    """Time, resident bytes, processor seconds, load average, stolen seconds, and no power or energy on a bare host."""
+def _sample() -> tuple[int, int, float, float, float, float, None, None]:
+    """One row of the telemetry schema; a bare host has no power and no energy counter."""
     resident = int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    steal = int(Path("/proc/stat").read_text().split("\n", 1)[0].split()[8]) / TICKS
-    return (time.monotonic_ns(), resident, usage.ru_utime + usage.ru_stime, os.getloadavg()[0], steal, None, None)
+    user, nice, system, _, _, irq, softirq, steal = (
+        int(ticks) / TICKS for ticks in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+    )
+    own = usage.ru_utime + usage.ru_stime
+    everybody = user + nice + system + irq + softirq
+    return (time.monotonic_ns(), resident, own, everybody, os.getloadavg()[0], steal, None, None)

@@ -21,6 +21,7 @@ from moecap.observations.reader import Observations
 
 __all__ = ["RunFacts", "hardware_peaks", "phase_masks", "run_metrics"]
 
+MIN_TELEMETRY = 4
 NO_ENERGY = "no energy counter of this device was read"
 
 
@@ -99,6 +100,7 @@ def run_metrics(observations: Observations, facts: RunFacts) -> dict[str, Metric
     metrics |= _costs(facts, metrics, work, masks)
     metrics["energy_per_output_token"] = absent("J/token", NO_ENERGY)
     metrics["peak_memory_bytes"] = _peak_memory(observations)
+    metrics["others_cpu_share"] = _others(observations, facts, window)
     metrics |= accuracy_metrics(observations.samples)
     return metrics
 
@@ -145,3 +147,20 @@ def _costs(
 def _peak_memory(observations: Observations) -> Metric:
     rss = observations.telemetry["rss_bytes"]
     return measured(rss.max(), "B", len(rss)) if len(rss) else absent("B", "no telemetry")
+
+
+def _others(observations: Observations, facts: RunFacts, window: tuple[int, int] | None) -> Metric:
+    """Share of a host's cores that other processes used during the steady state."""
+    cores = facts.profile.cores
+    if cores is None:
+        return absent("1", "the device is not this host's processor")
+    samples = observations.telemetry
+    if window is not None:
+        samples = samples[samples["time_ns"].between(*window)]
+    if window is None or len(samples) < MIN_TELEMETRY:
+        return absent(
+            "1", f"fewer than {MIN_TELEMETRY} samples of the processor time in the steady state", len(samples)
+        )
+    change = samples[["time_ns", "cpu_seconds", "machine_cpu_seconds"]].iloc[[0, -1]].diff().iloc[1]
+    others = change["machine_cpu_seconds"] - change["cpu_seconds"]
+    return measured(max(0.0, others / (change["time_ns"] * 1e-9 * cores)), "1", len(samples))

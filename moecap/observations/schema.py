@@ -72,6 +72,7 @@ TELEMETRY = pa.schema(
         _field("time_ns", pa.int64(), "monotonic ns"),
         _field("rss_bytes", pa.int64(), "resident memory of this process"),
         _field("cpu_seconds", pa.float64(), "processor time that this process has used"),
+        _field("machine_cpu_seconds", pa.float64(), "processor time that all processes of the machine have used"),
         _field("load_average", pa.float64(), "load of the machine over a minute"),
         _field("steal_seconds", pa.float64(), "processor time that the hypervisor took from this machine"),
         _field("power_watts", pa.float64(), "power of the device", nullable=True),

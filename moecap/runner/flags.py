@@ -15,6 +15,9 @@ __all__ = ["run_flags"]
 REQUESTS_PER_SLOT = 5
 """Fewest requests for each one in flight, so that the load has a steady state."""
 
+OTHERS_SHARE = 0.1
+"""Share of the cores that others may use before a host's speed counts as disturbed."""
+
 UNTRAINED_ROUTERS = {"smollm2-moe"}
 """Models of which it is known that their router is not trained."""
 
@@ -86,6 +89,18 @@ def run_flags(
             level="warning",
             text=f"The median decode step still changed by more than {config.warmup.tolerance:.0%} between the last "
             "two warm-up batches.",
+        )
+    yield from _speed_flags(profile, metrics)
+
+
+def _speed_flags(profile: HardwareProfile, metrics: dict[str, Metric]) -> Iterator[Flag]:
+    """What the numbers themselves say against them."""
+    others = metrics["others_cpu_share"].value or 0
+    if others > OTHERS_SHARE:
+        yield Flag(
+            name="disturbed",
+            level="warning",
+            text=f"Other processes used {others:.0%} of the cores during the load: the speed is understated.",
         )
     failed = metrics["failed_requests"].value or 0
     if failed:

@@ -35,7 +35,7 @@ def recorder():
     recorder.chunk(0, 170, 1)
     record.first_token_ns = record.last_token_ns = record.ended_ns = 170
     record.output_tokens, record.status = 1, "completed"
-    recorder.telemetry((100, 5, 0.1, 0.2, 0.3, None, None))
+    recorder.telemetry((100, 5, 0.1, 0.2, 0.2, 0.3, None, None))
     recorder.samples.append({"task": "t", "scores": {"accuracy": 1}})
     return recorder
 

@@ -117,7 +117,7 @@ def _write(directory: Path, wish: Wish, dense: bool) -> None:
                 "scores": {"accuracy": i % 2},
             }
         )
-    recorder.telemetry((0, 10**8, 1.0, 0.5, 0.0, None, None))
+    recorder.telemetry((0, 10**8, 1.0, 1.0, 0.5, 0.0, None, None))
     names = recorder.write(directory)
     spec = read_model(wish.config, wish.name, weights="bf16", kv="bf16")
     facts = RunFacts(

@@ -224,3 +224,15 @@ def test_an_engine_that_does_not_open_leaves_a_failed_result_with_reasons(run_op
 def test_few_requests_and_a_limit_are_flagged(run_options):
     _, result = _run(run_options | {"num_requests": 5})
     assert {"few_requests", "static_batch", "probed_peak"} <= {flag.name for flag in result.flags}
+
+
+def test_a_busy_neighbour_is_flagged(run_options):
+    spinners = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        _, result = _run(run_options | {"num_requests": 400, "output_len": 24})
+    finally:
+        for spinner in spinners:
+            spinner.kill()
+            spinner.wait()
+    assert result.metrics["others_cpu_share"].value > 0.1
+    assert "disturbed" in {flag.name for flag in result.flags}
