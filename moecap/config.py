@@ -99,6 +99,18 @@ class RunConfig(BaseModel):
     def _zero_is_all(cls, value: Any) -> Any:
         return None if value in (0, "0") else value
 
+    @field_validator("task", "task_arg", "engine_arg", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("concurrency", "num_requests", "input_len", "output_len", "limit", "seed", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError("a whole number is needed, not true or false")
+        return value
+
     @field_validator("task", mode="after")
     @classmethod
     def _none_is_no_task(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -112,6 +124,15 @@ class RunConfig(BaseModel):
     def _price_is_a_cost(self) -> RunConfig:
         if self.price is not None and self.cost.usd_per_hour is not None and self.price != self.cost.usd_per_hour:
             raise ValueError("price and cost.usd_per_hour are given and differ; give one")
+        return self
+
+    @model_validator(mode="after")
+    def _requests_fill_the_concurrency(self) -> RunConfig:
+        if self.num_requests < self.concurrency:
+            raise ValueError(
+                f"{self.num_requests} requests never reach a concurrency of {self.concurrency}; "
+                "ask for more requests or less concurrency"
+            )
         return self
 
     @property

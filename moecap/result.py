@@ -28,7 +28,7 @@ __all__ = [
     "write_result",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 RESULT_FILE = "result.json"
 MAX_RESULT_BYTES = 32_000_000
 
@@ -108,7 +108,7 @@ class Result(_Record):
         observations: SHA-256 of every observation file.
     """
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Literal[1] = SCHEMA_VERSION
     id: str = ""
     kind: Literal["measured", "projected", "imported"]
     status: Literal["complete", "failed", "interrupted"]

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from moecap.errors import BadInputError
+from moecap.errors import BadInputError, MoecapError
 from moecap.files import file_sha256
 from moecap.metrics.summary import RunFacts, run_metrics
 from moecap.metrics.value import Metric
+from moecap.models.accounting import count_parameters
 from moecap.models.reading import read_model
 from moecap.observations.reader import Observations, read_observations
-from moecap.result import Result, read_result
+from moecap.observations.schema import TABLES
+from moecap.result import RESULT_FILE, Result, read_result
 from moecap.tasks.multiple_choice import choice_scores
 
 __all__ = ["Difference", "Verification", "result_facts", "verify_run"]
@@ -39,11 +41,13 @@ class Verification:
         differences: Metrics that differ by more than 1e-9, relatively.
         corrupt: Files that are missing, changed or unreadable.
         checked: Number of metrics that were recomputed.
+        problem: Why the metrics could not be recomputed; empty where they were.
     """
 
     differences: tuple[Difference, ...]
     corrupt: tuple[str, ...]
     checked: int
+    problem: str = ""
 
     @property
     def ok(self) -> bool:
@@ -71,20 +75,49 @@ def verify_run(directory: Path) -> Verification:
         BadInputError: If there is no readable result.
     """
     result = read_result(directory)
-    corrupt = [] if result.canonical_id() == result.id else ["result.json"]
-    for name, digest in result.observations.items():
+    corrupt = [] if _has_its_id(result) else [RESULT_FILE]
+    names = dict.fromkeys([*TABLES, "environment.json", *result.observations])
+    for name in names:
         path = directory / name
-        if Path(name).name != name or not path.is_file() or file_sha256(path) != digest:
+        digest = result.observations.get(name)
+        if Path(name).name != name or path.is_symlink() or not path.is_file() or file_sha256(path) != digest:
             corrupt.append(name)
     try:
         observations = read_observations(directory)
         _check_routing(observations)
         _check_samples(observations)
-        recomputed = run_metrics(observations, result_facts(result))
-    except BadInputError as error:
-        name = str(error).split(" ", 1)[0].rstrip(":")
-        return Verification((), tuple(dict.fromkeys([*corrupt, name])), 0)
-    return Verification(_differences(result.metrics, recomputed), tuple(corrupt), len(recomputed))
+        facts = result_facts(result)
+        recomputed = run_metrics(observations, facts)
+        differences = (*_differences(result.metrics, recomputed), *_other_numbers(result, facts, observations))
+    except Exception as error:  # observations come from anyone: whatever they break, they are what is broken
+        problem = str(error) if isinstance(error, MoecapError) else f"{type(error).__name__}: {error}"
+        culprit = next((name for name in names if problem.startswith(name)), RESULT_FILE if not corrupt else corrupt[0])
+        return Verification((), tuple(dict.fromkeys([*corrupt, culprit])), 0, problem)
+    return Verification(differences, tuple(corrupt), len(recomputed))
+
+
+def _has_its_id(result: Result) -> bool:
+    try:
+        return result.canonical_id() == result.id
+    except ValueError:  # a number that canonical JSON cannot hold
+        return False
+
+
+def _other_numbers(result: Result, facts: RunFacts, observations: Observations) -> list[Difference]:
+    """Numbers of a result outside its metrics that do not follow from the model and the observations."""
+    parameters = count_parameters(facts.spec)
+    load = observations.requests[observations.requests["stage"] == "load"]
+    pairs: dict[str, tuple[float, float]] = {
+        "model.total_params": (result.model.total_params, parameters.total),
+        "model.active_params": (result.model.active_params, parameters.active),
+        "model.is_moe": (result.model.is_moe, facts.spec.is_moe),
+    }
+    if result.status == "complete":
+        pairs["workload.num_requests"] = (result.workload.num_requests, len(load))
+    if len(load):
+        pairs["workload.input_len"] = (result.workload.input_len, int(load["input_tokens_asked"].max()))
+        pairs["workload.output_len"] = (result.workload.output_len, int(load["output_tokens_asked"].max()))
+    return [Difference(name, stored, found) for name, (stored, found) in pairs.items() if stored != found]
 
 
 def _differences(stored: dict[str, Metric], recomputed: dict[str, Metric]) -> tuple[Difference, ...]:
@@ -94,6 +127,7 @@ def _differences(stored: dict[str, Metric], recomputed: dict[str, Metric]) -> tu
         same = (
             a is not None
             and b is not None
+            and (a.unit, a.reason) == (b.unit, b.reason)
             and all(_close(getattr(a, part), getattr(b, part)) for part in ("value", "low", "high", "n"))
         )
         if not same:

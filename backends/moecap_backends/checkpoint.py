@@ -38,7 +38,12 @@ def check_checkpoint(folder: Path) -> None:
     if not files:
         raise BadInputError(f"{folder}: no *.safetensors file; give a folder with a whole checkpoint")
     for file in files:
-        _check_file(file)
+        if not file.is_file():
+            raise BadInputError(f"{file}: no file that can be read (a broken link?); fetch the model again")
+        try:
+            _check_file(file)
+        except OSError as error:
+            raise BadInputError(f"{file}: cannot be read ({error.strerror})") from None
     if not (folder / "tokenizer.json").is_file():
         raise BadInputError(f"{folder}: no tokenizer.json; save the tokenizer beside the weights (save_pretrained)")
 

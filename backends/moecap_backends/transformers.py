@@ -100,10 +100,15 @@ class TransformersEngine(Engine):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                self._model = AutoModelForCausalLM.from_pretrained(job.model, **options)
+                self._model, loaded = AutoModelForCausalLM.from_pretrained(
+                    job.model, output_loading_info=True, **options
+                )
         except (OSError, ValueError, RuntimeError, KeyError, ImportError, torch.OutOfMemoryError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise RunError(f"transformers cannot load {job.model.name}: {reason}") from error
+        if missing := sorted(loaded["missing_keys"]):
+            count = f"{len(missing)} tensors of the model are not in its checkpoint"
+            raise RunError(f"{job.model.name}: {count}, first {missing[0]}; fetch the model again")
         self._model.eval().to(job.device)
         self._torch = torch
         self._device = job.device
@@ -120,6 +125,7 @@ class TransformersEngine(Engine):
             "torch": str(torch.__version__),
             "attention": str(getattr(config, "_attn_implementation", "unknown")),
             "experts": str(getattr(config, "_experts_implementation", None) or "none"),
+            "unexpected_tensors": str(len(loaded["unexpected_keys"])),
             "routers_captured": f"{self.capture.layers} of {len(moe)}",
             "threads": str(torch.get_num_threads()) if job.device == "cpu" else "1",
         }
@@ -153,7 +159,8 @@ class TransformersEngine(Engine):
         now = time.monotonic_ns()
         for first in range(0, len(prompts), concurrency):
             batch = prompts[first : first + concurrency]
-            tokens, now = self._generate_batch(batch, recorder, now)
+            with recorder.ending_requests():
+                tokens, now = self._generate_batch(batch, recorder, now)
             answers += [Generation(p.id, tuple(t)) for p, t in zip(batch, tokens, strict=True)]
             done(len(answers))
         return answers

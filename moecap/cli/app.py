@@ -68,19 +68,29 @@ def dispatch(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
     try:
         outcome: Any = build_app()(arguments, exit_on_error=False, print_error=False, result_action="return_value")
-        return outcome if isinstance(outcome, int) else 0
-    except cyclopts.CycloptsError as error:
-        remark(f"moecap: {_usage_problem(error)}")
-        return 2
-    except MoecapError as error:
-        remark(f"moecap: {error}")
-        return error.exit_status
-    except KeyboardInterrupt:
-        remark("moecap: interrupted")
-        return INTERRUPTED
     except BrokenPipeError:  # the reader of stdout has gone: nothing more can be said
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except KeyboardInterrupt:
+        remark("moecap: interrupted")
+        return INTERRUPTED
+    except (cyclopts.CycloptsError, MoecapError, OSError, UnicodeEncodeError) as error:
+        status, text = _problem(error)
+        remark(f"moecap: {text}")
+        return status
+    return outcome if isinstance(outcome, int) else 0
+
+
+def _problem(error: Exception) -> tuple[int, str]:
+    """Exit status and one line for an error."""
+    if isinstance(error, MoecapError):
+        return error.exit_status, str(error)
+    if isinstance(error, cyclopts.CycloptsError):
+        return 2, _usage_problem(error)
+    if isinstance(error, UnicodeEncodeError):
+        return 1, f"this terminal cannot show {error.object[error.start]!a}; set PYTHONUTF8=1 or use --json"
+    assert isinstance(error, OSError)  # what remains: stdout or a file could not be written
+    return 1, f"{error.filename or 'the output'} could not be written ({error.strerror})"
 
 
 def _usage_problem(error: cyclopts.CycloptsError) -> str:

@@ -39,14 +39,14 @@ def run(
 
     values: dict[str, Any] = _read_yaml(config) if config else {}
     if options is not None:
-        values |= options.model_dump(exclude_unset=True)
+        values = _merged(values, options.model_dump(exclude_unset=True))
     outcome = run_config(with_settings(values, set_), Reporter())
-    page = write_report(outcome.directory)
     if json:
         print_json(outcome.result.model_dump(mode="json"))
     else:
         print_summary(outcome.result)
     remark(f"result  {outcome.directory / 'result.json'}")
+    page = write_report(outcome.directory)
     remark(f"report  {page}")
     if isinstance(outcome.error, KeyboardInterrupt):
         return 130
@@ -54,6 +54,15 @@ def run(
         remark(f"moecap: the run failed: {outcome.result.reason}; what was observed until then is stored")
         return 1
     return 0
+
+
+def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """A mapping whose nested mappings are merged and not replaced."""
+    both = {**under, **over}
+    for key in under.keys() & over.keys():
+        if isinstance(under[key], dict) and isinstance(over[key], dict):
+            both[key] = _merged(under[key], over[key])
+    return both
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -29,12 +29,15 @@ def verify(run: Path | None = None, /, *, url: str | None = None, id: str | None
         differences = [
             {"metric": d.metric, "stored": d.stored, "recomputed": d.recomputed} for d in outcome.differences
         ]
-        print_json({"ok": outcome.ok, "differences": differences, "corrupt": list(outcome.corrupt)})
+        answer = {"ok": outcome.ok, "differences": differences, "corrupt": list(outcome.corrupt)}
+        print_json(answer | {"problem": outcome.problem or None})
     elif outcome.ok:
         print(f"ok: {outcome.checked} metrics recomputed from the observations, all equal")  # noqa: T201
     else:
         for name in outcome.corrupt:
             print(f"corrupt: {name} is missing, changed or unreadable")  # noqa: T201
+        if outcome.problem:
+            print(f"the metrics cannot be recomputed: {outcome.problem}")  # noqa: T201
         if outcome.differences:
             rows = [(d.metric, repr(d.stored), repr(d.recomputed)) for d in outcome.differences]
             print_table(("metric", "stored", "recomputed"), rows)

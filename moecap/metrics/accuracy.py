@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from moecap.errors import BadInputError
 from moecap.metrics.value import Metric, measured
 
 __all__ = ["accuracy_metrics", "wilson"]
@@ -37,6 +38,8 @@ def accuracy_metrics(samples: Iterable[Mapping[str, Any]]) -> dict[str, Metric]:
     for sample in samples:
         for name, score in sample["scores"].items():
             key = f"accuracy.{sample['task']}" + ("" if name == "accuracy" else f"_{name}")
+            if score not in (0, 1):
+                raise BadInputError(f"samples.jsonl: a score of {score!r} for {sample['task']}; scores are 0 or 1")
             scores.setdefault(key, []).append(int(score))
     return {
         name: measured(sum(values) / len(values), "1", len(values), *wilson(sum(values), len(values)))

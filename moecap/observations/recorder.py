@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from moecap.files import replace_file
 from moecap.observations.schema import TABLES, Phase
 
 __all__ = ["Recorder", "RequestRecord"]
+
+DURATION = TABLES["steps.parquet"].names.index("duration_ns")
 
 
 @dataclass(slots=True)
@@ -53,19 +57,17 @@ class Recorder:
     requests: list[RequestRecord] = field(default_factory=list)
     samples: list[Mapping[str, Any]] = field(default_factory=list)
     _chunks: list[tuple[int, int, int | None, str]] = field(default_factory=list)
-    _steps: dict[str, list[Any]] = field(default_factory=lambda: {n: [] for n in TABLES["steps.parquet"].names})
+    _steps: list[tuple[Any, ...]] = field(default_factory=list)
     _telemetry: list[tuple[Any, ...]] = field(default_factory=list)
-    _experts: list[npt.NDArray[np.integer[Any]]] = field(default_factory=list)
-    _token_step: list[npt.NDArray[np.int32]] = field(default_factory=list)
 
     @property
     def steps(self) -> int:
         """Number of steps recorded so far."""
-        return len(self._steps["step"])
+        return len(self._steps)
 
     def durations(self, first: int) -> list[int]:
         """Durations of the steps from number ``first`` on, ns."""
-        return list(self._steps["duration_ns"][first:])
+        return [row[DURATION] for row in self._steps[first:]]
 
     def send(self, prompt_id: str, input_tokens: int, output_tokens: int, at_ns: int) -> RequestRecord:
         """Open the record of a request that is sent as scheduled."""
@@ -112,23 +114,30 @@ class Recorder:
             experts: Selected routed experts, [tokens, MoE layers, k], padding removed; ``None`` if not captured.
             num_experts: Routed experts of a MoE layer.
         """
-        row = self.steps
-        columns = self._steps
-        columns["step"].append(row)
-        columns["stage"].append(self.stage)
-        columns["start_ns"].append(start_ns)
-        columns["duration_ns"].append(duration_ns)
-        columns["seq_request"].append(list(seq_request))
-        columns["seq_start"].append(list(seq_start))
-        columns["seq_new"].append(list(seq_new))
-        columns["seq_phase"].append([int(phase)] * len(seq_new))
-        columns["logits_tokens"].append(logits_tokens)
-        distinct: list[int] = []
-        if experts is not None:
-            distinct = distinct_experts(experts, num_experts).tolist()
-            self._experts.append(experts.astype(np.uint8 if num_experts <= 256 else np.uint16))
-            self._token_step.append(np.full(experts.shape[0], row, np.int32))
-        columns["distinct_experts"].append(distinct)
+        distinct = [] if experts is None else distinct_experts(experts, num_experts).tolist()
+        kept = None if experts is None else experts.astype(np.uint8 if num_experts <= 256 else np.uint16)
+        phases = [int(phase)] * len(seq_new)
+        row = (list(seq_request), list(seq_start), list(seq_new), phases, logits_tokens, distinct, kept)
+        # one append: an interrupt leaves the whole step or nothing of it
+        self._steps.append((self.steps, self.stage, start_ns, duration_ns, *row))
+
+    @contextmanager
+    def ending_requests(self) -> Iterator[None]:
+        """Around a batch: what ends it early is written into the requests that it leaves, with the time.
+
+        An error makes them failed; an interruption leaves them unfinished.
+        """
+        first = len(self.requests)
+        try:
+            yield
+        except BaseException as error:
+            now = time.monotonic_ns()
+            for record in self.requests[first:]:
+                if record.status == "unfinished":
+                    record.ended_ns = now
+                    if isinstance(error, Exception):
+                        record.status, record.error = "failed", type(error).__name__
+            raise
 
     def telemetry(self, row: tuple[Any, ...]) -> None:
         """One sample, in the order of the telemetry schema."""
@@ -140,7 +149,7 @@ class Recorder:
         columns = {
             "requests.parquet": rows,
             "chunks.parquet": _columns(self._chunks, 4),
-            "steps.parquet": list(self._steps.values()),
+            "steps.parquet": _columns([row[:-1] for row in self._steps], len(TABLES["steps.parquet"].names)),
             "telemetry.parquet": _columns(self._telemetry, len(TABLES["telemetry.parquet"].names)),
         }
         for name, schema in TABLES.items():
@@ -148,12 +157,13 @@ class Recorder:
             with replace_file(directory / name) as file:
                 pq.write_table(table, file, compression="zstd")
         written = list(TABLES)
-        if self._experts:
+        experts = [(row[0], row[-1]) for row in self._steps if row[-1] is not None]
+        if experts:
             with replace_file(directory / "routing.npz") as file:
                 np.savez_compressed(
                     file,
-                    experts=np.concatenate(self._experts),
-                    token_step=np.concatenate(self._token_step),
+                    experts=np.concatenate([chosen for _, chosen in experts]),
+                    token_step=np.concatenate([np.full(len(chosen), step, np.int32) for step, chosen in experts]),
                     capture=np.array(self.capture),
                 )
             written.append("routing.npz")

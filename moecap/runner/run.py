@@ -16,12 +16,12 @@ from typing import Literal
 
 import moecap
 from moecap.config import RunConfig
-from moecap.errors import BadInputError, MoecapError, UsageError
+from moecap.errors import BadInputError, MoecapError, RunError, UsageError
 from moecap.files import file_sha256, write_text
 from moecap.metrics.summary import RunFacts, run_metrics
 from moecap.models.accounting import count_parameters
 from moecap.observations.reader import read_observations
-from moecap.result import BackendRecord, HardwareRecord, ModelRecord, Provenance, Result, write_result
+from moecap.result import RESULT_FILE, BackendRecord, HardwareRecord, ModelRecord, Provenance, Result, write_result
 from moecap.runner.environment import environment, software
 from moecap.runner.execution import Execution, execute
 from moecap.runner.flags import run_flags
@@ -31,6 +31,9 @@ from moecap.runner.reporter import Reporter
 __all__ = ["RunOutcome", "reproduction_command", "run"]
 
 Status = Literal["complete", "failed", "interrupted"]
+PRIVATE_KEYS = ("_name_or_path",)
+"""Keys of a config.json that may hold a path of the machine on which it was written."""
+
 HASHED_WEIGHTS_BYTES = 8_000_000_000
 """Checkpoints up to this size get a digest in the result; larger ones would take longer to hash than to run."""
 
@@ -60,29 +63,56 @@ def run(config: RunConfig, reporter: Reporter) -> RunOutcome:
     """
     with _terminable():
         plan = make_plan(config, reporter.say)
-        directory = _make_directory(plan)
-        started = datetime.now(UTC)
+        digest = _weights_digest(plan)
+        directory, made = _make_directory(plan)
+        story = _Story(plan, directory, digest, datetime.now(UTC))
         execution = Execution()
         status: Status = "complete"
         error: BaseException | None = None
         try:
+            story.store(execution, "failed", RunError("the run did not end: it was killed, or the machine went down"))
             execute(plan, execution, reporter)
         except KeyboardInterrupt as caught:
             status, error = "interrupted", caught
-            reporter.say("interrupted; storing what was measured")
-        except UsageError:
-            directory.rmdir()
-            raise
+        except UsageError as caught:
+            if not execution.recorder.steps:
+                _remove(directory, made)
+                raise
+            status, error = "failed", caught
         except Exception as caught:  # whatever an engine raises, what was observed is stored
             status, error = "failed", caught
-    with _undisturbed():
-        result = _store(plan, execution, directory, started, status, error)
+        with _undisturbed():
+            if status == "interrupted":
+                reporter.say("interrupted; storing what was measured")
+            result = story.store(execution, status, error)
     return RunOutcome(directory, result, error)
 
 
-def _store(
-    plan: Plan, execution: Execution, directory: Path, started: datetime, status: Status, error: BaseException | None
-) -> Result:
+@dataclass(frozen=True, slots=True)
+class _Story:
+    """A run that is being told: what stays the same from its first result to its last."""
+
+    plan: Plan
+    directory: Path
+    weights_sha256: str | None
+    started: datetime
+
+    def store(self, execution: Execution, status: Status, error: BaseException | None) -> Result:
+        """Write the observations so far and the result that follows from them.
+
+        Raises:
+            RunError: If they cannot be written.
+        """
+        try:
+            return _store(self, execution, status, error)
+        except OSError as failure:
+            raise RunError(
+                f"{self.directory}: the run cannot be stored ({failure.strerror}); free some room and run again"
+            ) from None
+
+
+def _store(story: _Story, execution: Execution, status: Status, error: BaseException | None) -> Result:
+    plan, directory = story.plan, story.directory
     names = execution.recorder.write(directory)
     write_text(directory / "environment.json", json.dumps(environment(), indent=1) + "\n")
     names.append("environment.json")
@@ -125,8 +155,8 @@ def _store(
             name=plan.spec.name,
             revision=plan.model.revision,
             source=plan.model.origin,
-            config=plan.model_config,
-            weights_sha256=_weights_digest(plan.checkpoint),
+            config={k: v for k, v in plan.model_config.items() if k not in PRIVATE_KEYS},
+            weights_sha256=story.weights_sha256,
             weight_dtype=plan.dtype,
             kv_dtype=plan.dtype,
             compute_dtype=plan.dtype,
@@ -155,7 +185,7 @@ def _store(
         flags=tuple(flags),
         provenance=Provenance(
             moecap=moecap.__version__,
-            started=started.isoformat(timespec="seconds"),
+            started=story.started.isoformat(timespec="seconds"),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             seconds=execution.seconds,
             command=reproduction_command(public),
@@ -219,31 +249,53 @@ def _reason(error: BaseException | None) -> str | None:
     return text if isinstance(error, MoecapError) and text else f"{type(error).__name__}: {text}"
 
 
-def _make_directory(plan: Plan) -> Path:
+def _make_directory(plan: Plan) -> tuple[Path, bool]:
+    """Make the run directory and take it; whether it was not there before."""
     directory = plan.config.output
     if directory is None:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         model = "".join(c if c.isalnum() or c in ".-_" else "-" for c in plan.model.id.split("/")[-1].lower())
         name = f"{stamp}-{model}-{plan.hardware.profile.id}-{plan.backend.name}-{secrets.token_hex(4)}"
         directory = Path("runs") / name
+    made = not directory.exists()
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        (directory / RESULT_FILE).touch(exist_ok=False)
+    except FileExistsError:
+        raise BadInputError(f"{directory}: another run has taken it; name another place with --output") from None
     except OSError as error:
         raise BadInputError(
             f"{directory}: cannot be made ({error.strerror}); name another place with --output"
         ) from None
-    return directory
+    return directory, made
 
 
-def _weights_digest(folder: Path) -> str | None:
-    """SHA-256 of the weight file, or of the digests of several in order of their names."""
+def _remove(directory: Path, made: bool) -> None:
+    """Take back the directory of a run that observed nothing; one that was there before stays, empty."""
+    for path in directory.iterdir():
+        path.unlink()
+    if made:
+        directory.rmdir()
+
+
+def _weights_digest(plan: Plan) -> str | None:
+    """SHA-256 of the weight file, or of the digests of several in order of their names.
+
+    Raises:
+        BadInputError: If the embedded model is not the one that was made.
+    """
     import hashlib
 
-    files = sorted(folder.glob("*.safetensors"))
+    from moecap.models import embedded
+
+    files = sorted(plan.checkpoint.glob("*.safetensors"))
     if not files or sum(f.stat().st_size for f in files) > HASHED_WEIGHTS_BYTES:
         return None
     digests = [file_sha256(f) for f in files]
-    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    digest = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    if plan.model.origin == "embedded" and digest != embedded.WEIGHTS_SHA256:
+        raise BadInputError(f"the weights of {embedded.NAME} in the cache are damaged; moecap cache clean removes them")
+    return digest
 
 
 @contextmanager

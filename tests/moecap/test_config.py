@@ -42,6 +42,8 @@ def test_a_limit_of_zero_means_all_and_none_means_no_task():
         ({}, ("seed=[",), "not YAML"),
         ({"task": ["none", "arc_easy"]}, (), "'none' cannot be combined"),
         ({"task": ["arc_easy", "arc_easy"]}, (), "named twice"),
+        ({"concurrency": True}, (), "not true or false"),
+        ({"num_requests": 2}, (), "2 requests never reach a concurrency of 4"),
         ({"price": 1, "cost": {"usd_per_hour": 2}}, (), "differ; give one"),
     ],
 )
@@ -63,6 +65,7 @@ def test_the_reproduction_command_gives_the_same_configuration():
     config = with_settings(
         {
             "concurrency": 2,
+            "num_requests": 8,
             "task": ["none"],
             "limit": 0,
             "engine_arg": ["score_batch_size=4"],
@@ -76,3 +79,12 @@ def test_the_reproduction_command_gives_the_same_configuration():
     _, bound, _ = build_app().parse_args(words[1:], exit_on_error=False, print_error=False)
     values = bound.arguments["options"].model_dump(exclude_unset=True)
     assert with_settings(values, bound.arguments["set_"]) == config
+
+
+def test_one_task_needs_no_list_and_nested_settings_are_merged():
+    from moecap.cli.run import _merged
+
+    assert with_settings({}, ("task=none",)).task == ()
+    assert with_settings({"task": "arc_easy"}, ()).task == ("arc_easy",)
+    both = _merged({"warmup": {"tolerance": 0.5}}, {"warmup": {"max_batches": 1}})
+    assert both == {"warmup": {"tolerance": 0.5, "max_batches": 1}}

@@ -160,7 +160,7 @@ def _write(directory: Path, wish: Wish, dense: bool) -> None:
         ),
         workload=RunConfig(
             model=wish.name,
-            num_requests=max(1, wish.batches * CONCURRENCY),
+            num_requests=max(CONCURRENCY, wish.batches * CONCURRENCY),
             input_len=INPUT,
             output_len=OUTPUT,
             concurrency=CONCURRENCY,

@@ -152,3 +152,30 @@ def test_a_cache_that_cannot_be_made_is_said_in_one_line(base, tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2, done.stderr
     assert "MOECAP_CACHE" in done.stderr.splitlines()[-1]
+
+
+def test_a_checkpoint_that_lacks_tensors_is_never_measured_with_random_ones(base, tmp_path, checkpoints, capsys):
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "model"
+    shutil.copytree(checkpoints("mixtral"), folder)
+    weights = {n: t for n, t in load_file(folder / "model.safetensors").items() if ".layers.1." not in n}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    assert main(_latest([*base, "--model", str(folder)])) == 1
+    assert "tensors of the model are not in its checkpoint, first model.layers.1." in capsys.readouterr().err
+
+
+def test_a_broken_link_for_weights_is_refused(base, tmp_path, checkpoints, capsys):
+    folder = tmp_path / "model"
+    shutil.copytree(checkpoints("mixtral"), folder)
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").symlink_to(tmp_path / "nowhere")
+    _refused(capsys, [*base, "--model", str(folder)], "a broken link?")
+
+
+def test_an_empty_folder_of_the_user_stays_where_it_was(base, tmp_path, capsys):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    _refused(capsys, [*base, "--output", str(folder), "--engine-arg", "score_batch_size=0"], "not a positive")
+    assert folder.is_dir()
+    assert not list(folder.iterdir())

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -229,10 +230,139 @@ def test_few_requests_and_a_limit_are_flagged(run_options):
 def test_a_busy_neighbour_is_flagged(run_options):
     spinners = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
     try:
-        _, result = _run(run_options | {"num_requests": 400, "output_len": 24})
+        _, result = _run(run_options | {"num_requests": 100, "output_len": 24})
     finally:
         for spinner in spinners:
             spinner.kill()
             spinner.wait()
     assert result.metrics["others_cpu_share"].value > 0.1
     assert "disturbed" in {flag.name for flag in result.flags}
+
+
+def test_a_request_in_flight_when_the_engine_dies_is_failed_and_its_time_counts(run_options, monkeypatch):
+    from moecap_backends.transformers import TransformersEngine
+
+    original = TransformersEngine._pass
+
+    def dies(self, **inputs):
+        if self.passes == 30:
+            time.sleep(0.5)
+            raise RuntimeError("gone")
+        self.passes += 1
+        return original(self, **inputs)
+
+    monkeypatch.setattr(TransformersEngine, "passes", 0, raising=False)
+    monkeypatch.setattr(TransformersEngine, "_pass", dies)
+    outcome = run(with_settings(run_options | {"warmup": {"max_batches": 1}}, ()), Reporter(quiet=True))
+    requests = pq.read_table(outcome.directory / "requests.parquet").to_pandas()
+    last = requests.iloc[-1]
+    assert (last["status"], last["error"]) == ("failed", "RuntimeError")
+    assert last["ended_ns"] - last["sent_ns"] > 500_000_000
+    assert outcome.result.metrics["failed_requests"].value == 2
+    assert verify_run(outcome.directory).ok
+
+
+def test_an_interrupt_inside_the_recording_of_a_step_leaves_no_torn_row(run_options, monkeypatch):
+    from moecap.observations import recorder
+
+    original, calls = recorder.distinct_experts, []
+
+    def interrupted(experts, number):
+        calls.append(1)
+        if len(calls) == 25:
+            raise KeyboardInterrupt
+        return original(experts, number)
+
+    monkeypatch.setattr(recorder, "distinct_experts", interrupted)
+    outcome = run(with_settings(run_options, ()), Reporter(quiet=True))
+    assert outcome.result.status == "interrupted"
+    assert pq.read_table(outcome.directory / "steps.parquet").num_rows == 24
+    assert verify_run(outcome.directory).ok
+
+
+def test_a_run_that_is_killed_leaves_a_failed_result(run_options):
+    long = run_options | {"num_requests": 4000, "output_len": 200}
+    process = subprocess.Popen([sys.executable, "-m", "moecap", *_arguments(long)], stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if "requests: 4000" in line:
+            break
+    process.kill()
+    process.communicate(timeout=60)
+    result = read_result(Path(run_options["output"]))
+    assert result.status == "failed"
+    assert "did not end" in result.reason
+
+
+def test_a_place_that_another_run_has_taken_is_refused_even_between_check_and_start(run_options, monkeypatch):
+    from moecap.errors import BadInputError
+    from moecap.runner import run as module
+
+    directory = Path(run_options["output"])
+    original = module.make_plan
+
+    def overtaken(config, say):
+        plan = original(config, say)
+        directory.mkdir()
+        (directory / "result.json").touch()
+        return plan
+
+    monkeypatch.setattr(module, "make_plan", overtaken)
+    with pytest.raises(BadInputError, match="another run has taken it"):
+        run(with_settings(run_options, ()), Reporter(quiet=True))
+
+
+def test_numbers_outside_the_metrics_are_recomputed_too(run_options):
+    directory, result = _run(run_options)
+    model = result.model.model_copy(update={"active_params": 1})
+    workload = result.workload.model_copy(update={"num_requests": 1000})
+    ttft = result.metrics["ttft.p50"].model_copy(update={"unit": "ms"})
+    changes = {"model": model, "workload": workload, "metrics": result.metrics | {"ttft.p50": ttft}}
+    forged = result.model_copy(update=changes).identified()
+    (directory / "result.json").write_text(forged.model_dump_json())
+    assert {d.metric for d in verify_run(directory).differences} == {
+        "model.active_params",
+        "workload.num_requests",
+        "ttft.p50",
+    }
+
+
+def test_a_result_without_digests_is_refused(run_options):
+    directory, result = _run(run_options)
+    bare = result.model_copy(update={"observations": {}}).identified()
+    (directory / "result.json").write_text(bare.model_dump_json())
+    assert {"steps.parquet", "requests.parquet"} <= set(verify_run(directory).corrupt)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("requests.parquet", lambda table: pa.concat_tables([table, table])),
+        ("steps.parquet", lambda table: table.slice(0, 0)),
+        ("chunks.parquet", lambda table: table.slice(0, 0)),
+    ],
+)
+def test_observations_that_contradict_each_other_end_in_a_verdict(run_options, name, change):
+    from moecap.files import file_sha256
+
+    directory, result = _run(run_options)
+    pq.write_table(change(pq.read_table(directory / name)), directory / name)
+    digests = result.observations | {name: file_sha256(directory / name)}
+    (directory / "result.json").write_text(
+        result.model_copy(update={"observations": digests}).identified().model_dump_json()
+    )
+    assert not verify_run(directory).ok
+
+
+@pytest.mark.parametrize(
+    "sample", ["[]", "{}", '{"task": "t", "kind": "other", "scores": null}', '{"task": "t", "scores": {"accuracy": 7}}']
+)
+def test_malformed_samples_end_in_a_verdict(run_options, sample):
+    from moecap.files import file_sha256
+
+    directory, result = _run(run_options)
+    (directory / "samples.jsonl").write_text(sample + "\n")
+    digests = result.observations | {"samples.jsonl": file_sha256(directory / "samples.jsonl")}
+    (directory / "result.json").write_text(
+        result.model_copy(update={"observations": digests}).identified().model_dump_json()
+    )
+    assert not verify_run(directory).ok
