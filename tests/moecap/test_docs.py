@@ -39,3 +39,8 @@ def test_what_the_project_ships_holds_no_path_of_a_machine_and_no_registry():
         if path.suffix in {".py", ".md", ".toml", ".yaml", ".yml", ".txt", ""} and path.is_file():
             text = path.read_text(errors="ignore")
             assert not re.search(r"/home/[a-z]+/|(?<![\w/])/root/", text), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_no_page_holds_a_place_that_was_not_filled(page):
+    assert not re.search(r"@[A-Z]+@|TODO|FIXME", page.read_text())
