@@ -1,5 +1,5 @@
 # moecap with the transformers backend, as an unprivileged user. Build: docker build -t moecap .
-# Run: docker run --rm -v "$PWD/runs:/work/runs" -v moecap-cache:/cache moecap run
+# Run: docker run --rm -v "$PWD/runs:/app/runs" -v moecap-cache:/cache moecap run
 FROM python:3.12-slim AS build
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
@@ -12,10 +12,10 @@ RUN python -m venv /opt/moecap \
  && /opt/moecap/bin/pip install --no-cache-dir --constraint constraints.txt ".[transformers]"
 
 FROM python:3.12-slim
-RUN useradd --create-home --uid 1000 moecap && mkdir -p /work/runs /cache && chown -R moecap:moecap /work /cache
+RUN useradd --create-home --uid 1000 moecap && mkdir -p /app/runs /cache && chown -R moecap:moecap /app /cache
 COPY --from=build /opt/moecap /opt/moecap
 ENV PATH=/opt/moecap/bin:$PATH MOECAP_CACHE=/cache
 USER moecap
-WORKDIR /work
+WORKDIR /app
 ENTRYPOINT ["moecap"]
 CMD ["run"]
