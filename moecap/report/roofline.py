@@ -71,7 +71,8 @@ def roofline_section(run: ReportedRun) -> Section:
 def _sources(evidence: Evidence) -> tuple[str, str]:
     profile, dtype = evidence.facts.profile, evidence.facts.compute_dtype
     bandwidth, flops = profile.peak_bandwidth, profile.peak_flops(dtype)
-    return tuple(f"{p.source}: {p.detail}" if p else "unknown" for p in (bandwidth, flops))  # type: ignore[return-value]
+    where, what = (f"{p.source}: {p.detail}" if p else "unknown" for p in (bandwidth, flops))
+    return where, what
 
 
 def _sentence(phase: str, point: tuple[float, float, int], bandwidth: float, flops: float) -> str:
