@@ -1,0 +1,242 @@
+"""Decodes the answers of OpenAI-compatible servers (completions and chat) after they have ended.
+
+A chunk *bears tokens* if it carries text, reasoning, a tool call or token ids; a chunk with only a role, a finish
+reason or the usage bears none. How many tokens a chunk carries is known where the server says so (token ids, or usage
+in every chunk); where it does not, one token a chunk is inferred only if the server's own count equals the number of
+bearing chunks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import msgspec
+
+from moecap.load.connection import Reply
+from moecap.load.event_stream import MalformedStreamError, stream_events
+
+__all__ = ["Answer", "decode_answer", "error_text"]
+
+DONE = b"[DONE]"
+NOTHING = (b"", b"null", b"[]")
+BEARING = ("content", "reasoning")
+RANK = {"empty": 0, "role": 1, "reasoning": 2, "content": 3}
+"""Which kind a chunk has whose choices carry different ones."""
+
+LONGEST_ERROR = 300
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: dict[str, int | None] | None = None
+
+
+class _Delta(msgspec.Struct):
+    role: str | None = None
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: msgspec.Raw = msgspec.Raw()
+
+
+class _Choice(msgspec.Struct):
+    index: int = 0
+    text: str | None = None
+    delta: _Delta | None = None
+    message: _Delta | None = None
+    token_ids: list[int] | None = None
+    finish_reason: str | None = None
+    routed_experts: str | None = None
+
+
+class _SglExt(msgspec.Struct):
+    routed_experts: str | None = None
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice] = []
+    usage: _Usage | None = None
+    sglext: _SglExt | None = None
+    error: msgspec.Raw = msgspec.Raw()
+
+
+_CHUNK = msgspec.json.Decoder(_Chunk)
+
+
+@dataclass(slots=True)
+class Answer:
+    """One decoded answer.
+
+    Attributes:
+        times: When each chunk came, monotonic ns.
+        tokens: Tokens of the answer so far after each chunk; ``None`` where unknown.
+        kinds: ``role``, ``reasoning``, ``content``, ``usage`` or ``empty``.
+        text: The answer's text, of the first choice.
+        token_ids: Its token ids where the server gives them, else empty.
+        input_tokens: Prompt tokens as the server counts them.
+        output_tokens: Answer tokens as the server counts them, over all choices.
+        cached_tokens: Prompt tokens served from a prefix cache, where the server says.
+        finish_reason: Of the first choice.
+        routed_experts: The server's own encoding of the routed experts, one entry a choice that has them.
+        error: Why there is no whole answer.
+    """
+
+    times: list[int] = field(default_factory=list)
+    tokens: list[int | None] = field(default_factory=list)
+    kinds: list[str] = field(default_factory=list)
+    text: str = ""
+    token_ids: list[int] = field(default_factory=list)
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    finish_reason: str | None = None
+    routed_experts: list[str] = field(default_factory=list)
+    error: str | None = None
+
+
+def decode_answer(reply: Reply) -> Answer:
+    """Decode a reply; whatever is wrong with it stands in the answer's ``error``, with the chunks before it kept."""
+    answer = Answer(error=reply.error)
+    if reply.error is None and reply.status != 200:
+        answer.error = f"HTTP {reply.status}: {error_text(reply.body)}"
+    if reply.status != 200:
+        return answer
+    try:
+        if reply.headers.get("content-type", "").startswith("text/event-stream"):
+            _decode_stream(reply, answer)
+        elif reply.error is None:
+            _decode_whole(reply, answer)
+    except MalformedStreamError as error:
+        answer.error = answer.error or str(error)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        answer.error = answer.error or f"malformed answer ({error})"
+    return answer
+
+
+def error_text(body: bytes) -> str:
+    """The message of an error body in one line: ``message``, ``error.message`` or the first line of the text."""
+    try:
+        content = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        content = None
+    for key in ("error", "message", "detail"):
+        if isinstance(content, dict) and key in content:
+            content = content[key]
+            if isinstance(content, dict) and "message" in content:
+                content = content["message"]
+            break
+    text = content if isinstance(content, str) and content else body.decode("utf-8", "replace")
+    line = " ".join(text.split())
+    return line[:LONGEST_ERROR] or "no message"
+
+
+def _decode_stream(reply: Reply, answer: Answer) -> None:
+    texts: list[str] = []
+    ended = False
+    counted = 0
+    exact = True
+    for time_ns, data in stream_events(reply.reads):
+        if data == DONE:
+            ended = True
+            break
+        chunk = _CHUNK.decode(data)
+        if bytes(chunk.error) not in NOTHING:
+            answer.error = answer.error or error_text(b'{"error":' + bytes(chunk.error) + b"}")
+            return
+        kind, new = _content(chunk, texts, answer)
+        bears = kind in BEARING
+        usage = chunk.usage
+        if usage is not None:
+            _take_usage(usage, answer)
+            if bears and usage.completion_tokens is not None:
+                new = usage.completion_tokens - counted
+            if not bears and kind == "empty":
+                kind = "usage"
+        exact = exact and (not bears or new is not None)
+        counted += new or 0
+        answer.times.append(time_ns)
+        answer.kinds.append(kind)
+        answer.tokens.append(counted if exact else None)
+    answer.text = "".join(texts)
+    if not ended and answer.error is None:
+        raise MalformedStreamError("the stream of events ended without [DONE]")
+    if not exact:
+        _infer_tokens(answer)
+
+
+def _content(chunk: _Chunk, texts: list[str], answer: Answer) -> tuple[str, int | None]:
+    """What a chunk carries: its kind, and its number of new tokens where the server gives token ids."""
+    kind, new, known = "empty", 0, True
+    if chunk.sglext is not None and chunk.sglext.routed_experts is not None:
+        answer.routed_experts.append(chunk.sglext.routed_experts)
+    for choice in chunk.choices:
+        own = _kind(choice)
+        if RANK[own] > RANK[kind]:
+            kind = own
+        if choice.token_ids is not None:
+            new += len(choice.token_ids)
+        elif own in BEARING:
+            known = False
+        if choice.index == 0:
+            text = choice.text if choice.delta is None else choice.delta.content
+            if text:
+                texts.append(text)
+            if choice.token_ids:
+                answer.token_ids += choice.token_ids
+            answer.finish_reason = choice.finish_reason or answer.finish_reason
+        if choice.routed_experts is not None:
+            answer.routed_experts.append(choice.routed_experts)
+    return kind, new if known else None
+
+
+def _kind(choice: _Choice) -> str:
+    """What one choice of a chunk carries; token ids without text are tokens whose characters are not whole yet."""
+    delta = choice.delta
+    if delta is None:
+        return "content" if choice.text or choice.token_ids else "empty"
+    if delta.content or bytes(delta.tool_calls) not in NOTHING:
+        return "content"
+    if delta.reasoning_content or delta.reasoning:
+        return "reasoning"
+    if choice.token_ids:
+        return "content"
+    return "role" if delta.role else "empty"
+
+
+def _take_usage(usage: _Usage, answer: Answer) -> None:
+    answer.input_tokens = usage.prompt_tokens if usage.prompt_tokens is not None else answer.input_tokens
+    answer.output_tokens = usage.completion_tokens if usage.completion_tokens is not None else answer.output_tokens
+    details = usage.prompt_tokens_details
+    if details is not None and details.get("cached_tokens") is not None:
+        answer.cached_tokens = details["cached_tokens"]
+
+
+def _infer_tokens(answer: Answer) -> None:
+    """One token a chunk, if the server's count says so; else unknown throughout."""
+    bearing = sum(kind in BEARING for kind in answer.kinds)
+    if answer.output_tokens != bearing:
+        answer.tokens = [None] * len(answer.times)
+        return
+    counted = 0
+    for number, kind in enumerate(answer.kinds):
+        counted += kind in BEARING
+        answer.tokens[number] = counted
+
+
+def _decode_whole(reply: Reply, answer: Answer) -> None:
+    """An answer that was not streamed: one chunk at its end."""
+    chunk = _CHUNK.decode(reply.body)
+    if bytes(chunk.error) not in NOTHING:
+        answer.error = error_text(reply.body)
+        return
+    texts: list[str] = []
+    for choice in chunk.choices:
+        choice.delta = choice.message
+    kind, new = _content(chunk, texts, answer)
+    answer.text = "".join(texts)
+    if chunk.usage is not None:
+        _take_usage(chunk.usage, answer)
+    answer.times.append(reply.ended_ns)
+    answer.kinds.append(kind)
+    answer.tokens.append(answer.output_tokens if answer.output_tokens is not None else new)

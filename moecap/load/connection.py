@@ -1,0 +1,312 @@
+"""HTTP/1.1 with one time stamp for each read of the socket, and nothing decoded while requests are in flight.
+
+A request is rendered to bytes before it is due. While its answer streams in, each read is stamped and its body kept as
+it is; :mod:`moecap.load.answers` decodes after the answer has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import cast
+from urllib.parse import urlsplit
+
+import httptools
+
+from moecap.errors import BadInputError
+
+__all__ = ["Connection", "ConnectionPool", "Reply", "Target"]
+
+IDLE_NS = 3_000_000_000
+"""A kept connection that was idle for longer is not used again: servers close theirs after 5 s (uvicorn)."""
+
+WATCH_SECONDS = 0.25
+MAX_REPLY_BYTES = 256_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A server.
+
+    Attributes:
+        host: Name or address.
+        port: Its port.
+        tls: Whether the connection is encrypted.
+        prefix: Path below which its endpoints lie, without a slash at its end.
+        headers: Headers of every request; keys are among them, so they are never printed.
+    """
+
+    host: str
+    port: int
+    tls: bool
+    prefix: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def parse(cls, url: str, headers: Mapping[str, str] | None = None) -> Target:
+        """A target from a URL such as ``http://127.0.0.1:8000/v1``.
+
+        Raises:
+            BadInputError: If it is no http or https URL, or holds a user name or key.
+        """
+        try:
+            parts = urlsplit(url if "://" in url else f"http://{url}")
+            port = parts.port
+        except ValueError as error:
+            raise BadInputError(f"endpoint {url!r}: {error}; give for instance http://127.0.0.1:8000") from None
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise BadInputError(f"endpoint {url!r}: not an http or https URL, such as http://127.0.0.1:8000")
+        if parts.username or parts.password or parts.query:
+            raise BadInputError(
+                "endpoint: leave user, password and query out of the URL; a key comes from MOECAP_API_KEY"
+            )
+        tls = parts.scheme == "https"
+        return cls(parts.hostname, port or (443 if tls else 80), tls, parts.path.rstrip("/"), dict(headers or {}))
+
+    @property
+    def name(self) -> str:
+        """``host:port``."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    def request(self, path: str, body: bytes | None = None) -> bytes:
+        """A whole request as bytes: POST with a JSON body, GET without one."""
+        lines = [f"{'GET' if body is None else 'POST'} {self.prefix}{path} HTTP/1.1", f"Host: {self.name}"]
+        lines += [f"{name}: {value}" for name, value in {"Accept": "*/*", **self.headers}.items()]
+        if body is not None:
+            lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+        return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + (body or b"")
+
+
+@dataclass(slots=True, eq=False)
+class Reply:
+    """What came back for one request; all times in monotonic nanoseconds.
+
+    Attributes:
+        sent_ns: Just before the request's bytes were handed to the socket.
+        status: HTTP status, 0 before it is known.
+        headers: Response headers, names in lower case.
+        reads: Time of the socket's read and body bytes, in the order of arrival.
+        ended_ns: When the answer was whole or had failed; 0 while it is neither.
+        error: Why there is no whole answer.
+    """
+
+    sent_ns: int
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    reads: list[tuple[int, bytes]] = field(default_factory=list)
+    ended_ns: int = 0
+    error: str | None = None
+
+    @property
+    def body(self) -> bytes:
+        """The whole body."""
+        return b"".join(body for _, body in self.reads)
+
+
+class Connection(asyncio.Protocol):
+    """One connection, which carries one request at a time."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._reply: Reply | None = None
+        self._ended: asyncio.Future[None] | None = None
+        self._now = 0
+        self._size = 0
+        self.deadline_ns = 0
+        self.idle_since_ns = 0
+        self.usable = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The socket is open."""
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's own class does not derive from it
+        self.usable = True
+
+    def ask(self, request: bytes, timeout_ns: int) -> tuple[Reply, asyncio.Future[None]]:
+        """Send a request; the future is done when the reply has ended, whichever way."""
+        assert self._transport is not None and self._reply is None
+        self._ended = asyncio.get_running_loop().create_future()
+        self._size = 0
+        now = time.monotonic_ns()
+        self._reply = reply = Reply(now)
+        self.deadline_ns = now + timeout_ns
+        self._transport.write(request)
+        return reply, self._ended
+
+    def data_received(self, data: bytes) -> None:
+        """One read of the socket."""
+        self._now = time.monotonic_ns()
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self.fail(f"the server does not speak HTTP/1.1 ({error or type(error).__name__})")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One response header."""
+        if self._reply is not None:
+            self._reply.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        """The status is known."""
+        if self._reply is not None:
+            self._reply.status = self._parser.get_status_code()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        reply = self._reply
+        if reply is None:
+            return
+        reply.reads.append((self._now, body))
+        self._size += len(body)
+        if self._size > MAX_REPLY_BYTES:
+            self.fail(f"the answer is larger than {MAX_REPLY_BYTES} bytes")
+
+    def on_message_complete(self) -> None:
+        """The response is whole."""
+        if self._reply is not None and self._reply.status >= 200:  # 1xx is not the answer yet
+            self._finish(self._parser.should_keep_alive())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is closed; a body without a length ends that way."""
+        self.usable = False
+        if self._reply is None:
+            return
+        self._now = time.monotonic_ns()
+        headers = self._reply.headers
+        until_close = self._reply.status and not {"content-length", "transfer-encoding"} & headers.keys()
+        if exc is None and until_close:
+            self._finish(keep=False)
+        elif exc is not None:
+            self.fail(f"the connection broke ({type(exc).__name__})")
+        else:
+            self.fail(f"the connection was closed {'in mid-answer' if self._reply.status else 'before an answer'}")
+
+    def fail(self, reason: str) -> None:
+        """End the reply with an error and drop the connection."""
+        if self._reply is not None:
+            self._now = time.monotonic_ns()
+            self._reply.error = reason
+            self._finish(keep=False)
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self.usable = False
+        if self._transport is not None:
+            self._transport.abort()
+
+    @property
+    def expired(self) -> bool:
+        """Whether the request in flight has passed its deadline."""
+        return self._reply is not None and time.monotonic_ns() > self.deadline_ns
+
+    def _finish(self, keep: bool) -> None:
+        reply, ended = self._reply, self._ended
+        assert reply is not None and ended is not None
+        reply.ended_ns = self.idle_since_ns = self._now
+        self._reply = None
+        if not keep:
+            self.close()
+        if not ended.done():
+            ended.set_result(None)
+
+
+class ConnectionPool:
+    """Connections to one target, kept open between requests.
+
+    Args:
+        target: The server.
+        timeout: Seconds after which a request has failed.
+    """
+
+    def __init__(self, target: Target, timeout: float) -> None:
+        self.target = target
+        self._timeout_ns = round(timeout * 1e9)
+        self._idle: list[Connection] = []
+        self._busy: set[Connection] = set()
+        self._tls = ssl.create_default_context() if target.tls else None
+        self._watch: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> ConnectionPool:
+        self._watch = asyncio.create_task(self._drop_expired())
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watch
+        for connection in [*self._busy]:
+            connection.fail("not finished when the run ended")
+        for connection in self._idle:
+            connection.close()
+
+    async def warm(self, count: int) -> None:
+        """Open connections ahead, so that no request waits for one.
+
+        Raises:
+            OSError: If the server cannot be reached.
+        """
+        self._idle += await asyncio.gather(*(self._connect() for _ in range(count - len(self._idle))))
+
+    async def ask(self, request: bytes, sent: Callable[[Reply], None]) -> Reply:
+        """Send a request and wait for the end of its reply; a failure is in the reply and not raised.
+
+        Args:
+            request: The whole request.
+            sent: Gets the reply, still empty, in the moment in which the request has been sent.
+        """
+        try:
+            connection = self._take() or await self._connect()
+        except OSError as error:
+            now = time.monotonic_ns()
+            reply = Reply(now, ended_ns=now, error=f"cannot connect to {self.target.name} ({_reason(error)})")
+            sent(reply)
+            return reply
+        self._busy.add(connection)
+        try:
+            reply, ended = connection.ask(request, self._timeout_ns)
+            sent(reply)
+            await ended
+        except asyncio.CancelledError:
+            connection.fail("interrupted")
+            raise
+        finally:
+            self._busy.discard(connection)
+            if connection.usable:
+                self._idle.append(connection)
+        return reply
+
+    def _take(self) -> Connection | None:
+        oldest = time.monotonic_ns() - IDLE_NS
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable and (not connection.idle_since_ns or connection.idle_since_ns > oldest):
+                return connection
+            connection.close()
+        return None
+
+    async def _connect(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        seconds = min(self._timeout_ns * 1e-9, 30.0)
+        target = self.target
+        try:
+            async with asyncio.timeout(seconds):
+                _, connection = await loop.create_connection(Connection, target.host, target.port, ssl=self._tls)
+        except TimeoutError:
+            raise OSError(f"no connection within {seconds:.0f} s") from None
+        return connection
+
+    async def _drop_expired(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            for connection in [c for c in self._busy if c.expired]:
+                connection.fail(f"no whole answer within {self._timeout_ns / 1e9:g} s")
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,103 @@
+"""A server that answers on a known schedule, against which the client is calibrated and its timing is tested.
+
+``python -m moecap.load.stub`` listens on a free port of the loopback interface, prints the port, and ends when its
+standard input is closed. A request's body may hold ``max_tokens``, ``first`` and ``gap``: the first chunk is due
+``first`` seconds after the request was read, each further one ``gap`` seconds later. Each chunk carries ``sent_ns``,
+the monotonic clock just before it was handed to the socket; the clock is the same for all processes of a machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from typing import Any, cast
+
+import httptools
+
+__all__ = ["StubProtocol", "main"]
+
+HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n"
+    b"Connection: keep-alive\r\n\r\n"
+)
+CHUNK = (
+    'data: {"id":"cmpl-8c99c23b4565b058","object":"text_completion","created":1795527313,"model":"stub","choices":'
+    '[{"index":0,"text":" word","logprobs":null,"finish_reason":null,"token_ids":[7]}],"sent_ns":%d}\n\n'
+)
+USAGE = (
+    'data: {"id":"cmpl-8c99c23b4565b058","object":"text_completion","created":1795527313,"model":"stub","choices":[],'
+    '"usage":{"prompt_tokens":1,"completion_tokens":%d,"total_tokens":%d},"read_ns":%d}\n\ndata: [DONE]\n\n'
+)
+
+
+class StubProtocol(asyncio.Protocol):
+    """One connection."""
+
+    def __init__(self) -> None:
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._body = b""
+        self._read_ns = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has connected."""
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's own class does not derive from it
+
+    def data_received(self, data: bytes) -> None:
+        """One read of the socket."""
+        self._read_ns = time.monotonic_ns()
+        self._parser.feed_data(data)
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the request's body."""
+        self._body += body
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        settings: dict[str, Any] = json.loads(self._body or b"{}")
+        self._body = b""
+        assert self._transport is not None
+        self._transport.write(HEAD)
+        loop = asyncio.get_running_loop()
+        first, gap = float(settings.get("first", 0.0)), float(settings.get("gap", 0.0))
+        self._emit(loop, loop.time() + first, gap, int(settings.get("max_tokens", 16)), 0)
+
+    def _emit(self, loop: asyncio.AbstractEventLoop, due: float, gap: float, total: int, sent: int) -> None:
+        """Send every chunk that is due, then wait for the next."""
+        transport = self._transport
+        assert transport is not None
+        while sent < total and not transport.is_closing():
+            if loop.time() < due:
+                loop.call_at(due, self._emit, loop, due, gap, total, sent)
+                return
+            transport.write(_framed(CHUNK % time.monotonic_ns()))
+            sent, due = sent + 1, due + gap
+        if not transport.is_closing():
+            transport.write(_framed(USAGE % (total, total + 1, self._read_ns)) + b"0\r\n\r\n")
+
+
+def _framed(text: str) -> bytes:
+    data = text.encode()
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+async def _serve() -> None:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(StubProtocol, "127.0.0.1", 0, backlog=4096)
+    sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
+    sys.stdout.flush()
+    async with server:
+        await loop.run_in_executor(None, sys.stdin.read)
+
+
+def main() -> None:
+    """Serve until standard input is closed."""
+    from moecap.load.loop import run_loop
+
+    run_loop(_serve())
+
+
+if __name__ == "__main__":
+    main()

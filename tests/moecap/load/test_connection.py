@@ -1,0 +1,147 @@
+"""The client against good and bad servers: every failure is named, bounded in time, and nothing is retried."""
+
+import asyncio
+import itertools
+import time
+
+import pytest
+from scripted_server import answer, chunked
+
+from moecap.errors import BadInputError
+from moecap.load.connection import ConnectionPool, Target
+from moecap.load.loop import run_loop
+
+
+def _ask(server, count=1, timeout=5.0, pause=0.0):
+    async def work():
+        replies = []
+        async with ConnectionPool(server.target, timeout) as pool:
+            for _ in range(count):
+                replies.append(await pool.ask(server.target.request("/v1/x", b"{}"), lambda _reply: None))
+                await asyncio.sleep(pause)
+        return replies
+
+    return run_loop(work())
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://127.0.0.1:8000/v1/", ("127.0.0.1", 8000, False, "/v1")),
+        ("localhost:80", ("localhost", 80, False, "")),
+        ("https://example.org", ("example.org", 443, True, "")),
+        ("http://[::1]:9/a/b", ("::1", 9, False, "/a/b")),
+    ],
+)
+def test_urls_are_read(url, expected):
+    target = Target.parse(url)
+    assert (target.host, target.port, target.tls, target.prefix) == expected
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://x", "http://", "http://x:99999", "http://user:key@x", "http://x?key=1", "http://x:y"]
+)
+def test_other_urls_are_refused(url):
+    with pytest.raises(BadInputError, match="endpoint"):
+        Target.parse(url)
+
+
+def test_a_key_is_sent_and_never_printed():
+    target = Target.parse("http://x", {"Authorization": "Bearer sk-123"})
+    assert b"Authorization: Bearer sk-123\r\n" in target.request("/a", b"{}")
+    assert "sk-123" not in repr(target)
+
+
+def test_one_connection_carries_many_requests(server):
+    running = server([(0, answer("{}"))])
+    replies = _ask(running, 3)
+    assert [r.status for r in replies] == [200] * 3
+    assert [r.body for r in replies] == [b"{}"] * 3
+    assert running.connections == 1
+    assert running.requests[0][0].startswith(b"POST /v1/x HTTP/1.1\r\nHost: 127.0.0.1:")
+
+
+def test_each_read_of_the_socket_has_its_time(server):
+    first, second, end = chunked(b"data: 1\n\n", b"data: 2\n\n")
+    reply = _ask(server([(0.05, first), (0.1, second), (0.1, end)]))[0]
+    assert [body for _, body in reply.reads] == [b"data: 1\n\n", b"data: 2\n\n"]
+    times = [reply.sent_ns, *(t for t, _ in reply.reads), reply.ended_ns]
+    gaps = [(b - a) * 1e-9 for a, b in itertools.pairwise(times)]
+    assert gaps == pytest.approx([0.05, 0.1, 0.1], abs=0.04)
+
+
+def test_a_body_without_a_length_ends_with_the_connection(server):
+    reply = _ask(server([(0, b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nhello")], closes=True))[0]
+    assert (reply.status, reply.body, reply.error) == (200, b"hello", None)
+
+
+def test_a_continue_before_the_answer_is_not_the_answer(server):
+    reply = _ask(server([(0, b"HTTP/1.1 100 Continue\r\n\r\n"), (0.02, answer("{}"))]))[0]
+    assert (reply.status, reply.body) == (200, b"{}")
+
+
+@pytest.mark.parametrize(
+    ("script", "closes", "problem"),
+    [
+        ([(0, b"SSH-2.0-OpenSSH\r\n")], False, "does not speak HTTP"),
+        ([(0, None)], False, "before an answer"),
+        ([(0.05, b"")], True, "before an answer"),
+        ([(0, chunked(b"data: 1\n\n")[0]), (0.05, None)], False, "mid-answer|broke"),
+        ([(0, b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")], True, "mid-answer"),
+        ([(0, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")], False, "does not speak HTTP"),
+    ],
+)
+def test_what_a_bad_server_does_is_named_once_and_not_retried(server, script, closes, problem):
+    import re
+
+    running = server(script, closes)
+    reply = _ask(running)[0]
+    assert re.search(problem, reply.error), reply.error
+    assert reply.ended_ns >= reply.sent_ns > 0
+    assert len(running.requests) == 1
+
+
+def test_a_server_that_never_ends_is_given_up_at_the_deadline(server):
+    begin = time.monotonic()
+    reply = _ask(server([(0, chunked(b"data: 1\n\n")[0]), (30, b"")]), timeout=0.5)[0]
+    assert reply.error == "no whole answer within 0.5 s"
+    assert reply.reads[0][1] == b"data: 1\n\n"
+    assert time.monotonic() - begin < 3
+
+
+def test_after_a_failure_the_next_request_has_a_connection_of_its_own(server):
+    running = server([(0, b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")], closes=True)
+    assert [bool(r.error) for r in _ask(running, 2)] == [True, True]
+    assert running.connections == 2
+
+
+def test_a_port_on_which_nobody_listens_is_named():
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        target = Target.parse(f"http://127.0.0.1:{free.getsockname()[1]}")
+
+    async def work():
+        async with ConnectionPool(target, 2.0) as pool:
+            return await pool.ask(target.request("/"), lambda _reply: None)
+
+    reply = run_loop(work())
+    assert "cannot connect to 127.0.0.1" in reply.error
+    assert reply.status == 0
+
+
+def test_an_interruption_ends_the_replies_in_flight(server):
+    running = server([(0, chunked(b"data: 1\n\n")[0]), (30, b"")])
+    seen = []
+
+    async def work():
+        async with ConnectionPool(running.target, 60) as pool:
+            task = asyncio.create_task(pool.ask(running.target.request("/", b"{}"), seen.append))
+            await asyncio.sleep(0.2)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    run_loop(work())
+    assert seen[0].error == "interrupted"
+    assert seen[0].reads
