@@ -30,7 +30,7 @@ from moecap_backends.checkpoint import check_checkpoint
 
 __all__ = ["TransformersBackend"]
 
-ARGUMENTS = ("score_batch_size", "experts_implementation")
+ARGUMENTS = ("score_batch_size", "experts_implementation", "onednn")
 NATIVE_BF16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 """Processor features with which a CPU multiplies in bf16; without them bf16 is emulated, a hundred times slower."""
 
@@ -86,6 +86,7 @@ class TransformersEngine(Engine):
         from transformers import AutoModelForCausalLM
         from transformers.utils import logging
 
+        from moecap_backends.cpu_kernels import OneTokenKernel
         from moecap_backends.router_capture import RouterCapture
 
         logging.set_verbosity_error()
@@ -113,6 +114,8 @@ class TransformersEngine(Engine):
         self._torch = torch
         self._device = job.device
         self._batch_size = _positive(job.arguments.get("score_batch_size", "16"), "score_batch_size")
+        reduced = job.device == "cpu" and job.dtype in ("bf16", "fp16")
+        self._one_token = OneTokenKernel(job.arguments.get("onednn", "auto"), self._feed_one, reduced)
         moe = job.spec.moe_layers
         self._experts = max((layer.experts for layer in moe), default=0)
         self._max_context = job.spec.max_context
@@ -129,6 +132,8 @@ class TransformersEngine(Engine):
             "routers_captured": f"{self.capture.layers} of {len(moe)}",
             "threads": str(torch.get_num_threads()) if job.device == "cpu" else "1",
         }
+        if job.device == "cpu":
+            details["one_token_passes"] = self._one_token.note
         if job.device == "cuda":
             details["device_name"] = torch.cuda.get_device_name()
         self.info = EngineInfo(
@@ -211,7 +216,7 @@ class TransformersEngine(Engine):
                 record.first_token_ns = record.first_token_ns or ended
                 recorder.chunk(record.request, ended, len(answers[i]))
                 if len(answers[i]) == batch[i].output_tokens:
-                    record.status, record.ended_ns = "completed", ended
+                    record.complete(answers[i], ended)
                 else:
                     still.append(i)
             active = still
@@ -225,6 +230,8 @@ class TransformersEngine(Engine):
         """Score given answers in batches of similar length, with logits only for the rows that predict the answer."""
         torch = self._torch
         results: dict[int, Scored] = {}
+        base = recorder.continuations
+        recorder.continuations += len(continuations)
         for indices in self._score_batches(continuations):
             batch = [continuations[i] for i in indices]
             inputs = [c.context + c.target[:-1] for c in batch]
@@ -237,7 +244,7 @@ class TransformersEngine(Engine):
             recorder.step(
                 start_ns=start,
                 duration_ns=duration,
-                seq_request=indices,
+                seq_request=[base + i for i in indices],
                 seq_start=[0] * len(batch),
                 seq_new=[len(i) for i in inputs],
                 phase=Phase.SCORE,
@@ -288,9 +295,15 @@ class TransformersEngine(Engine):
                 end.record()
                 end.synchronize()
                 return output, start, max(1, round(begin.elapsed_time(end) * 1e6))
-            start = time.monotonic_ns()
-            output = self._model(**inputs)
-            return output, start, time.monotonic_ns() - start
+            with self._one_token.around(inputs["input_ids"].numel()):
+                start = time.monotonic_ns()
+                output = self._model(**inputs)
+                return output, start, time.monotonic_ns() - start
+
+    def _feed_one(self) -> None:
+        token = self._torch.zeros((1, 1), dtype=self._torch.long, device=self._device)
+        with self._torch.inference_mode():
+            self._model(input_ids=token, use_cache=False)
 
 
 def _positive(text: str, name: str) -> int:

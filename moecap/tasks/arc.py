@@ -9,7 +9,7 @@ from moecap.backend import Engine
 from moecap.errors import UnknownNameError
 from moecap.observations.recorder import Recorder
 from moecap.tasks.base import Task, TaskOptions
-from moecap.tasks.multiple_choice import Question, run_multiple_choice
+from moecap.tasks.multiple_choice import Question, choice_lengths, run_multiple_choice
 from moecap.tokenizer import Tokenizer
 
 __all__ = ["ArcEasy"]
@@ -36,6 +36,10 @@ class ArcEasy(Task):
             Question(q.id, f"Question: {q.question}\nAnswer:", tuple(f" {c}" for c in q.choices), q.answer_index)
             for q in questions
         ]
+
+    def lengths(self, items: Sequence[Any], tokenizer: Tokenizer) -> Iterator[tuple[str, int]]:
+        """The question with its longest choice."""
+        return choice_lengths(items, tokenizer)
 
     def run(
         self,

@@ -52,6 +52,13 @@ class Task(ABC):
             UsageError: If the data is not here or not in its format.
         """
 
+    def lengths(self, items: Sequence[Any], tokenizer: Tokenizer) -> Iterator[tuple[str, int]]:
+        """Id of each item and the most tokens that one sequence of it takes, for the check before anything starts.
+
+        A task that cuts its own prompts to the model's context has nothing to check, which is the default.
+        """
+        return iter(())
+
     @abstractmethod
     def run(
         self,

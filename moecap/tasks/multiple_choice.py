@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from moecap.backend import Continuation, Engine
+from moecap.backend import Continuation, Engine, Scored
 from moecap.observations.recorder import Recorder
 from moecap.tokenizer import Tokenizer
 
-__all__ = ["Question", "choice_scores", "continuation", "run_multiple_choice"]
+__all__ = ["Question", "choice_lengths", "choice_scores", "continuation", "run_multiple_choice"]
+
+GROUP = 32
+"""Questions for which the engine is asked at a time: enough that batches of similar length form among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,12 @@ def continuation(tokenizer: Tokenizer, id: str, prompt: str, answer: str) -> Con
     return Continuation(id, context, whole[len(context) :])
 
 
+def choice_lengths(questions: Sequence[Question], tokenizer: Tokenizer) -> Iterator[tuple[str, int]]:
+    """Id of each question and the tokens of its prompt with the longest answer; the last token is never fed."""
+    for question in questions:
+        yield question.id, max(len(p.context) + len(p.target) - 1 for p in _pairs(question, tokenizer))
+
+
 def choice_scores(log_likelihoods: Sequence[float], answers: Sequence[str], gold: int) -> dict[str, int]:
     """0 or 1 by the highest log-likelihood, and by the highest per character (leading space not counted).
 
@@ -58,6 +68,13 @@ def choice_scores(log_likelihoods: Sequence[float], answers: Sequence[str], gold
     return {"accuracy": int(best == gold), "norm": int(best_normed == gold)}
 
 
+def _pairs(question: Question, tokenizer: Tokenizer) -> list[Continuation]:
+    return [
+        continuation(tokenizer, f"{question.id}#{i}", question.prompt, answer)
+        for i, answer in enumerate(question.answers)
+    ]
+
+
 def run_multiple_choice(
     task: str,
     questions: Sequence[Question],
@@ -68,6 +85,8 @@ def run_multiple_choice(
 ) -> Iterator[Mapping[str, Any]]:
     """Score every answer of every question and yield one sample a question.
 
+    The engine is asked for a group of whole questions at a time, so that an interruption loses one group at most.
+
     Args:
         task: Name of the task.
         questions: The questions.
@@ -76,26 +95,30 @@ def run_multiple_choice(
         recorder: Keeps the steps.
         done: Hears how many questions are finished.
     """
-    pairs = [
-        continuation(tokenizer, f"{q.id}#{i}", q.prompt, answer)
-        for q in questions
-        for i, answer in enumerate(q.answers)
-    ]
-    per_question = len(pairs) / max(1, len(questions))
-    scored = iter(engine.score(pairs, recorder, lambda n: done(int(n / per_question))))
-    for question in questions:
-        values = [next(scored) for _ in question.answers]
-        likelihoods = [v.log_likelihood for v in values]
-        best = max(range(len(values)), key=lambda i: likelihoods[i])
-        yield {
-            "task": task,
-            "kind": "multiple_choice",
-            "id": question.id,
-            "prompt": question.prompt,
-            "answers": list(question.answers),
-            "log_likelihoods": likelihoods,
-            "greedy": [v.is_greedy for v in values],
-            "answer": question.answers[best],
-            "gold": question.gold,
-            "scores": choice_scores(likelihoods, question.answers, question.gold),
-        }
+    for first in range(0, len(questions), GROUP):
+        group = questions[first : first + GROUP]
+        pairs = [pair for question in group for pair in _pairs(question, tokenizer)]
+        scored = iter(engine.score(pairs, recorder, partial(_report, done, first, len(group) / len(pairs))))
+        for question in group:
+            yield _sample(task, question, [next(scored) for _ in question.answers])
+
+
+def _report(done: Callable[[int], None], first: int, per_pair: float, pairs: int) -> None:
+    done(first + int(pairs * per_pair))
+
+
+def _sample(task: str, question: Question, scored: Sequence[Scored]) -> Mapping[str, Any]:
+    likelihoods = [s.log_likelihood for s in scored]
+    best = max(range(len(scored)), key=lambda i: likelihoods[i])
+    return {
+        "task": task,
+        "kind": "multiple_choice",
+        "id": question.id,
+        "prompt": question.prompt,
+        "answers": list(question.answers),
+        "log_likelihoods": likelihoods,
+        "greedy": [s.is_greedy for s in scored],
+        "answer": question.answers[best],
+        "gold": question.gold,
+        "scores": choice_scores(likelihoods, question.answers, question.gold),
+    }

@@ -2,10 +2,18 @@
 
 import pytest
 
+from moecap.backend import Scored
 from moecap.errors import NotAvailableError, UnknownNameError
+from moecap.observations.recorder import Recorder
 from moecap.tasks.arc import ArcEasy
 from moecap.tasks.base import TaskOptions, load_task, refuse_mismatch
-from moecap.tasks.multiple_choice import choice_scores, continuation
+from moecap.tasks.multiple_choice import (
+    Question,
+    choice_lengths,
+    choice_scores,
+    continuation,
+    run_multiple_choice,
+)
 from moecap.tokenizer import Tokenizer, exact_length_prompts
 
 
@@ -37,6 +45,45 @@ def test_prompt_and_answer_are_encoded_together_and_split_where_the_prompt_ends(
     assert tokenizer.decode(pair.context) == "Answer:"
     assert tokenizer.decode(pair.target) == " yes"
     assert len(pair.target) == 3  # " y" is one token
+
+
+class LongestFirst:
+    """An engine that counts how it is asked and can be interrupted."""
+
+    def __init__(self, interrupted_at=None):
+        self.asked, self.interrupted_at = [], interrupted_at
+
+    def score(self, continuations, recorder, done):
+        if len(self.asked) == self.interrupted_at:
+            raise KeyboardInterrupt
+        self.asked.append(len(continuations))
+        done(len(continuations))
+        return [Scored(-float(len(c.target)), False) for c in continuations]
+
+
+def _questions(count):
+    return [Question(str(i), "Answer:", (" yes", " certainly not"), 0) for i in range(count)]
+
+
+def test_an_interruption_loses_no_group_of_questions_that_was_scored(tokenizer):
+    engine, samples = LongestFirst(interrupted_at=2), []
+    with pytest.raises(KeyboardInterrupt):
+        samples.extend(run_multiple_choice("t", _questions(100), engine, tokenizer, Recorder(), lambda _n: None))
+    assert engine.asked == [64, 64]
+    assert [s["id"] for s in samples] == [str(i) for i in range(64)]
+
+
+def test_every_question_is_scored_once_and_progress_counts_questions(tokenizer):
+    heard, engine = [], LongestFirst()
+    samples = list(run_multiple_choice("t", _questions(70), engine, tokenizer, Recorder(), heard.append))
+    assert [s["id"] for s in samples] == [str(i) for i in range(70)]
+    assert heard == [32, 64, 70]
+    assert {s["answer"] for s in samples} == {" yes"}
+
+
+def test_the_length_of_a_question_is_that_of_its_longest_answer_but_for_the_last_token(tokenizer):
+    longest = len(b"Answer: certainly not") - 1  # this tokenizer has one token a byte, but for " y"
+    assert list(choice_lengths(_questions(2), tokenizer)) == [("0", longest), ("1", longest)]
 
 
 def test_prompts_have_exactly_the_length_and_share_no_text(tokenizer):

@@ -64,9 +64,11 @@ class SuccessorEngine(Engine):
                 for record in records:
                     recorder.chunk(record.request, end, step + 1)
                     record.first_token_ns = record.first_token_ns or end
-                    record.last_token_ns = record.ended_ns = end
-                    record.output_tokens, record.status = step + 1, "completed"
-            answers += [Generation(p.id, tuple((p.tokens[-1] + i + 1) for i in range(p.output_tokens))) for p in batch]
+                    record.last_token_ns, record.output_tokens = end, step + 1
+            for prompt, record in zip(batch, records, strict=True):
+                answer = tuple(prompt.tokens[-1] + i + 1 for i in range(prompt.output_tokens))
+                record.complete(answer, record.last_token_ns)
+                answers.append(Generation(prompt.id, answer))
             done(len(answers))
         return answers
 
