@@ -1,4 +1,6 @@
-"""How long the metrics of a very long run take: a million decode steps of 16 sequences and 48 MoE layers.
+"""How long the metrics of a very long run take: a million steps of 16 sequences and 48 MoE layers.
+
+All but one step in 500 decode; that one prefills the prompts of the next 16 requests.
 
 usage: python benchmarks/metrics_speed.py [--steps 1000000] [--sequences 16]
 
@@ -25,6 +27,7 @@ from moecap.observations.schema import CHUNKS, REQUESTS, STEPS, TELEMETRY
 MODEL = "qwen3-30b-a3b"
 LAYERS = 48
 STEP_NS = 20_000_000
+PROMPT = 1000
 OUTPUT = 500
 
 
@@ -32,8 +35,10 @@ def write_observations(folder: Path, steps: int, sequences: int) -> None:
     """Draw and write the observation files of a closed loop of ``sequences`` requests at a time."""
     rng = np.random.default_rng(0)
     number = np.arange(steps, dtype=np.int64)
-    start = np.repeat(1000 + number % OUTPUT, sequences).astype(np.int32)
-    count = steps * sequences
+    place = np.repeat(number % OUTPUT, sequences)
+    prefill = place == 0
+    start = np.where(prefill, 0, PROMPT + place - 1).astype(np.int32)
+    new = np.where(prefill, PROMPT, 1).astype(np.int32)
 
     def lists(values: np.ndarray, width: int, kind: pa.DataType) -> pa.Array:
         offsets = pa.array(np.arange(0, len(values) + 1, width, dtype=np.int32))
@@ -49,8 +54,8 @@ def write_observations(folder: Path, steps: int, sequences: int) -> None:
         "duration_ns": pa.array(rng.integers(STEP_NS // 2, STEP_NS, steps)),
         "seq_request": lists(request, sequences, pa.int32()),
         "seq_start": lists(start, sequences, pa.int32()),
-        "seq_new": lists(np.ones(count, np.int32), sequences, pa.int32()),
-        "seq_phase": lists(np.ones(count, np.int8), sequences, pa.int8()),
+        "seq_new": lists(new, sequences, pa.int32()),
+        "seq_phase": lists((~prefill).astype(np.int8), sequences, pa.int8()),
         "logits_tokens": pa.array(np.full(steps, sequences), pa.int32()),
         "distinct_experts": lists(rng.integers(60, 90, steps * LAYERS, dtype=np.int32), LAYERS, pa.int32()),
     }
@@ -68,12 +73,14 @@ def write_observations(folder: Path, steps: int, sequences: int) -> None:
         "first_token_ns": pa.array(sent + STEP_NS),
         "last_token_ns": pa.array(ended),
         "ended_ns": pa.array(ended),
-        "input_tokens_asked": pa.array(np.full(requests, 1000), pa.int32()),
+        "input_tokens_asked": pa.array(np.full(requests, PROMPT), pa.int32()),
         "output_tokens_asked": pa.array(np.full(requests, OUTPUT), pa.int32()),
-        "input_tokens": pa.array(np.full(requests, 1000), pa.int32()),
+        "input_tokens": pa.array(np.full(requests, PROMPT), pa.int32()),
         "output_tokens": pa.array(np.full(requests, OUTPUT), pa.int32()),
         "status": pa.array(np.full(requests, "completed")),
         "error": pa.nulls(requests, pa.string()),
+        "answer_sha256": pa.nulls(requests, pa.string()),
+        "cached_tokens": pa.nulls(requests, pa.int32()),
     }
     pq.write_table(pa.table([rows[n] for n in REQUESTS.names], schema=REQUESTS), folder / "requests.parquet")
     ends = np.repeat(np.arange(requests, dtype=np.int32), 2)
@@ -117,7 +124,7 @@ def main() -> None:
         reader.start()
         read, compute, peak, s_mbu = queue.get(timeout=300)
         reader.join()
-    shape = f"{arguments.steps:,} decode steps of {arguments.sequences} sequences and {LAYERS} MoE layers"
+    shape = f"{arguments.steps:,} steps of {arguments.sequences} sequences and {LAYERS} MoE layers"
     times = f"read {read:.2f} s, metrics {compute:.2f} s, together {read + compute:.2f} s"
     print(f"{shape}: {times}; peak memory {peak / 1e9:.2f} GB; S-MBU {s_mbu:.3f}")
 

@@ -88,6 +88,11 @@ class EngineJob:
         seed: Seed of everything drawn at random.
         arguments: The user's engine arguments.
         progress: Called with one line of progress.
+        log: File for what a server of our own prints.
+        concurrency: Requests that will be in flight at once.
+        longest: Tokens of the longest sequence of the run, prompt and answer.
+        prefix_cache: Whether prompts may be served from a prefix cache.
+        endpoint: URL of the server to attach to, for backends that attach.
     """
 
     model: Path
@@ -98,6 +103,11 @@ class EngineJob:
     seed: int
     arguments: Mapping[str, str]
     progress: Callable[[str], None]
+    log: Path = Path("server.log")
+    concurrency: int = 1
+    longest: int = 512
+    prefix_cache: bool = False
+    endpoint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,15 +144,22 @@ class Engine(ABC):
 
     @abstractmethod
     def generate(
-        self, prompts: Sequence[Prompt], concurrency: int, recorder: Recorder, done: Callable[[int], None]
+        self,
+        prompts: Sequence[Prompt],
+        concurrency: int,
+        recorder: Recorder,
+        done: Callable[[int], None],
+        arrivals: Sequence[float] | None = None,
     ) -> list[Generation]:
         """Answer prompts with ``concurrency`` of them in flight, greedily, and record requests, chunks and steps.
 
         Args:
             prompts: The prompts, in the order in which they are sent.
-            concurrency: How many are in flight.
+            concurrency: How many are in flight (closed loop).
             recorder: Keeps the facts.
             done: Hears how many answers are complete.
+            arrivals: Seconds from the start at which each prompt is sent instead (open loop), ascending; only given to
+                backends that declare ``open_loop``.
 
         Returns:
             The answers, in the order of the prompts.
@@ -173,6 +190,10 @@ class Backend(ABC):
     name: ClassVar[str]
     capabilities: ClassVar[frozenset[str]]
     summary: ClassVar[str]
+    open_loop: ClassVar[bool] = False
+    """Whether requests can arrive at their own times (``--rate``) and not only in a fixed number at once."""
+    attaches: ClassVar[bool] = False
+    """Whether it measures a server that runs already (``--endpoint``)."""
 
     @classmethod
     @abstractmethod

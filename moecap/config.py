@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -12,6 +12,8 @@ from moecap.errors import BadInputError, UnknownNameError
 __all__ = ["CostConfig", "RunConfig", "WarmupConfig", "first_problem", "with_settings"]
 
 Positive = Annotated[int, Field(gt=0)]
+Dollars = Annotated[float, Field(ge=0, le=1e12)]
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class WarmupConfig(BaseModel):
@@ -28,12 +30,56 @@ class WarmupConfig(BaseModel):
 
 
 class CostConfig(BaseModel):
-    """Constants of the cost model."""
+    """Constants of the cost model; what is absent has a default with a source, which the result names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
-    usd_per_hour: Annotated[float, Field(ge=0)] | None = None
+    basis: Literal["rent", "own"] = "rent"
+    """What an hour costs: `rent` of the devices, or to `own` the system (purchase, amortised, and electricity)."""
+    usd_per_hour: Dollars | None = None
     """Rent of one device an hour, in dollars; absent means the hardware profile's dated price."""
+    utilisation: Share | None = None
+    """Share of the paid hours that the load fills, for the `*_at_utilisation` costs."""
+    years: Annotated[float, Field(gt=0, le=50)] | None = None
+    """Years over which a purchase is paid off."""
+    availability: Share | None = None
+    """Share of the hours of its life in which an owned system is up."""
+    kw: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    """Power of the whole system in kilowatts, without what the site adds (PUE)."""
+    pue: Annotated[float, Field(ge=1, le=5)] | None = None
+    """Power of the site over the power of its machines."""
+    usd_per_kwh: Dollars | None = None
+    """Price of electricity, dollars a kilowatt-hour."""
+    gco2_per_kwh: Annotated[float, Field(ge=0)] | None = None
+    """Carbon intensity of the grid, grams of CO2 a kilowatt-hour."""
+    capital: Dollars | None = None
+    """Purchase price of the whole system in dollars, in place of the prices of its parts."""
+    device_usd: Dollars | None = None
+    """Purchase price of one device, in dollars."""
+    cpu_usd: Dollars | None = None
+    """Purchase price of the host's processors, in dollars."""
+    board_usd: Dollars | None = None
+    """Purchase price of board, chassis and power supply, in dollars."""
+    dram_usd: Dollars | None = None
+    """Purchase price of the host's memory, in dollars."""
+    ssd_usd: Dollars | None = None
+    """Purchase price of the storage, in dollars."""
+    links_usd: Dollars | None = None
+    """Purchase price of the links between devices, in dollars; one device has none."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError("a number is needed, not true or false")
+        return value
+
+    @model_validator(mode="after")
+    def _capital_is_all_parts(self) -> CostConfig:
+        parts = (self.device_usd, self.cpu_usd, self.board_usd, self.dram_usd, self.ssd_usd, self.links_usd)
+        if self.capital is not None and any(part is not None for part in parts):
+            raise ValueError("capital is the price of all parts; give it or the prices of the parts")
+        return self
 
 
 class RunConfig(BaseModel):
@@ -155,7 +201,8 @@ def first_problem(error: ValidationError) -> str:
     text = problem["msg"].removeprefix("Value error, ")
     got = problem.get("input")
     shown = "" if isinstance(got, dict | BaseModel) else f" (got {got!r})"
-    return f"{where}: {text}{shown}" if where else text
+    remedy = "; quote it" if problem["type"] == "string_type" and not isinstance(got, list | dict) else ""
+    return f"{where}: {text}{shown}{remedy}" if where else text
 
 
 def _settings(model: type[BaseModel], prefix: str = "") -> list[str]:
@@ -169,6 +216,14 @@ def _settings(model: type[BaseModel], prefix: str = "") -> list[str]:
     return keys
 
 
+_TEXTS = frozenset(
+    name
+    for name, field in RunConfig.model_fields.items()
+    if {field.annotation, *get_args(field.annotation)} & {str, Path}
+)
+"""Keys whose value is a text, or several."""
+
+
 def with_settings(values: dict[str, Any], settings: tuple[str, ...]) -> RunConfig:
     """A run configuration from a mapping and ``KEY=VALUE`` settings that override it; keys may be dotted.
 
@@ -178,10 +233,15 @@ def with_settings(values: dict[str, Any], settings: tuple[str, ...]) -> RunConfi
     import yaml
 
     merged: dict[str, Any] = {**values}
+    seen: set[str] = set()
     for setting in settings:
-        key, equals, text = setting.partition("=")
+        name, equals, text = setting.partition("=")
         if not equals:
             raise BadInputError(f"--set {setting}: not KEY=VALUE, for instance --set cost.usd_per_hour=2.5")
+        key = name.replace("-", "_")
+        if key in seen:
+            raise BadInputError(f"--set {key} is given twice; give it once")
+        seen.add(key)
         node = merged
         *parents, last = key.split(".")
         for parent in parents:
@@ -189,9 +249,13 @@ def with_settings(values: dict[str, Any], settings: tuple[str, ...]) -> RunConfi
             node[parent] = child = dict(child) if isinstance(child, dict) else {}
             node = child
         try:
-            node[last] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise BadInputError(f"--set {setting}: the value is not YAML; quote it") from None
+            value = yaml.safe_load(text)
+        except (yaml.YAMLError, ValueError):  # a ValueError for what looks like a date and is none
+            if key not in _TEXTS:
+                raise BadInputError(f"--set {setting}: the value is not YAML; quote it") from None
+            value = text
+        # a revision 1234567 or 2024-01-01 is a name, whatever YAML reads
+        node[last] = text if key in _TEXTS and not isinstance(value, str | list | None) else value
     try:
         return RunConfig.model_validate(merged)
     except ValidationError as error:

@@ -7,12 +7,13 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from moecap.config import RunConfig, first_problem
 from moecap.errors import BadInputError
 from moecap.files import write_text
-from moecap.hardware.profile import HardwareProfile
+from moecap.hardware.profile import HardwareProfile, ProfileSource
+from moecap.metrics.constants import Constant, constant_value
 from moecap.metrics.value import Metric
 
 __all__ = [
@@ -55,14 +56,31 @@ class ModelRecord(_Record):
 
 
 class HardwareRecord(_Record):
-    """On which hardware, with the whole profile and the probe."""
+    """On which hardware, with the whole profile, where it came from, and the probe."""
 
     id: str
     name: str
     count: int
     usd_per_hour: float | None
     price_source: str
+    source: ProfileSource
     profile: HardwareProfile
+
+    @classmethod
+    def of(
+        cls, profile: HardwareProfile, count: int, source: ProfileSource, constants: tuple[Constant, ...]
+    ) -> HardwareRecord:
+        """The record that follows from a profile and from the constants in force, the rent among them."""
+        rent = next(c for c in constants if c.name == "usd_per_hour")
+        return cls(
+            id=profile.id,
+            name=profile.name,
+            count=count,
+            usd_per_hour=rent.value,
+            price_source=f"{rent.source} ({rent.date})" if rent.date else rent.source,
+            source=source,
+            profile=profile,
+        )
 
 
 class BackendRecord(_Record):
@@ -104,6 +122,7 @@ class Result(_Record):
         kind: Whether the numbers were measured, projected or imported.
         status: How the run ended; ``reason`` says why where it did not complete.
         workload: The run configuration that was in force.
+        constants: The constants of the cost model that are in force; ``hardware.usd_per_hour`` is among them.
         metrics: Every metric by name.
         observations: SHA-256 of every observation file.
     """
@@ -117,11 +136,18 @@ class Result(_Record):
     hardware: HardwareRecord
     backend: BackendRecord
     workload: RunConfig
+    constants: tuple[Constant, ...] = ()
     metrics: dict[str, Metric]
     flags: tuple[Flag, ...]
     provenance: Provenance
     observations: dict[str, str]
     signature: str | None = None
+
+    @model_validator(mode="after")
+    def _one_rent(self) -> Result:
+        if self.constants and constant_value(self.constants, "usd_per_hour") != self.hardware.usd_per_hour:
+            raise ValueError("hardware.usd_per_hour is not the usd_per_hour among the constants")
+        return self
 
     def canonical_id(self) -> str:
         """The identity that the content has."""

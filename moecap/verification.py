@@ -1,36 +1,30 @@
-"""Recomputes every number of a result from its observations."""
+"""Recomputes every number and every flag of a result from its observations."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from moecap.consistency import Difference, flag_differences, record_differences
 from moecap.errors import BadInputError, MoecapError
 from moecap.files import file_sha256
 from moecap.metrics.summary import RunFacts, run_metrics
 from moecap.metrics.value import Metric
-from moecap.models.accounting import count_parameters
 from moecap.models.reading import read_model
 from moecap.observations.reader import Observations, read_observations
 from moecap.observations.schema import TABLES
-from moecap.result import RESULT_FILE, Result, read_result
+from moecap.result import RESULT_FILE, Flag, Result, read_result
+from moecap.runner.flags import run_flags
 from moecap.tasks.multiple_choice import choice_scores
 
-__all__ = ["Difference", "Verification", "result_facts", "verify_run"]
+__all__ = ["Verification", "result_facts", "verify_run"]
 
 TOLERANCE = 1e-9
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """A metric whose stored value does not follow from the observations."""
-
-    metric: str
-    stored: float | None
-    recomputed: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +32,7 @@ class Verification:
     """The outcome of a recomputation.
 
     Attributes:
-        differences: Metrics that differ by more than 1e-9, relatively.
+        differences: Metrics that differ by more than 1e-9, relatively, and flags and other fields that do not follow.
         corrupt: Files that are missing, changed or unreadable.
         checked: Number of metrics that were recomputed.
         problem: Why the metrics could not be recomputed; empty where they were.
@@ -65,6 +59,8 @@ def result_facts(result: Result) -> RunFacts:
         compute_dtype=result.model.compute_dtype,
         concurrency=result.workload.concurrency,
         usd_per_hour=result.hardware.usd_per_hour,
+        basis=result.workload.cost.basis,
+        constants=result.constants,
     )
 
 
@@ -84,11 +80,15 @@ def verify_run(directory: Path) -> Verification:
             corrupt.append(name)
     try:
         observations = read_observations(directory)
-        _check_routing(observations)
-        _check_samples(observations)
         facts = result_facts(result)
+        _check_routing(observations, max((layer.experts for layer in facts.spec.moe_layers), default=0))
+        _check_samples(observations)
         recomputed = run_metrics(observations, facts)
-        differences = (*_differences(result.metrics, recomputed), *_other_numbers(result, facts, observations))
+        differences = (
+            *_metric_differences(result.metrics, recomputed),
+            *flag_differences(result.flags, _flags(result, recomputed, observations)),
+            *record_differences(result, facts, observations),
+        )
     except Exception as error:  # observations come from anyone: whatever they break, they are what is broken
         problem = str(error) if isinstance(error, MoecapError) else f"{type(error).__name__}: {error}"
         culprit = next((name for name in names if problem.startswith(name)), RESULT_FILE if not corrupt else corrupt[0])
@@ -103,36 +103,28 @@ def _has_its_id(result: Result) -> bool:
         return False
 
 
-def _other_numbers(result: Result, facts: RunFacts, observations: Observations) -> list[Difference]:
-    """Numbers of a result outside its metrics that do not follow from the model and the observations."""
-    parameters = count_parameters(facts.spec)
-    load = observations.requests[observations.requests["stage"] == "load"]
-    pairs: dict[str, tuple[float, float]] = {
-        "model.total_params": (result.model.total_params, parameters.total),
-        "model.active_params": (result.model.active_params, parameters.active),
-        "model.is_moe": (result.model.is_moe, facts.spec.is_moe),
-    }
-    if result.status == "complete":
-        pairs["workload.num_requests"] = (result.workload.num_requests, len(load))
-    if len(load):
-        pairs["workload.input_len"] = (result.workload.input_len, int(load["input_tokens_asked"].max()))
-        pairs["workload.output_len"] = (result.workload.output_len, int(load["output_tokens_asked"].max()))
-    return [Difference(name, stored, found) for name, (stored, found) in pairs.items() if stored != found]
-
-
-def _differences(stored: dict[str, Metric], recomputed: dict[str, Metric]) -> tuple[Difference, ...]:
-    found = []
+def _metric_differences(stored: dict[str, Metric], recomputed: dict[str, Metric]) -> Iterator[Difference]:
     for name in sorted(stored.keys() | recomputed.keys()):
         a, b = stored.get(name), recomputed.get(name)
-        same = (
-            a is not None
-            and b is not None
-            and (a.unit, a.reason) == (b.unit, b.reason)
-            and all(_close(getattr(a, part), getattr(b, part)) for part in ("value", "low", "high", "n"))
-        )
-        if not same:
-            found.append(Difference(name, a.value if a else None, b.value if b else None))
-    return tuple(found)
+        if not _same(a, b):
+            yield Difference(name, a.value if a else None, b.value if b else None)
+
+
+def _same(a: Metric | None, b: Metric | None) -> bool:
+    return (
+        a is not None
+        and b is not None
+        and (a.unit, a.reason) == (b.unit, b.reason)
+        and all(_close(getattr(a, part), getattr(b, part)) for part in ("value", "low", "high", "n"))
+    )
+
+
+def _flags(result: Result, recomputed: dict[str, Metric], observations: Observations) -> tuple[Flag, ...]:
+    """The flags that follow; from the stored digits of each metric that holds, lest the last one turn a rounding."""
+    metrics = {
+        name: result.metrics[name] if _same(result.metrics.get(name), m) else m for name, m in recomputed.items()
+    }
+    return tuple(run_flags(result.workload, result.model, result.hardware, result.backend, metrics, observations))
 
 
 def _close(a: float | None, b: float | None) -> bool:
@@ -141,32 +133,47 @@ def _close(a: float | None, b: float | None) -> bool:
     return math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=0.0)
 
 
-def _check_routing(observations: Observations) -> None:
-    """The distinct experts of the steps must be those that the routed experts give."""
+def _check_routing(observations: Observations, experts: int) -> None:
+    """The distinct experts of the steps must be those that the routed experts give.
+
+    Ids from ``experts`` on are of experts without weights, which are in no count.
+    """
     routing, steps = observations.routing, observations.steps
     if routing is None or not len(steps):
         return
-    if routing.experts.ndim != 3 or routing.token_step.shape != routing.experts.shape[:1]:
-        raise BadInputError("routing.npz has arrays of the wrong shape")
-    if len(routing.token_step) and not 0 <= routing.token_step.min() <= routing.token_step.max() < len(steps):
-        raise BadInputError("routing.npz names steps that steps.parquet does not have")
     layers = routing.experts.shape[1]
     width = int(routing.experts.max(initial=0)) + 1
     key = (routing.token_step[:, None, None].astype(np.int64) * layers + np.arange(layers)[None, :, None]) * width
-    cells = np.unique(key + routing.experts)
+    cells = np.unique((key + routing.experts)[routing.experts < experts])
     distinct = np.bincount(cells // width, minlength=len(steps) * layers)
     if not np.array_equal(distinct, steps.distinct_experts.values):
         raise BadInputError("routing.npz does not give the distinct experts of steps.parquet")
 
 
 def _check_samples(observations: Observations) -> None:
-    """The scores of the samples must be those that their log-likelihoods give."""
+    """The answers and scores of the samples must be those that their log-likelihoods give, each item once."""
+    seen = set()
     for sample in observations.samples:
-        if sample.get("kind") != "multiple_choice":
-            continue
-        try:
-            scores = choice_scores(sample["log_likelihoods"], sample["answers"], sample["gold"])
-        except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-            raise BadInputError(f"samples.jsonl holds a sample that cannot be scored ({error!r})") from None
-        if scores != sample.get("scores"):
-            raise BadInputError(f"samples.jsonl scores {sample.get('id')!r} otherwise than its log-likelihoods do")
+        item = (sample.get("task"), sample.get("id"))
+        if item[1] is not None and item in seen:
+            raise BadInputError(f"samples.jsonl holds {item[1]!r} of {item[0]} twice; the run has to be repeated")
+        seen.add(item)
+        if sample.get("kind") == "multiple_choice" and (problem := _choice_problem(sample)):
+            raise BadInputError(f"samples.jsonl: {problem} in {item[1]!r} of {item[0]}; the run has to be repeated")
+
+
+def _choice_problem(sample: dict[str, Any]) -> str:
+    """What does not hold in a multiple-choice sample; empty where all does."""
+    try:
+        likelihoods, answers, gold = sample["log_likelihoods"], sample["answers"], sample["gold"]
+        if not all(type(value) in (int, float) and math.isfinite(value) and value <= 0 for value in likelihoods):
+            return "a log-likelihood is not a number up to zero"
+        if type(gold) is not int or not 0 <= gold < len(answers):
+            return "gold is not the number of an answer"
+        if sample["answer"] != answers[max(range(len(answers)), key=lambda i: likelihoods[i])]:
+            return "the answer is not the one of the highest log-likelihood"
+        if choice_scores(likelihoods, answers, gold) != sample["scores"]:
+            return "the scores are not those of the log-likelihoods"
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, ZeroDivisionError) as error:
+        return f"something is missing or malformed ({type(error).__name__})"
+    return ""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import stat
 from pathlib import Path
 
 from moecap.errors import BadInputError
 
 __all__ = ["check_checkpoint"]
 
+READ_FILES = ("*.safetensors", "*.json", "*.model", "*.jinja")
+"""What libraries read of a checkpoint folder."""
+
 MAX_HEADER = 100_000_000
 
 
 def check_checkpoint(folder: Path) -> None:
-    """Refuse a folder whose weights are missing, cut short or no safetensors.
+    """Refuse a folder whose weights are missing, cut short, no safetensors or no plain files.
 
     Args:
         folder: A checkpoint in the Hugging Face layout.
@@ -21,6 +25,9 @@ def check_checkpoint(folder: Path) -> None:
     Raises:
         BadInputError: Naming the file and what is wrong with it.
     """
+    for pattern in READ_FILES:
+        for file in sorted(folder.glob(pattern)):
+            _refuse_special(file)
     index = folder / "model.safetensors.index.json"
     if index.exists():
         try:
@@ -30,7 +37,8 @@ def check_checkpoint(folder: Path) -> None:
         missing = [name for name in names if not (folder / name).is_file()]
         if missing:
             raise BadInputError(
-                f"{folder}: {len(missing)} of {len(names)} weight files are missing, first {missing[0]}"
+                f"{folder}: {len(missing)} of {len(names)} weight files are missing, first {missing[0]}; "
+                "fetch the model again"
             )
         files = [folder / name for name in names]
     else:
@@ -38,14 +46,25 @@ def check_checkpoint(folder: Path) -> None:
     if not files:
         raise BadInputError(f"{folder}: no *.safetensors file; give a folder with a whole checkpoint")
     for file in files:
-        if not file.is_file():
-            raise BadInputError(f"{file}: no file that can be read (a broken link?); fetch the model again")
         try:
             _check_file(file)
         except OSError as error:
-            raise BadInputError(f"{file}: cannot be read ({error.strerror})") from None
+            raise BadInputError(f"{file}: cannot be read ({error.strerror}); check your rights") from None
     if not (folder / "tokenizer.json").is_file():
         raise BadInputError(f"{folder}: no tokenizer.json; save the tokenizer beside the weights (save_pretrained)")
+
+
+def _refuse_special(file: Path) -> None:
+    """Refuse what is no plain file: reading a pipe would wait for ever, and a device may never end."""
+    try:
+        mode = file.stat().st_mode
+    except OSError as error:
+        raise BadInputError(
+            f"{file}: cannot be read ({error.strerror}; a broken link?); fetch the model again"
+        ) from None
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, device or socket"
+        raise BadInputError(f"{file}: {kind} and no plain file; take it away or fetch the model again")
 
 
 def _check_file(path: Path) -> None:

@@ -1,8 +1,9 @@
 """Which experts each layer's router selects, captured in every forward pass of a transformers model.
 
 One forward hook on each router serves all families: transformers 5 routers return their selection as an integer
-tensor, and where they do not (Llama 4) it is the top-k of their logits. The hook only keeps a reference, so a pass
-costs it no copy and no synchronisation; :meth:`RouterCapture.take` does the work after the pass.
+tensor, [tokens, k], and where they do not (Llama 4, JetMoE) it is the top-k of their logits, which come last. The hook
+only keeps a reference, so a pass costs it no copy and no synchronisation; :meth:`RouterCapture.take` does the work
+after the pass.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class RouterCapture:
     def _keep(self, _module: torch.nn.Module, _inputs: Any, output: Any) -> None:
         parts = output if isinstance(output, tuple | list) else (output,)
         for part in parts:
-            if torch.is_tensor(part) and not part.is_floating_point():
+            if torch.is_tensor(part) and part.ndim > 1 and not part.is_floating_point():
                 self._selected.append(part)
                 return
         self._selected.append(parts[-1].topk(self._top_k, dim=-1).indices)

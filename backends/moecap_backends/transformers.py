@@ -83,7 +83,6 @@ class TransformersEngine(Engine):
         os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         import torch
-        from transformers import AutoModelForCausalLM
         from transformers.utils import logging
 
         from moecap_backends.cpu_kernels import OneTokenKernel
@@ -94,22 +93,7 @@ class TransformersEngine(Engine):
         torch.manual_seed(job.seed)
         if job.device == "cpu":
             torch.set_num_threads(job.threads)
-        dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-        options: dict[str, Any] = {"dtype": dtypes[job.dtype], "local_files_only": True}
-        if implementation := job.arguments.get("experts_implementation"):
-            options["experts_implementation"] = implementation
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                self._model, loaded = AutoModelForCausalLM.from_pretrained(
-                    job.model, output_loading_info=True, **options
-                )
-        except (OSError, ValueError, RuntimeError, KeyError, ImportError, torch.OutOfMemoryError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise RunError(f"transformers cannot load {job.model.name}: {reason}") from error
-        if missing := sorted(loaded["missing_keys"]):
-            count = f"{len(missing)} tensors of the model are not in its checkpoint"
-            raise RunError(f"{job.model.name}: {count}, first {missing[0]}; fetch the model again")
+        self._model, unexpected = _load(job)
         self._model.eval().to(job.device)
         self._torch = torch
         self._device = job.device
@@ -128,7 +112,7 @@ class TransformersEngine(Engine):
             "torch": str(torch.__version__),
             "attention": str(getattr(config, "_attn_implementation", "unknown")),
             "experts": str(getattr(config, "_experts_implementation", None) or "none"),
-            "unexpected_tensors": str(len(loaded["unexpected_keys"])),
+            "unexpected_tensors": str(unexpected),
             "routers_captured": f"{self.capture.layers} of {len(moe)}",
             "threads": str(torch.get_num_threads()) if job.device == "cpu" else "1",
         }
@@ -156,7 +140,12 @@ class TransformersEngine(Engine):
             self._torch.cuda.empty_cache()
 
     def generate(
-        self, prompts: Sequence[Prompt], concurrency: int, recorder: Recorder, done: Callable[[int], None]
+        self,
+        prompts: Sequence[Prompt],
+        concurrency: int,
+        recorder: Recorder,
+        done: Callable[[int], None],
+        arrivals: Sequence[float] | None = None,
     ) -> list[Generation]:
         """Answer prompts in static batches; the next batch is sent at the instant at which the last one ended."""
         recorder.capture = "forward hooks on the routers" if self._captures else None
@@ -173,6 +162,8 @@ class TransformersEngine(Engine):
     def _generate_batch(self, batch: Sequence[Prompt], recorder: Recorder, now: int) -> tuple[list[list[int]], int]:
         torch = self._torch
         records = [recorder.send(p.id, len(p.tokens), p.output_tokens, now) for p in batch]
+        for record in records:
+            record.input_tokens, record.cached_tokens = record.input_tokens_asked, 0
         answers: list[list[int]] = [[] for _ in batch]
         ids, mask = self._pad([p.tokens for p in batch])
         cache: Any = None
@@ -304,6 +295,38 @@ class TransformersEngine(Engine):
         token = self._torch.zeros((1, 1), dtype=self._torch.long, device=self._device)
         with self._torch.inference_mode():
             self._model(input_ids=token, use_cache=False)
+
+
+def _load(job: EngineJob) -> tuple[Any, int]:
+    """The model in the job's number format, and how many tensors of its checkpoint it has no use for.
+
+    Raises:
+        RunError: If it cannot be loaded, or tensors of it are missing from the checkpoint.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    options: dict[str, Any] = {"dtype": dtypes[job.dtype], "local_files_only": True}
+    options["ignore_mismatched_sizes"] = True  # they are named and refused below
+    if implementation := job.arguments.get("experts_implementation"):
+        options["experts_implementation"] = implementation
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model, loaded = AutoModelForCausalLM.from_pretrained(job.model, output_loading_info=True, **options)
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError, torch.OutOfMemoryError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise RunError(f"transformers cannot load {job.model.name}: {reason}") from error
+    if mismatched := sorted(loaded["mismatched_keys"]):
+        name, stored, built = mismatched[0]
+        count = f"{len(mismatched)} tensors of the checkpoint have another shape than config.json says"
+        first = f"first {name}, {tuple(stored)} in the checkpoint and {tuple(built)} by config.json"
+        raise RunError(f"{job.model.name}: {count}, {first}; fetch the model again")
+    if missing := sorted(loaded["missing_keys"]):
+        count = f"{len(missing)} tensors of the model are not in its checkpoint"
+        raise RunError(f"{job.model.name}: {count}, first {missing[0]}; fetch the model again")
+    return model, len(loaded["unexpected_keys"])
 
 
 def _positive(text: str, name: str) -> int:

@@ -8,7 +8,11 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
-    from moecap.cli.app import dispatch
+    """Run a command and return its exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 
-    return dispatch(arguments)
+    Args:
+        arguments: The words of the command; ``None`` for those of this process, which then ends with the command.
+    """
+    from moecap.cli.process import run_command
+
+    return run_command(arguments)

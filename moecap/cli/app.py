@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import cyclopts
 
 from moecap import __version__
-from moecap.cli.output import remark
+from moecap.cli.output import Answers, remark
 from moecap.errors import MoecapError, UnknownNameError
 from moecap.plugins import COMMANDS, load_plugin, plugin_names
 
 __all__ = ["build_app", "dispatch"]
 
-INTERRUPTED = 130
+OPTION_CUTOFF = 0.75
+"""Least likeness of an option that is offered in place of an unknown one: --bogus is no slip for --cost."""
 
 COMMANDS_HERE: dict[str, tuple[str, str]] = {
     "run": ("moecap.cli.run:run", "Measure a model on hardware: cost, accuracy, performance. The main job."),
@@ -54,6 +54,7 @@ def build_app() -> cyclopts.App:
         version=__version__,
         help_format="plaintext",
         default_parameter=cyclopts.Parameter(negative=()),
+        suppress_keyboard_interrupt=False,
     )
     elsewhere = plugin_names(COMMANDS)
     for name, (target, text) in COMMANDS_HERE.items():
@@ -65,16 +66,12 @@ def build_app() -> cyclopts.App:
 
 
 def dispatch(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit status."""
+    """Run a command and return its exit status; an error that has one line says it on stderr."""
     try:
-        outcome: Any = build_app()(arguments, exit_on_error=False, print_error=False, result_action="return_value")
-    except BrokenPipeError:  # the reader of stdout has gone: nothing more can be said
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except KeyboardInterrupt:
-        remark("moecap: interrupted")
-        return INTERRUPTED
-    except (cyclopts.CycloptsError, MoecapError, OSError, UnicodeEncodeError) as error:
+        outcome: Any = build_app()(
+            arguments, console=Answers(), exit_on_error=False, print_error=False, result_action="return_value"
+        )
+    except (cyclopts.CycloptsError, MoecapError, UnicodeEncodeError) as error:
         status, text = _problem(error)
         remark(f"moecap: {text}")
         return status
@@ -87,10 +84,8 @@ def _problem(error: Exception) -> tuple[int, str]:
         return error.exit_status, str(error)
     if isinstance(error, cyclopts.CycloptsError):
         return 2, _usage_problem(error)
-    if isinstance(error, UnicodeEncodeError):
-        return 1, f"this terminal cannot show {error.object[error.start]!a}; set PYTHONUTF8=1 or use --json"
-    assert isinstance(error, OSError)  # what remains: stdout or a file could not be written
-    return 1, f"{error.filename or 'the output'} could not be written ({error.strerror})"
+    assert isinstance(error, UnicodeEncodeError)
+    return 1, f"this terminal cannot show {error.object[error.start]!a}; set PYTHONUTF8=1 or use --json"
 
 
 def _usage_problem(error: cyclopts.CycloptsError) -> str:
@@ -101,6 +96,26 @@ def _usage_problem(error: cyclopts.CycloptsError) -> str:
     if isinstance(error.__cause__, ValidationError):
         return first_problem(error.__cause__)
     if isinstance(error, cyclopts.UnknownCommandError) and error.unused_tokens:
-        return str(UnknownNameError("command", error.unused_tokens[0], COMMANDS_HERE, "see moecap --help"))
+        return _unknown_command(error, error.unused_tokens[0])
+    if isinstance(error, cyclopts.UnknownOptionError):
+        return _unknown_option(error)
     text = " ".join(str(error).split())
     return f"{text} See moecap --help."
+
+
+def _unknown_command(error: cyclopts.UnknownCommandError, asked: str) -> str:
+    within = " ".join(("moecap", *(error.command_chain or ())))
+    if asked.startswith("-"):
+        return f"no option {asked} in {within}; see {within} --help"
+    known = [name for name in error.app or () if not name.startswith("-")]
+    return str(UnknownNameError("command", asked, known, f"see {within} --help"))
+
+
+def _unknown_option(error: cyclopts.UnknownOptionError) -> str:
+    """Name the option, and one that differs from it in a few letters."""
+    asked = error.token.keyword or error.token.value
+    known = {name.lstrip("-"): name for argument in error.argument_collection for name in argument.names}
+    near = get_close_matches(asked.lstrip("-"), known, n=1, cutoff=OPTION_CUTOFF)
+    command = " ".join(("moecap", *(error.command_chain or ())))
+    offer = f" (did you mean {known[near[0]]}?)" if near else ""
+    return f"no option {asked} in {command}{offer}; see {command} --help"

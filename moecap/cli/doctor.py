@@ -45,13 +45,22 @@ def _findings() -> Iterator[Finding]:
     import moecap
     from moecap.data.cache import cache_root
     from moecap.errors import MoecapError
-    from moecap.hardware.host import available_memory, read_host
+    from moecap.hardware.detect import detect
+    from moecap.hardware.host import available_memory
     from moecap.plugins import BACKENDS, load_plugin, plugin_names
 
     yield Finding("moecap", moecap.__version__)
     yield Finding("python", platform.python_version())
-    host = read_host()
+    machine = detect()
+    host = machine.host
     yield Finding("processor", f"{host.cpu_model}, {host.cores} usable cores ({', '.join(host.flags) or 'no flags'})")
+    for device in machine.devices:
+        place = "hidden from processes" if device.ordinal is None else f"cuda:{device.ordinal}"
+        facts = [device.name, place, device.profile_id, device.remark if device.profile_id else None]
+        remedy = "" if device.profile_id else device.remark or ""
+        yield Finding(f"{device.vendor} board {device.index}", ", ".join(filter(None, facts)), remedy)
+    for vendor, remedy in machine.missing.items():
+        yield Finding(f"{vendor} device", "in this machine, and nothing answers for it", remedy)
     memory = available_memory()
     yield Finding(
         "free memory", f"{memory / 1e9:.1f} GB", "" if memory > MIN_FREE_BYTES else "free some: 4 GB are needed"

@@ -46,7 +46,7 @@ def list_command(*, json: Json = False) -> None:
         price = p.default_price.usd_per_hour if p.default_price else None
         numbers = [_figure(p.memory_bytes, 1e9), _figure(p.memory_bandwidth, 1e9), _figure(p.tdp_watts), *peaks]
         rows.append([p.id, p.name, *numbers, _figure(price), ", ".join(p.aliases[:3])])
-    print_table(headers, _plain(rows), right=headers[2:9])
+    print_table(headers, rows, right=headers[2:9])
 
 
 @app.command
@@ -92,44 +92,58 @@ def detect(*, json: Json = False) -> None:
         return
     host = machine.host
     level = [_figure(host.memory_bytes, 1e9), _figure(host.last_level_cache_bytes, 2**20)]
-    headers = ["device", "driver's name", "memory GB", "visible", "profile", "remark"]
+    headers = ["board", "driver's name", "driver", "memory GB", "processes see", "profile", "remark"]
     if machine.devices:
         rows = [
             [
                 str(d.index),
                 d.name,
+                d.driver_version or "-",
                 _figure(d.memory_bytes, 1e9),
-                "yes" if d.visible else "no",
+                "hidden" if d.ordinal is None else f"cuda:{d.ordinal}",
                 d.profile_id or "-",
                 d.remark or "",
             ]
             for d in machine.devices
         ]
-        print_table(headers, _plain(rows), title=f"NVIDIA driver {machine.driver_version}", right=["memory GB"])
+        print_table(headers, rows, title="Accelerators", right=["memory GB"])
     else:
-        print_table(["accelerators"], [["none: no NVIDIA driver answers"]])
+        print_table(["accelerators"], [["none that a driver answers for"]])
+    if machine.missing:
+        remedies = [[f"{vendor} device without an answer", remedy] for vendor, remedy in machine.missing.items()]
+        print_table(["missing", "what to do"], remedies)
     columns = ["host", "processor", "usable cores", "vCPU", "memory GB", "last-level cache MiB", "matrix formats"]
     row = [identifier, host.cpu_model, str(host.cores), str(host.vcpus), *level, ", ".join(host.flags) or "-"]
-    print_table(columns, _plain([row]), right=columns[2:6])
+    print_table(columns, [row], right=columns[2:6])
 
 
 @app.command
-def probe(*, refresh: Flag = False, save: Path | None = None, json: Json = False) -> None:
-    """Measure the peaks of this host: memory bandwidth and matrix products (about 10 s, kept in the cache).
+def probe(*, device: str | None = None, refresh: Flag = False, save: Path | None = None, json: Json = False) -> None:
+    """Measure peaks of this machine: memory bandwidth and matrix products (about 10 s, kept in the cache).
 
     Args:
+        device: `host`, or `cuda` or `cuda:N` for an accelerator (AMD's too), which needs torch. By default what
+            `--hw auto` takes.
         refresh: Measure again even if the cache holds a probe.
-        save: Write this host as a profile to a YAML file, which `--hw FILE` takes.
+        save: Write what was measured as a profile to a YAML file, which `--hw FILE` takes.
         json: Print JSON (SI units) instead of a table.
     """
     from moecap.cli.output import print_json, remark
     from moecap.data.cache import cache_root
-    from moecap.hardware.host import host_profile, read_host
+    from moecap.hardware.detect import detect as detect_machine
+    from moecap.hardware.device_probe import device_profile, probe_device
+    from moecap.hardware.host import host_profile
     from moecap.hardware.probe import probe_host
+    from moecap.hardware.resolve import probed_device
 
-    host = read_host()
-    result = probe_host(refresh, cache_dir=cache_root(), progress=remark, host=host)
-    profile = host_profile(host, result)
+    machine = detect_machine()
+    target = probed_device(device, machine)
+    if target is None:
+        result = probe_host(refresh, cache_dir=cache_root(), progress=remark, host=machine.host)
+        profile = host_profile(machine.host, result)
+    else:
+        result = probe_device(target, refresh, cache_dir=cache_root(), progress=remark)
+        profile = device_profile(target, result)
     if save is not None:
         _save(profile, save)
         remark(f"saved {profile.id} to {save}")
@@ -168,14 +182,14 @@ def _print_profile(profile: HardwareProfile) -> None:
         ["architecture", profile.arch or "-"],
         ["memory", f"{_figure(profile.memory_bytes, 1e9)} GB {profile.memory_type or ''}".rstrip()],
         ["bandwidth", f"{_figure(bandwidth.value, 1e9)} GB/s, {bandwidth.source}" if bandwidth else "-"],
-        ["power", f"{_figure(profile.tdp_watts)} W"],
+        ["power", f"{_figure(profile.tdp_watts)} W{_at_the_meter(profile)}"],
         ["also known as", ", ".join(profile.aliases) or "-"],
         ["evidence", f"{profile.evidence}: {EVIDENCE[profile.evidence]}" if profile.evidence else "not graded"],
     ]
     if profile.interconnect:
         rate = _figure(profile.interconnect.bytes_per_second_per_direction, 1e9)
         facts.insert(3, ["interconnect", f"{profile.interconnect.technology}, {rate} GB/s each way"])
-    print_table([profile.id, profile.name], _plain(facts))
+    print_table([profile.id, profile.name], facts)
     peaks = {name: profile.peak_flops(name) for name in _SHOWN_FORMATS}
     headers = [f"{name} TFLOP/s" for name in peaks]
     row = [_figure(peak.value, 1e12) if peak else "-" for peak in peaks.values()]
@@ -185,11 +199,16 @@ def _print_profile(profile: HardwareProfile) -> None:
         for p in profile.prices
     ]
     if prices:
-        print_table(["$/h", "to $/h", "provider", "date", "source"], _plain(prices), title="\nPrices of one device")
+        print_table(
+            ["$/h", "to $/h", "provider", "date", "source"],
+            prices,
+            title="\nPrices of one device",
+            right=["$/h", "to $/h"],
+        )
     remarks = [["source", f"{key}: {text}"] for key, text in profile.sources.items()]
     remarks += [["disagreement", text] for text in profile.conflicts] + [["note", text] for text in profile.notes]
     if remarks:
-        print_table(["", "remarks"], _plain(remarks))
+        print_table(["", "remarks"], remarks)
     if profile.probe:
         _print_probe(profile.probe)
 
@@ -197,7 +216,8 @@ def _print_profile(profile: HardwareProfile) -> None:
 def _print_probe(probe: Probe) -> None:
     from moecap.cli.output import print_table
 
-    best = {id(k) for k in (probe.best_bandwidth(), probe.best_matmul("fp32"), probe.best_matmul("bf16")) if k}
+    products = [probe.best_matmul(k.dtype) for k in probe.kernels if k.kind == "matmul"]
+    best = {id(k) for k in (probe.best_bandwidth(), *products) if k}
     rows = []
     for k in probe.kernels:
         unit, scale = ("GB/s", 1e9) if k.kind == "bandwidth" else ("GFLOP/s", 1e9)
@@ -205,13 +225,16 @@ def _print_probe(probe: Probe) -> None:
         rows.append(
             [k.kernel, f"{k.best / scale:.1f}", f"{k.median / scale:.1f}", unit, f"{k.spread:.0%}", mark, k.counted]
         )
-    title = f"\n{probe.cpu_model}, {probe.threads} threads, {probe.date}, load {_figure(probe.loadavg_before)}"
+    what = f"{probe.cpu_model}, {probe.threads} threads"
+    if probe.device is not None:
+        what = f"{probe.device.name}, driver {probe.device.driver_version or 'unknown'}, {probe.device.toolkit}"
+    title = f"\n{what}, {probe.date}, load {_figure(probe.loadavg_before)}"
     headers = ["kernel", "best", "median", "unit", "spread", "", "counted"]
-    print_table(headers, _plain(rows), title=title, right=["best", "median", "spread"])
+    print_table(headers, rows, title=title, right=["best", "median", "spread"])
     remarks = [["not measured", f"{name}: {reason}"] for name, reason in probe.absent.items()]
     remarks += [["warning", text] for text in probe.warnings]
     if remarks:
-        print_table(["", "remarks"], _plain(remarks))
+        print_table(["", "remarks"], remarks)
 
 
 def _save(profile: HardwareProfile, path: Path) -> None:
@@ -226,6 +249,11 @@ def _save(profile: HardwareProfile, path: Path) -> None:
         raise BadInputError(f"cannot write {path}: {error.strerror}; give another file") from None
 
 
+def _at_the_meter(profile: HardwareProfile) -> str:
+    power = profile.utility_power
+    return "" if power is None else f"; {_figure(power.watts)} W a device at the meter, host and cooling in it"
+
+
 def _figure(value: float | None, scale: float = 1.0) -> str:
     """A number of the table in the header's unit; '-' for null."""
     if value is None:
@@ -235,10 +263,3 @@ def _figure(value: float | None, scale: float = 1.0) -> str:
         if value / scale < 10
         else f"{value / scale:,.1f}".removesuffix(".0")
     )
-
-
-def _plain(rows: list[list[str]]) -> list[list[str]]:
-    """Cells whose brackets are text, not markup."""
-    from rich.markup import escape
-
-    return [[escape(cell) for cell in row] for row in rows]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import cyclopts
 from cyclopts import Parameter
 
 from moecap.cli.output import print_json, print_table
+from moecap.errors import BadInputError
 
 if TYPE_CHECKING:
+    from moecap.metrics.tiers import PlacedStep
     from moecap.models.fit import Fit
     from moecap.models.summary import ModelSummary
 
@@ -67,8 +70,10 @@ def show(
     experts: int | None = None,
     weight_dtype: str | None = None,
     kv_dtype: str | None = None,
+    tensor_parallel: int = 1,
     hw: str | None = None,
     num_gpus: int = 1,
+    layout: Path | None = None,
     json: Json = False,
 ) -> None:
     """Show the accounting of one model and of one decode step.
@@ -82,22 +87,31 @@ def show(
             the batch would give.
         weight_dtype: Number format of all weights, in place of the config's formats (bf16, fp8, int4, ...).
         kv_dtype: Number format of the KV cache.
+        tensor_parallel: Devices that share every layer; the bytes of the step are then those that all of them read,
+            what each keeps a copy of (norms, routers, latent caches, few key and value heads) once a copy.
         hw: A hardware profile: whether the model fits in its memory, and the largest batch at the context.
         num_gpus: Devices of that profile.
+        layout: A YAML file that says which tensors live in which memory: what the step takes from each, the tier that
+            binds, and the purchase price of the whole.
         json: Print JSON.
     """
     from moecap.models.registry import load_model
     from moecap.models.summary import summarise
 
     spec, ref = load_model(model, weights=weight_dtype, kv=kv_dtype)
-    summary = summarise(spec, context=context, batch=batch, experts=experts)
+    summary = summarise(spec, context=context, batch=batch, experts=experts, tensor_parallel=tensor_parallel)
     placed = None if hw is None else _fit(summary, hw, num_gpus)
+    tiers = None if layout is None else _tiers(summary, layout)
     if json:
-        print_json(summary.as_json() | {"source": ref.source} | ({"fit": placed.as_json()} if placed else {}))
+        record = summary.as_json() | {"source": ref.source}
+        record |= {"fit": placed.as_json()} if placed else {}
+        print_json(record | ({"layout": tiers.as_json()} if tiers else {}))
     else:
         _print(summary)
         if placed:
             _print_fit(placed)
+        if tiers:
+            _print_tiers(tiers)
 
 
 def _fit(summary: ModelSummary, hw: str, devices: int) -> Fit:
@@ -127,6 +141,48 @@ def _print_fit(placed: Fit) -> None:
     )
 
 
+def _tiers(summary: ModelSummary, path: Path) -> PlacedStep:
+    from moecap.hardware.registry import load_profile
+    from moecap.metrics.memory_layout import read_layout
+    from moecap.metrics.tiers import place_step
+
+    if summary.parallelism.devices > 1:
+        raise BadInputError("--layout accounts for a model that is not split; leave --tensor-parallel out")
+    layout = read_layout(path)
+    profile = None if layout.hardware is None else load_profile(layout.hardware)
+    return place_step(summary.spec, summary.step, layout, profile, context=summary.context, batch=summary.batch)
+
+
+def _print_tiers(placed: PlacedStep) -> None:
+    columns = ["tier", "lives there", "a step takes", "peak", "least time", "source of the peak"]
+    print_table(
+        columns,
+        [
+            [
+                tier.name,
+                _size(tier.stored),
+                _size(tier.bytes),
+                "" if tier.bytes_per_second is None else f"{tier.bytes_per_second / 1e9:,.4g} GB/s",
+                f"{tier.seconds * 1e3:,.4g} ms",
+                tier.source,
+            ]
+            for tier in placed.tiers
+        ],
+        right=columns[1:5],
+    )
+    purchase = placed.purchase
+    print_table(
+        ["in this layout", "value"],
+        [
+            ["binding tier", placed.binding.name],
+            ["a step takes at least", f"{placed.seconds * 1e3:,.4g} ms"],
+            ["output tokens a second at most", f"{placed.batch / placed.seconds:,.4g}"],
+            ["purchase", purchase.reason or "" if purchase.value is None else f"${purchase.value:,.0f}"],
+            *([f"  {c.name}", f"${c.value:,.0f} ({c.source})"] for c in placed.constants if c.value is not None),
+        ],
+    )
+
+
 def _print(summary: ModelSummary) -> None:
     spec, parameters, step, flops = summary.spec, summary.parameters, summary.step, summary.flops
     formats = ", ".join(f"{tensors} {dtype}" for tensors, dtype in spec.weight_dtypes.items())
@@ -139,7 +195,8 @@ def _print(summary: ModelSummary) -> None:
     if spec.is_moe:
         first = spec.moe_layers[0]
         each = f"{parameters.expert:,} parameters each"
-        rows.append(["routed experts", f"{first.top_k} of {first.experts} a token, {each}"])
+        zero = f" and {first.zero_experts} that compute nothing" if first.zero_experts else ""
+        rows.append(["routed experts", f"{first.top_k} of {first.experts}{zero} a token, {each}"])
     rows += [
         ["parameters", f"{parameters.total:,}"],
         ["active parameters", f"{parameters.active:,}"],
@@ -167,10 +224,17 @@ def _print(summary: ModelSummary) -> None:
             ["weights of routed experts", _size(step.expert_weights)],
             ["KV cache read", _size(step.kv_read)],
             ["bytes read", _size(step.total)],
+            *_shares(summary),
         ],
         right=("value",),
     )
 
 
-def _size(size: int) -> str:
+def _shares(summary: ModelSummary) -> list[list[str]]:
+    if summary.parallelism.devices == 1:
+        return []
+    return [[f"bytes read by each of {summary.parallelism.devices} devices", _size(summary.step_bytes_per_device)]]
+
+
+def _size(size: float) -> str:
     return f"{size / 1e9:,.3f} GB"

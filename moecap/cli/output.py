@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
-__all__ = ["print_json", "print_table", "remark"]
+from moecap.cli.table import show_table
+
+__all__ = ["Answers", "print_json", "print_table", "remark"]
 
 
 def print_json(value: object) -> None:
@@ -17,10 +19,21 @@ def print_json(value: object) -> None:
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+class Answers(Console):
+    """Where answers go: stdout, with the width of a terminal, and in a pipe with the width that is given."""
+
+    def __init__(self, piped_width: int | None = None) -> None:
+        super().__init__(width=None if sys.stdout.isatty() else piped_width, highlight=False)
+
+    def on_broken_pipe(self) -> None:
+        """Let the command end as with any other stream; rich would exit with status 1."""
+        raise BrokenPipeError
+
+
 def print_table(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "", right: Iterable[str] = ()
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "", right: Collection[str] = ()
 ) -> None:
-    """Print a table on stdout; a terminal gets lines and colour, a pipe gets plain full-width text.
+    """Print a table on stdout; a terminal gets bold headers and its own width, a pipe gets plain text 200 wide.
 
     Args:
         columns: The column headers, with their units.
@@ -28,14 +41,10 @@ def print_table(
         title: What the table shows.
         right: Headers of the columns that hold numbers and are aligned to the right.
     """
-    numeric = set(right)
-    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
-    table = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, justify="right" if column in numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
+    console = Answers(200)
+    if title:
+        console.print(Text(title, style="italic"))
+    show_table(console, columns, rows, right)
 
 
 def remark(text: str) -> None:

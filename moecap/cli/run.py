@@ -30,6 +30,7 @@ def run(
         json: Print the result as JSON on stdout.
         options: The run configuration.
     """
+    from moecap.cli.options_file import read_options_file
     from moecap.cli.output import print_json, remark
     from moecap.cli.summary import print_summary
     from moecap.config import with_settings
@@ -37,21 +38,23 @@ def run(
     from moecap.runner.reporter import Reporter
     from moecap.runner.run import run as run_config
 
-    values: dict[str, Any] = _read_yaml(config) if config else {}
+    values: dict[str, Any] = read_options_file(config) if config else {}
     if options is not None:
         values = _merged(values, options.model_dump(exclude_unset=True))
     outcome = run_config(with_settings(values, set_), Reporter())
-    if json:
-        print_json(outcome.result.model_dump(mode="json"))
-    else:
-        print_summary(outcome.result)
-    remark(f"result  {outcome.directory / 'result.json'}")
     page = write_report(outcome.directory)
-    remark(f"report  {page}")
+    try:
+        if json:
+            print_json(outcome.result.model_dump(mode="json"))
+        else:
+            print_summary(outcome.result)
+    finally:  # where stdout is full, what was measured is found all the same
+        remark(f"result  {outcome.directory / 'result.json'}")
+        remark(f"report  {page}")
     if isinstance(outcome.error, KeyboardInterrupt):
         return 130
     if outcome.error is not None:
-        remark(f"moecap: the run failed: {outcome.result.reason}; what was observed until then is stored")
+        remark(f"moecap: the run failed: {outcome.problem}; what was observed until then is stored")
         return 1
     return 0
 
@@ -63,21 +66,3 @@ def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         if isinstance(under[key], dict) and isinstance(over[key], dict):
             both[key] = _merged(under[key], over[key])
     return both
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    import yaml
-
-    from moecap.errors import BadInputError
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInputError(f"--config {path}: cannot be read ({error})") from None
-    except (yaml.YAMLError, RecursionError) as error:
-        raise BadInputError(f"--config {path}: not YAML ({str(error).splitlines()[0]})") from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise BadInputError(f"--config {path}: not a mapping of options, such as 'concurrency: 8'")
-    return {key.replace("-", "_"): value for key, value in content.items()}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Iterator
 
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from moecap.cli.output import Answers
+from moecap.cli.table import show_table
 from moecap.metrics.value import Metric
 from moecap.report.figures import display
 from moecap.result import Result
@@ -42,56 +42,44 @@ GROUPS: dict[str, tuple[tuple[str, str], ...]] = {
 
 def print_summary(result: Result) -> None:
     """Print a result's headline numbers, each with its unit, its n and its reason where it has no value."""
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    console = Answers(120)
     console.print()
     head = Text(f"{result.model.name} on {result.hardware.name}", style="bold")
     if result.status != "complete":
         head.append(f"  {result.status}: {result.reason}", style="bold red")
     console.print(head)
     config = result.workload
-    console.print(
+    setting = (
         f"{result.backend.name} {result.backend.version}, {result.model.weight_dtype}; {config.num_requests} requests "
-        f"of {config.input_len} tokens in and {config.output_len} out at concurrency {config.concurrency}",
-        style="dim",
+        f"of {config.input_len} tokens in and {config.output_len} out at concurrency {config.concurrency}"
     )
-    console.print(_utilisation(result))
-    console.print(_metrics(result))
+    console.print(Text(setting, style="dim"))
+    columns = ("utilisation", "S-MBU", "MBU", "S-MFU", "MFU", "steps", "time")
+    show_table(console, columns, _utilisation(result), right=columns[1:])
+    show_table(console, ("", "", "", ""), _metrics(result), right=(1, 2))
     for flag in result.flags:
         style = "dim" if flag.level == "info" else "yellow"
         console.print(Text(f"{flag.level}: {flag.text}", style=style))
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", show_header=bool(columns))
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=number < 3)
-    return table
-
-
-def _utilisation(result: Result) -> Table:
-    table = _table("utilisation", "S-MBU", "MBU", "S-MFU", "MFU", "steps", "time")
+def _utilisation(result: Result) -> Iterator[list[str]]:
     for phase in PHASES:
         time = result.metrics[f"{phase}.time"]
         if time.value is None:
             continue
         cells = [display(result.metrics[f"{phase}.{name}"]) for name in ("s_mbu", "mbu", "s_mfu", "mfu")]
-        table.add_row(phase, *cells, str(time.n), display(time))
-    return table
+        yield [phase, *cells, str(time.n), display(time)]
 
 
-def _metrics(result: Result) -> Table:
-    table = _table("", "", "n", "")
-    table.show_header = False
-    table.columns[3].justify = "left"
+def _metrics(result: Result) -> Iterator[list[str | Text]]:
     accuracy = tuple((name, name.removeprefix("accuracy.")) for name in result.metrics if name.startswith("accuracy."))
     for group, names in (*GROUPS.items(), ("Accuracy", accuracy)):
         if not names:
             continue
-        table.add_row(Text(group, style="bold"))
+        yield [Text(group, style="bold")]
         for name, label in names:
             metric = result.metrics[name]
-            table.add_row(f"  {label}", display(metric), f"n {metric.n}" if metric.n else "", _remark(metric))
-    return table
+            yield [f"  {label}", display(metric), f"n {metric.n}" if metric.n else "", _remark(metric)]
 
 
 def _remark(metric: Metric) -> Text:

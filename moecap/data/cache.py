@@ -9,18 +9,31 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import stat
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from moecap.data.progress import SILENT, Progress
 from moecap.errors import NotAvailableError, UnknownNameError
 
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
 __all__ = ["CacheEntry", "cache_lock", "cache_root", "clean", "entries", "require_room", "staged_folder", "staging"]
+
+PATIENCE_S = 60.0
+"""How long the holder of a lock may write nothing before it is given up."""
+
+NOTICE_S = 2.0
+"""A wait is told once it has lasted this long."""
 
 _LOCKS = "locks"
 _PARTIAL = ".partial-"
+_POLL_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,38 +72,65 @@ def cache_root() -> Path:
 
 
 @contextlib.contextmanager
-def cache_lock(name: str, timeout: float = 900.0, *, progress: Progress = SILENT) -> Iterator[None]:
-    """Hold the lock of one cache entry; while another process holds it, say so once and wait.
+def cache_lock(name: str, patience: float = PATIENCE_S, *, progress: Progress = SILENT) -> Iterator[None]:
+    """Hold the lock of one cache entry; while another process holds it and the cache grows, wait.
 
     Args:
         name: The entry's name, such as ``models/smollm2-135m-moe-4x-top2``.
-        timeout: The longest wait in seconds; 0 does not wait.
-        progress: Hears that there is a wait.
+        patience: The longest time in seconds to wait while nothing is written to the cache; 0 does not wait.
+        progress: Hears of a wait that lasts, with the process that is waited for.
 
     Raises:
-        NotAvailableError: Another process still held the lock after the wait.
+        NotAvailableError: Another process held the lock and wrote nothing for that long.
     """
-    from filelock import FileLock, Timeout
+    from filelock import FileLock
 
     path = cache_root() / _LOCKS / (name.replace("/", "--") + ".lock")
     path.parent.mkdir(exist_ok=True)
     lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        if timeout > 0:
-            progress.say(f"another process is at work on {name}; waiting up to {timeout:.0f} s for {path}")
-        try:
-            lock.acquire(timeout=timeout)
-        except Timeout as error:
-            raise NotAvailableError(
-                f"{name} is in use: another process holds {path} (waited {timeout:.0f} s); "
-                "wait for that process or end it, then try again"
-            ) from error
+    _acquire(lock, name, path, patience, progress)
     try:
         yield
     finally:
         lock.release()
+
+
+def _acquire(lock: BaseFileLock, name: str, path: Path, patience: float, progress: Progress) -> None:
+    """Take the lock; a holder that dies loses it, one that lives is waited for as long as the cache grows."""
+    from filelock import Timeout
+
+    began = grown = time.monotonic()
+    size, told = _cached_bytes(), False
+    while True:
+        try:
+            lock.acquire(timeout=min(_POLL_S, patience))
+            return
+        except Timeout:
+            now = time.monotonic()
+        if size != (size := _cached_bytes()):
+            grown = now
+        if now - grown >= patience:
+            break
+        if not told and now - began >= NOTICE_S:
+            told = True
+            progress.say(f"{_holder(path)} is at work on {name}; waiting for it to let go of {path}")
+    idle = f" and has written nothing for {patience:.0f} s" if patience else ""
+    raise NotAvailableError(
+        f"{name} is in use: {_holder(path)} holds {path}{idle}; wait for that process or end it, then try again"
+    )
+
+
+def _holder(path: Path) -> str:
+    """Name the process that holds a lock, as the kernel knows it (proc_locks(5))."""
+    try:
+        place = path.stat()
+        locked = f"{os.major(place.st_dev):02x}:{os.minor(place.st_dev):02x}:{place.st_ino}"
+        rows = [row.split() for row in Path("/proc/locks").read_text(encoding="ascii").splitlines()]
+    except OSError:
+        return "another process"
+    # a row is: number, FLOCK, ADVISORY, WRITE, process (0 or -1 in another namespace), device:inode, start, end
+    pids = [row[4] for row in rows if row[1] == "FLOCK" and row[5] == locked and row[4].isdecimal() and row[4] != "0"]
+    return f"process {pids[0]}" if pids else "another process"
 
 
 @contextlib.contextmanager
@@ -173,7 +213,7 @@ def clean(names: Iterable[str]) -> tuple[CacheEntry, ...]:
         if name not in present:
             raise UnknownNameError("cache entry", name, present, "moecap cache list shows them")
     for name in chosen:
-        with cache_lock(_owner(name), timeout=0):
+        with cache_lock(_owner(name), patience=0):
             _remove(present[name].path)
     return tuple(present[name] for name in chosen)
 
@@ -184,9 +224,19 @@ def _owner(name: str) -> str:
     return f"{group}/{last.removeprefix(_PARTIAL).rpartition('-')[0]}" if last.startswith(_PARTIAL) else name
 
 
+def _cached_bytes() -> int:
+    return sum(entry.bytes for entry in entries())
+
+
 def _entry(name: str, path: Path) -> CacheEntry:
-    files = [path] if path.is_file() else [item for item in path.rglob("*") if item.is_file()]
-    return CacheEntry(name, path, sum(item.stat().st_size for item in files), len(files))
+    files = [path] if path.is_file() else [Path(top) / file for top, _, files in os.walk(path) for file in files]
+    sizes = []
+    for file in files:
+        with contextlib.suppress(FileNotFoundError):  # its maker has moved it meanwhile, or it is a broken link
+            status = file.stat()
+            if stat.S_ISREG(status.st_mode):
+                sizes.append(status.st_size)
+    return CacheEntry(name, path, sum(sizes), len(sizes))
 
 
 def _remove(path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from moecap.hardware.profile import HardwareProfile, Price, Probe
 from moecap.hardware.registry import load_profile
 
-__all__ = ["HostFacts", "available_memory", "host_profile", "read_host"]
+__all__ = ["HostFacts", "available_memory", "host_profile", "read_host", "usable_processors"]
 
 FLAGS_OF_INTEREST = (
     "avx2",
@@ -68,15 +68,13 @@ def read_host(root: Path = Path("/"), cpus: set[int] | None = None) -> HostFacts
         root: Where ``proc`` and ``sys`` are.
         cpus: The logical processors that this process may use; by default those of its affinity mask.
     """
-    if cpus is None:
-        cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    cpus, at_once = usable_processors(root, cpus)
     info = _cpuinfo(_read(root / "proc/cpuinfo"))
-    quota = _smallest(_quotas(root))
     siblings: dict[str, int] = {}
     for cpu in sorted(cpus):
         group = _read(root / f"sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").strip()
         siblings.setdefault(group or f"cpu{cpu}", cpu)
-    limit = len(cpus) if quota is None else max(1, math.floor(quota))
+    limit = max(1, math.floor(at_once))
     core_cpus = tuple(siblings.values())[:limit]
     model = info.get("model name") or info.get("cpu model") or info.get("model") or platform.machine() or "cpu"
     model = " ".join(model.split()) if not model.isdigit() else platform.machine()
@@ -93,6 +91,21 @@ def read_host(root: Path = Path("/"), cpus: set[int] | None = None) -> HostFacts
         last_level_cache_bytes=last_level,
         level2_cache_bytes=level2,
     )
+
+
+def usable_processors(root: Path = Path("/"), cpus: set[int] | None = None) -> tuple[set[int], float]:
+    """The logical processors on which this process may run, and how many of them it may use at once.
+
+    Args:
+        root: Where ``proc`` and ``sys`` are.
+        cpus: The processors of its affinity mask; by default they are asked for.
+
+    Returns:
+        Their numbers, and the smaller of their count and the quota of the control groups (not a whole number always).
+    """
+    if cpus is None:
+        cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    return cpus, min([float(len(cpus)), *_quotas(root)])
 
 
 def host_profile(host: HostFacts, probe: Probe | None = None) -> HardwareProfile:
@@ -223,7 +236,3 @@ def _cache_size(text: str) -> int | None:
     found = re.fullmatch(r"(\d+)([KMG]?)", text.strip())
     units: Callable[[str], int] = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.__getitem__
     return int(found[1]) * units(found[2]) if found else None
-
-
-def _smallest(values: Iterator[float]) -> float | None:
-    return min(values, default=None)

@@ -16,7 +16,17 @@ import numpy as np
 
 from moecap.hardware.profile import KernelRate
 
-__all__ = ["Workbench", "bandwidth_rates", "import_torch", "matmul_rates"]
+__all__ = [
+    "Kernel",
+    "Workbench",
+    "bandwidth_rates",
+    "cache_block",
+    "import_torch",
+    "kernel_rate",
+    "matmul_rates",
+    "pinned_kernels",
+    "pinned_rate",
+]
 
 Kernel = Callable[[], object]
 
@@ -45,6 +55,11 @@ class Workbench:
     repeats: int
 
 
+def cache_block(level2_cache_bytes: int | None) -> int:
+    """Bytes of a temporary that stay in the level-2 cache of one core; 1 MiB of cache where its size is not known."""
+    return min(max((level2_cache_bytes or 1 << 20) // 4, 64 * 1024), 1 << 20)
+
+
 def bandwidth_rates(bench: Workbench, torch: Any | None) -> list[KernelRate]:
     """Bytes a second of copy, triad and read-only kernels, float32.
 
@@ -53,33 +68,51 @@ def bandwidth_rates(bench: Workbench, torch: Any | None) -> list[KernelRate]:
         torch: The imported torch, or None.
     """
     cores = len(bench.core_cpus)
-    size = max(bench.array_bytes // 4 // cores // _COLUMNS, 1) * _COLUMNS  # elements of one thread's arrays
-    moved = 4 * size * cores
-    copy = "read + written bytes; write-allocate not counted"
-    triad = "a = b + s*c: three arrays; write-allocate not counted"
-    kernels: list[tuple[str, Callable[[], Kernel], int, str]] = [
-        ("numpy.copy", lambda: _numpy_copy(size), 2 * moved, copy),
-        ("numpy.triad", lambda: _numpy_triad(size, bench.block_bytes // 4), 3 * moved, triad),
-        ("numpy.max", lambda: _numpy_max(size), moved, "bytes of the one array that is read"),
-    ]
-    if torch is not None:
-        kernels += [
-            ("torch.copy", lambda: _torch_copy(torch, size), 2 * moved, copy),
-            ("torch.triad", lambda: _torch_triad(torch, size), 3 * moved, triad),
-            ("torch.dot", lambda: _torch_dot(torch, size), 2 * moved, "bytes of the two arrays that are read"),
-            ("torch.matvec", lambda: _torch_matvec(torch, size), moved, "bytes of the matrix; vectors not counted"),
-        ]
-    record = functools.partial(_rate, kind="bandwidth", dtype="fp32", threads=cores, torch=torch)
-    rates = []
-    for name, prepare, work, counted in kernels:
-        times = _times_on_cores(prepare, bench.core_cpus, bench.repeats)
-        rates.append(record(name, times=times, work=work, counted=counted, pinned=True))
+    rates = [pinned_rate(name, bench, torch) for name in pinned_kernels(bench, torch)]
     if torch is not None:
         torch.set_num_threads(cores)  # the pinned threads had set 1 for the whole process
-    for name, kernel, work, counted in _blas_reads(size * cores):
-        times = _times(kernel, bench.repeats)
-        rates.append(record(name, times=times, work=work, counted=counted, pinned=False))
+    record = functools.partial(kernel_rate, kind="bandwidth", dtype="fp32", threads=cores, torch=torch, pinned=False)
+    for name, kernel, work, counted in _blas_reads(_thread_elements(bench) * cores):
+        rates.append(record(name, times=_times(kernel, bench.repeats), work=work, counted=counted))
     return rates
+
+
+def pinned_kernels(bench: Workbench, torch: Any | None) -> dict[str, tuple[Callable[[], Kernel], int, str]]:
+    """The bandwidth kernels that run on one pinned thread a core.
+
+    Args:
+        bench: Cores and sizes.
+        torch: The imported torch, or None.
+
+    Returns:
+        For each name what prepares one thread's kernel, the bytes that one repeat of all threads moves, and what of
+        them is counted, in words.
+    """
+    size = _thread_elements(bench)
+    moved = 4 * size * len(bench.core_cpus)
+    copy = "read + written bytes; write-allocate not counted"
+    triad = "a = b + s*c: three arrays; write-allocate not counted"
+    kernels: dict[str, tuple[Callable[[], Kernel], int, str]] = {
+        "numpy.copy": (lambda: _numpy_copy(size), 2 * moved, copy),
+        "numpy.triad": (lambda: _numpy_triad(size, bench.block_bytes // 4), 3 * moved, triad),
+        "numpy.max": (lambda: _numpy_max(size), moved, "bytes of the one array that is read"),
+    }
+    if torch is not None:
+        kernels |= {
+            "torch.copy": (lambda: _torch_copy(torch, size), 2 * moved, copy),
+            "torch.triad": (lambda: _torch_triad(torch, size), 3 * moved, triad),
+            "torch.dot": (lambda: _torch_dot(torch, size), 2 * moved, "bytes of the two arrays that are read"),
+            "torch.matvec": (lambda: _torch_matvec(torch, size), moved, "bytes of the matrix; vectors not counted"),
+        }
+    return kernels
+
+
+def pinned_rate(name: str, bench: Workbench, torch: Any | None) -> KernelRate:
+    """Run one of ``pinned_kernels``; torch is left with one thread for the whole process."""
+    prepare, work, counted = pinned_kernels(bench, torch)[name]
+    record = functools.partial(kernel_rate, kind="bandwidth", dtype="fp32", threads=len(bench.core_cpus), torch=torch)
+    times = _times_on_cores(prepare, bench.core_cpus, bench.repeats)
+    return record(name, times=times, work=work, counted=counted, pinned=True)
 
 
 def matmul_rates(bench: Workbench, torch: Any | None) -> tuple[list[KernelRate], dict[str, str]]:
@@ -101,7 +134,7 @@ def matmul_rates(bench: Workbench, torch: Any | None) -> tuple[list[KernelRate],
             makers["torch.matmul.bf16"] = lambda n: _torch_matmul(torch, n, torch.bfloat16)
         else:
             absent["torch.matmul.bf16"] = _NO_BF16
-    record = functools.partial(_rate, kind="matmul", threads=cores, torch=torch, pinned=False)
+    record = functools.partial(kernel_rate, kind="matmul", threads=cores, torch=torch, pinned=False)
     rates = []
     for name, make in makers.items():
         side = _matmul_side(make)
@@ -117,6 +150,11 @@ def import_torch() -> Any | None:
         return importlib.import_module("torch")
     except (ImportError, OSError):  # OSError: one of its shared libraries is missing
         return None
+
+
+def _thread_elements(bench: Workbench) -> int:
+    """Elements of one array of one thread: whole rows of the matrices."""
+    return max(bench.array_bytes // 4 // len(bench.core_cpus) // _COLUMNS, 1) * _COLUMNS
 
 
 def _numpy_copy(size: int) -> Kernel:
@@ -245,18 +283,31 @@ def _times_on_cores(prepare: Callable[[], Kernel], cpus: Sequence[int], repeats:
     return [float(t) for t in ends.max(axis=1) - starts.min(axis=1)]
 
 
-def _rate(
+def kernel_rate(
     kernel: str,
     *,
     kind: Literal["bandwidth", "matmul"],
-    times: list[float],
+    times: Sequence[float],
     work: int,
     counted: str,
     dtype: str,
-    threads: int,
+    threads: int | None,
     torch: Any | None,
     pinned: bool,
 ) -> KernelRate:
+    """The record of a kernel: its best and its median rate over the repeats, and how far the repeats lie apart.
+
+    Args:
+        kernel: Library and kernel.
+        kind: What it reaches for.
+        times: Seconds of each repeat.
+        work: Bytes or FLOPs of one repeat.
+        counted: What of them is counted, in words.
+        dtype: Element format, its canonical name.
+        threads: How many threads ran it; None on an accelerator.
+        torch: The imported torch, or None.
+        pinned: Whether each thread was held on a core of its own.
+    """
     rates = [work / seconds for seconds in times]
     median = statistics.median(rates)
     return KernelRate(

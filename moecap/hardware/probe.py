@@ -24,12 +24,24 @@ from moecap.files import write_text
 from moecap.hardware.host import HostFacts, available_memory, read_host
 from moecap.hardware.profile import KernelRate, Probe
 
-__all__ = ["PROBE_VERSION", "measure_host", "probe_host"]
+__all__ = [
+    "PROBE_VERSION",
+    "REPEATS",
+    "cached_probe",
+    "load_average",
+    "measure_host",
+    "probe_file",
+    "probe_host",
+    "read_probe",
+    "run_apart",
+    "unsteadiness",
+]
 
 PROBE_VERSION = 2
 """Raised whenever the kernels change, so that cached probes are made anew."""
 
 REPEATS = 9
+"""Timed repeats of each kernel; the best of them is the peak."""
 SPREAD_LIMIT = 0.25
 STEAL_LIMIT = 0.02
 BUSY_LIMIT = 0.2
@@ -72,16 +84,47 @@ def probe_host(
         NotAvailableError: If this is not Linux, or memory does not suffice.
     """
     host = host or read_host()
-    file = cache_dir / "probe" / f"{_cache_key(host)}.json"
-    earlier: Probe | None = None
+    facts = (host.cpu_model, host.cores, round((host.memory_bytes or 0) / 2**30), _versions())
+    name = f"this host ({host.cpu_model}, {host.cores} cores)"
+    return cached_probe(probe_file(cache_dir, *facts), lambda: _run_apart(host), name, refresh, progress)
+
+
+def probe_file(cache_dir: Path, *facts: object) -> Path:
+    """Where the cache keeps the probe of what these facts describe."""
+    text = json.dumps([*facts, PROBE_VERSION], sort_keys=True)
+    return cache_dir / "probe" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+
+
+def read_probe(file: Path) -> Probe | None:
+    """The probe that the cache keeps there, or None where there is none that can be used."""
     with contextlib.suppress(OSError, ValueError, ValidationError):
-        earlier = Probe.model_validate_json(file.read_bytes())
-    if earlier is not None and not refresh and not _unsteady(earlier):
+        return Probe.model_validate_json(file.read_bytes())
+    return None
+
+
+def cached_probe(
+    file: Path, measure: Callable[[], Probe], name: str, refresh: bool, progress: Callable[[str], None] | None
+) -> Probe:
+    """A probe from the cache, or measured now and kept there; a disturbed one is measured again.
+
+    Args:
+        file: Where it is kept.
+        measure: What measures.
+        name: What is measured, for the line of progress.
+        refresh: Measure even if the cache holds a probe.
+        progress: Told one line before a measurement starts.
+
+    Raises:
+        RunError: If the measurement fails.
+        NotAvailableError: If the probe cannot be stored, or memory does not suffice.
+    """
+    earlier = read_probe(file)
+    if earlier is not None and not refresh and not unsteadiness(earlier):
         return earlier
     if progress:
         again = " again, since the last time was unsteady" if earlier is not None and not refresh else ""
-        progress(f"measuring the peaks of this host{again} ({host.cpu_model}, {host.cores} cores): about 10 s")
-    probe = _run_apart(host)
+        progress(f"measuring the peaks of {name}{again}: about 10 s")
+    probe = measure()
     if earlier is not None and not refresh:
         probe = _better_of(earlier, probe)
     _store(file, probe.model_dump_json(indent=1) + "\n")
@@ -90,7 +133,7 @@ def probe_host(
 
 def _better_of(earlier: Probe, later: Probe) -> Probe:
     """A steady later probe as it is; of two disturbed ones the later with the better figure of each kernel."""
-    if not _unsteady(later):
+    if not unsteadiness(later):
         return later
     best = {k.kernel: k.best for k in earlier.kernels}
     kernels = (k.model_copy(update={"best": max(k.best, best.get(k.kernel, 0.0))}) for k in later.kernels)
@@ -109,13 +152,12 @@ def measure_host(host: HostFacts, repeats: int = REPEATS, array_bytes: int | Non
     Raises:
         NotAvailableError: If memory does not suffice.
     """
-    from moecap.hardware.kernels import Workbench, bandwidth_rates, import_torch, matmul_rates
+    from moecap.hardware.kernels import Workbench, bandwidth_rates, cache_block, import_torch, matmul_rates
 
-    begin, load_before, busy_before = time.perf_counter(), _loadavg(), _busy()
+    begin, load_before, busy_before = time.perf_counter(), load_average(), _busy()
     ticks_before = _cpu_ticks()
     size = array_bytes or _array_bytes(host)
-    block = min(max((host.level2_cache_bytes or 1 << 20) // 4, 64 * 1024), 1 << 20)
-    bench = Workbench(host.core_cpus, size, block, host.flags, repeats)
+    bench = Workbench(host.core_cpus, size, cache_block(host.level2_cache_bytes), host.flags, repeats)
     torch = import_torch()
     products, absent = matmul_rates(bench, torch)
     kernels = [*bandwidth_rates(bench, torch), *products]
@@ -133,7 +175,7 @@ def measure_host(host: HostFacts, repeats: int = REPEATS, array_bytes: int | Non
         last_level_cache_bytes=host.last_level_cache_bytes,
         array_bytes=size,
         loadavg_before=load_before,
-        loadavg_after=_loadavg(),
+        loadavg_after=load_average(),
         busy_before=busy_before,
         steal=steal,
         flags=host.flags,
@@ -147,31 +189,39 @@ def measure_host(host: HostFacts, repeats: int = REPEATS, array_bytes: int | Non
 
 
 def _run_apart(host: HostFacts) -> Probe:
-    """Measure in a fresh interpreter, so that this one stays light and undisturbed by libraries loaded before."""
-    environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(host.cores))}
+    return run_apart(["moecap.hardware.probe"], dict.fromkeys(_THREAD_VARIABLES, str(host.cores)), "this host")
+
+
+def run_apart(module: Sequence[str], variables: dict[str, str], name: str) -> Probe:
+    """Measure in a fresh interpreter, so that this one stays light and undisturbed by libraries loaded before.
+
+    Args:
+        module: A module that prints a probe as JSON, and its arguments.
+        variables: Added to the environment.
+        name: What is measured, for messages.
+
+    Raises:
+        RunError: If it fails, prints no probe, or takes more than three minutes.
+    """
+    environment = {**os.environ, **variables}
     package_home = Path(__file__).resolve().parents[2]
     if package_home.name not in ("site-packages", "dist-packages"):  # a checkout that may not be installed
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(package_home), os.environ.get("PYTHONPATH"))))
-    command = [sys.executable, "-P", "-m", "moecap.hardware.probe"]
+    command = [sys.executable, "-P", "-m", *module]
     try:
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=_TIME_LIMIT, check=False
         )
     except subprocess.TimeoutExpired:
-        raise RunError(f"the probe did not end within {_TIME_LIMIT:.0f} s; free the processor and try again") from None
+        raise RunError(f"the probe of {name} did not end within {_TIME_LIMIT:.0f} s; free it and try again") from None
     if done.returncode != 0:
         last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "no message")
-        raise RunError(f"the probe of this host failed (exit status {done.returncode}): {last.strip()[:300]}")
+        raise RunError(f"the probe of {name} failed (exit status {done.returncode}): {last.strip()[:300]}")
     try:
         return Probe.model_validate_json(done.stdout)
     except ValidationError as error:
         problem = error.errors()[0]["msg"]
-        raise RunError(f"the probe of this host printed no usable result: {problem}; try again") from None
-
-
-def _cache_key(host: HostFacts) -> str:
-    facts = [host.cpu_model, host.cores, round((host.memory_bytes or 0) / 2**30), _versions(), PROBE_VERSION]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+        raise RunError(f"the probe of {name} printed no usable result: {problem}; try again") from None
 
 
 def _versions() -> dict[str, str]:
@@ -201,7 +251,8 @@ def _array_bytes(host: HostFacts) -> int:
     return wanted
 
 
-def _loadavg() -> float | None:
+def load_average() -> float | None:
+    """Load average of the last minute; None where the system has none."""
     try:
         return os.getloadavg()[0]
     except OSError:
@@ -235,8 +286,8 @@ def _steal(before: Sequence[int], after: Sequence[int]) -> float | None:
     return max(after[7] - before[7], 0) / total
 
 
-def _unsteady(probe: Probe) -> list[str]:
-    """What disturbed a probe."""
+def unsteadiness(probe: Probe) -> list[str]:
+    """What disturbed a probe, in words."""
     remarks = [
         f"{k.kernel}: the {k.repeats} repeats differ by {k.spread:.0%} (more than {SPREAD_LIMIT:.0%})"
         for k in _peaks(probe.kernels)
@@ -244,6 +295,8 @@ def _unsteady(probe: Probe) -> list[str]:
     ]
     if probe.busy_before is not None and probe.busy_before > BUSY_LIMIT:
         remarks.append(f"{probe.busy_before:.0%} of the processor time went to something else just before the probe")
+    if probe.device is not None and (probe.device.busy_before or 0.0) > BUSY_LIMIT:
+        remarks.append(f"others ran kernels on it for {probe.device.busy_before:.0%} of the time just before the probe")
     if probe.steal is not None and probe.steal > STEAL_LIMIT:
         remarks.append(f"the hypervisor took {probe.steal:.1%} of the processor time")
     return remarks
@@ -251,7 +304,7 @@ def _unsteady(probe: Probe) -> list[str]:
 
 def _warnings(probe: Probe) -> tuple[str, ...]:
     slowed = [n for n in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE") if n in probe.environment]
-    return (*_unsteady(probe), *(f"{name} is set and may slow numpy's matrix products" for name in slowed))
+    return (*unsteadiness(probe), *(f"{name} is set and may slow numpy's matrix products" for name in slowed))
 
 
 def _peaks(kernels: Sequence[KernelRate]) -> list[KernelRate]:

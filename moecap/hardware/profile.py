@@ -22,6 +22,8 @@ __all__ = [
     "Peak",
     "Price",
     "Probe",
+    "ProfileSource",
+    "UtilityPower",
 ]
 
 FORMATS = ("fp64", "fp64_tensor", "fp32", "tf32", "bf16", "fp16", "fp8", "fp4", "int8", "int4")
@@ -33,6 +35,10 @@ EVIDENCE = {
     "C": "derived or unofficial: an estimate",
 }
 """What the grades of ``HardwareProfile.evidence`` mean."""
+
+
+ProfileSource = Literal["packaged", "probed", "file"]
+"""Where a run's profile came from: this package, a probe by this package on this machine, or a file of the user's."""
 
 
 def _number(value: Any) -> Any:
@@ -92,6 +98,17 @@ class ListPrice(_Record):
     date: Text | None = None
 
 
+class UtilityPower(_Record):
+    """Power of a system at the utility's meter, as a share of one device: host, network, conversion and cooling in it.
+
+    ``watts`` are watts of one device; ``source`` is a key of the profile's ``sources``.
+    """
+
+    watts: Positive
+    source: Text
+    date: Text | None
+
+
 class Interconnect(_Record):
     """The link between devices, in bytes a second of one device over all its links."""
 
@@ -119,7 +136,7 @@ class KernelRate(_Record):
         median: The median repeat.
         spread: (max - min) / median of the repeats, a ratio.
         repeats: How many repeats were timed.
-        threads: How many threads ran it.
+        threads: How many threads ran it; None on an accelerator.
         pinned: Whether each thread was held on a core of its own.
         dtype: Element format.
         library: Library and version.
@@ -134,12 +151,34 @@ class KernelRate(_Record):
     median: Positive
     spread: NotNegative
     repeats: Count
-    threads: Count
+    threads: Count | None
     pinned: bool
     dtype: Text
     library: Text
     counted: Text
     work: Positive
+
+
+class ProbedDevice(_Record):
+    """The accelerator that was probed, as torch and its driver describe it.
+
+    Attributes:
+        name: Its name.
+        driver_version: The driver's version; None where unknown.
+        architecture: Such as ``"sm_90"`` or ``"gfx942"``; the processor's type where the kernels ran on the processor.
+        toolkit: What torch was built for, with its version, such as ``"CUDA 12.8"``.
+        processors: Streaming multiprocessors or compute units; None where unknown.
+        memory_free_bytes: Memory that was free before the probe; what is missing was held by something else.
+        busy_before: Share of the time just before in which kernels of others ran on it; None where unknown.
+    """
+
+    name: Text
+    driver_version: Text | None
+    architecture: Text
+    toolkit: Text
+    processors: Count | None
+    memory_free_bytes: Count
+    busy_before: NotNegative | None
 
 
 class Probe(_Record):
@@ -150,9 +189,10 @@ class Probe(_Record):
         date: When it was measured (UTC, ISO 8601).
         seconds: How long it took.
         cpu_model: The processor's name.
-        threads: Threads of every kernel: the usable physical cores.
-        memory_bytes: Usable memory; None where unknown.
-        last_level_cache_bytes: Sum over the last-level caches of those cores; None where unknown.
+        threads: Threads of every kernel: the usable physical cores; None on an accelerator.
+        memory_bytes: Usable memory of what was probed; None where unknown.
+        last_level_cache_bytes: Sum over the last-level caches of those cores, or the accelerator's level-2 cache; None
+            where unknown.
         array_bytes: Size of each array of the bandwidth kernels, all threads together.
         loadavg_before: Load average of the last minute before the probe; None where unknown.
         loadavg_after: The same after it.
@@ -164,13 +204,14 @@ class Probe(_Record):
         kernels: One record a kernel.
         absent: Reason for each kernel that was not measured.
         warnings: What makes the figures doubtful.
+        device: The accelerator that was probed; None where it was the host.
     """
 
     version: Count
     date: Text
     seconds: Positive
     cpu_model: Text
-    threads: Count
+    threads: Count | None
     memory_bytes: Count | None
     last_level_cache_bytes: Count | None
     array_bytes: Count
@@ -184,6 +225,7 @@ class Probe(_Record):
     kernels: tuple[KernelRate, ...]
     absent: dict[Text, Text]
     warnings: tuple[Text, ...]
+    device: ProbedDevice | None = None
 
     def best_bandwidth(self) -> KernelRate | None:
         """The fastest bandwidth kernel, or None."""
@@ -226,8 +268,10 @@ class HardwareProfile(_Record):
         memory_bytes: Memory of one device in bytes; None only for hosts sold without a fixed size.
         memory_options_bytes: Every size sold under this profile, where there are several.
         memory_type: Such as ``"HBM3"``.
-        memory_bandwidth: Datasheet bytes/s; None for a host without datasheet.
+        memory_bandwidth: Datasheet bytes/s; None for a host without datasheet, and for an accelerator that only its
+            probe describes.
         tdp_watts: Thermal design power in watts; None where unknown.
+        utility_power: Power of a whole system at the meter, a device; None where no figure is published.
         dense_flops: FLOP/s by format, no sparsity; None where the chip lacks the format (or, for a host, where no
             datasheet figure exists). Every name of ``FORMATS`` is a key.
         sparse_flops: FLOP/s with structured sparsity, for reference only: never a peak.
@@ -257,6 +301,7 @@ class HardwareProfile(_Record):
     memory_type: Text | None = None
     memory_bandwidth: Positive | None
     tdp_watts: Positive | None
+    utility_power: UtilityPower | None = None
     dense_flops: dict[str, Positive | None]
     sparse_flops: dict[str, Positive | None] = Field(default_factory=dict)
     measured_flops: dict[str, Positive] = Field(default_factory=dict)
@@ -283,8 +328,10 @@ class HardwareProfile(_Record):
             for name in table:
                 if name not in FORMATS:
                     raise ValueError(f"{name[:40]!r} is no compute format; known: {', '.join(FORMATS)}")
-        if self.kind == "accelerator" and (self.memory_bytes is None or self.memory_bandwidth is None):
-            raise ValueError("an accelerator needs memory_bytes and memory_bandwidth")
+        if self.utility_power is not None and self.utility_power.source not in self.sources:
+            raise ValueError("the source of utility_power is not among sources")
+        if self.kind == "accelerator" and (self.memory_bytes is None or self.peak_bandwidth is None):
+            raise ValueError("an accelerator needs memory_bytes, and memory_bandwidth or a probe")
         return self
 
     @property

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from moecap.errors import BadInputError, UnknownNameError
 from moecap.hardware.profile import HardwareProfile
 
-__all__ = ["list_profiles", "load_profile", "profile_aliases", "profile_names"]
+__all__ = ["list_profiles", "load_profile", "names_file", "packaged_id", "profile_aliases", "profile_names"]
 
 _MAX_BYTES = 64 * 1024
 _MAX_DEPTH = 12
@@ -33,17 +33,28 @@ def load_profile(name_or_path: str | os.PathLike[str]) -> HardwareProfile:
     """
     text = os.fspath(name_or_path)
     if isinstance(name_or_path, str):
-        name = text.strip().lower().replace("_", "-").replace(" ", "-")
-        identifier = profile_aliases().get(name, name)
-        if identifier in _documents():
+        identifier = packaged_id(text)
+        if identifier is not None:
             return _packaged(identifier)
     path = Path(text)
-    if not isinstance(name_or_path, str) or path.suffix.lower() in {".yaml", ".yml", ".json"} or os.sep in text:
+    if not isinstance(name_or_path, str) or names_file(text):
         return _read_file(path)
     if _is_file(path):
         return _read_file(path)
     remedy = "`moecap hw list` shows them; the path of a YAML file will do too"
     raise UnknownNameError("hardware profile", text[:80], {*profile_names(), *profile_aliases()}, remedy)
+
+
+def packaged_id(name: str) -> str | None:
+    """The id of the packaged profile that an id or an alias stands for, or ``None`` where it stands for none."""
+    short = name.strip().lower().replace("_", "-").replace(" ", "-")
+    identifier = profile_aliases().get(short, short)
+    return identifier if identifier in _documents() else None
+
+
+def names_file(text: str) -> bool:
+    """Whether a text can mean a profile file alone: it has the ending of one, or a folder."""
+    return Path(text).suffix.lower() in {".yaml", ".yml", ".json"} or os.sep in text
 
 
 def list_profiles() -> tuple[HardwareProfile, ...]:

@@ -73,10 +73,10 @@ class Target:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
-    def request(self, path: str, body: bytes | None = None) -> bytes:
-        """A whole request as bytes: POST with a JSON body, GET without one."""
+    def request(self, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> bytes:
+        """A whole request as bytes: POST with a JSON body, GET without one; ``headers`` are added for this one."""
         lines = [f"{'GET' if body is None else 'POST'} {self.prefix}{path} HTTP/1.1", f"Host: {self.name}"]
-        lines += [f"{name}: {value}" for name, value in {"Accept": "*/*", **self.headers}.items()]
+        lines += [f"{name}: {value}" for name, value in {"Accept": "*/*", **self.headers, **(headers or {})}.items()]
         if body is not None:
             lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
         return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + (body or b"")

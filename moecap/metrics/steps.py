@@ -13,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from moecap.errors import BadInputError
+from moecap.models.parallelism import ONE_DEVICE, Parallelism
 from moecap.models.spec import ModelSpec
 from moecap.models.step import (
+    StepWeights,
     attention_flops,
     dense_linear_flops_per_token,
     kv_read_bytes,
@@ -36,7 +38,7 @@ BLOCK = 32_768
 
 @dataclass(frozen=True, slots=True)
 class StepBytes:
-    """Bytes that each step must read from memory, by class, each [steps]."""
+    """Bytes that all devices together must read from memory in each step, by class, each [steps]."""
 
     attention: FloatArray
     router: FloatArray
@@ -49,7 +51,9 @@ class StepBytes:
 
     def total(self) -> FloatArray:
         """Sum of the classes, [steps]."""
-        total: FloatArray = np.sum([getattr(self, f.name) for f in fields(self)], axis=0)
+        total = np.zeros_like(self.kv)
+        for field in fields(self):
+            total += getattr(self, field.name)
         return total
 
     def sums(self, mask: npt.NDArray[np.bool_]) -> dict[str, float]:
@@ -86,25 +90,29 @@ class StepWork:
     score: npt.NDArray[np.bool_]
 
 
-def step_work(spec: ModelSpec, steps: Steps) -> StepWork:
+def step_work(spec: ModelSpec, steps: Steps, parallelism: Parallelism = ONE_DEVICE) -> StepWork:
     """Bytes and FLOPs of every step.
 
     Args:
         spec: The model, with the number formats that the engine really held in memory.
         steps: The step records; the layer axis of ``distinct_experts`` counts MoE layers only.
+        parallelism: How the model is split over devices. A step is one pass of all of them together, with the
+            sequences of all replicas and the experts that any of their tokens selected.
 
     Raises:
-        BadInputError: If a step has more distinct experts than exist, or another number of MoE layers than the model.
+        BadInputError: If a step has more distinct experts than exist, or another number of MoE layers than the model,
+            or the model does not allow this split.
+        NotAvailableError: If it is not known how a layer is split.
     """
     n = len(steps)
-    weights = step_weights(spec)
-    tokens, kv, attention, first, last = _sequence_sums(spec, steps)
+    weights, paper = step_weights(spec, parallelism), paper_step_weights(spec, parallelism)
+    tokens, kv, attention, first, last = _sequence_sums(spec, steps, parallelism)
     has_logits = steps.logits_tokens > 0
 
     def fixed(amount: float) -> FloatArray:
         return np.full(n, float(amount))
 
-    experts_read, paper_experts = _expert_bytes(spec, steps.distinct_experts, n)
+    experts_read, paper_experts = _expert_bytes(weights, paper, steps.distinct_experts, n)
     all_experts = float((weights.experts * weights.expert).sum())
     parts = StepBytes(
         attention=fixed(weights.attention),
@@ -116,7 +124,6 @@ def step_work(spec: ModelSpec, steps: Steps) -> StepWork:
         embedding=tokens * weights.embedding_row,
         kv=kv,
     )
-    paper = paper_step_weights(spec)
     paper_bytes = None if paper_experts is None else paper.attention + paper.shared_and_dense + paper_experts + kv
     head = steps.logits_tokens * float(lm_head_flops(spec))
     return StepWork(
@@ -134,7 +141,7 @@ def step_work(spec: ModelSpec, steps: Steps) -> StepWork:
 
 
 def _sequence_sums(
-    spec: ModelSpec, steps: Steps
+    spec: ModelSpec, steps: Steps, parallelism: Parallelism
 ) -> tuple[FloatArray, FloatArray, FloatArray, npt.NDArray[np.int8], npt.NDArray[np.int8]]:
     """Tokens, KV bytes and attention FLOPs of each step, and the lowest and highest phase of its sequences.
 
@@ -152,16 +159,17 @@ def _sequence_sums(
         new = steps.seq_new.values[part].astype(np.int64)
         phase = steps.seq_phase.values[part]
         tokens[begin:end] = np.add.reduceat(new, rows)
-        kv[begin:end] = np.add.reduceat(kv_read_bytes(spec, start, new), rows)
+        kv[begin:end] = np.add.reduceat(kv_read_bytes(spec, start, new, parallelism), rows)
         attention[begin:end] = np.add.reduceat(attention_flops(spec, start, new, phase == Phase.DECODE), rows)
         lowest[begin:end] = np.minimum.reduceat(phase, rows)
         highest[begin:end] = np.maximum.reduceat(phase, rows)
     return tokens, kv, attention, lowest, highest
 
 
-def _expert_bytes(spec: ModelSpec, distinct: Ragged, n: int) -> tuple[FloatArray | None, FloatArray | None]:
+def _expert_bytes(
+    weights: StepWeights, paper: StepWeights, distinct: Ragged, n: int
+) -> tuple[FloatArray | None, FloatArray | None]:
     """Bytes of the experts that were read in each step, ours and the paper's; ``None`` where routing is unknown."""
-    weights, paper = step_weights(spec), paper_step_weights(spec)
     layers = len(weights.expert)
     if layers == 0:
         return np.zeros(n), np.zeros(n)

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from moecap.errors import BadInputError
 from moecap.hardware.profile import HardwareProfile
 from moecap.metrics.accuracy import accuracy_metrics
+from moecap.metrics.conditions import condition_metrics
+from moecap.metrics.constants import Constant, constant_value
 from moecap.metrics.cost import cost_metrics
+from moecap.metrics.energy import energy_metrics
 from moecap.metrics.experts import ExpertShape, expert_counts, expert_metrics
 from moecap.metrics.latency import latencies, throughput
+from moecap.metrics.ownership import owning_usd_per_hour, purchase_usd, rent_usd_per_hour
+from moecap.metrics.roofline import ridge_metric, roofline_metrics
 from moecap.metrics.steps import StepWork, step_work
 from moecap.metrics.utilisation import Peaks, utilisation
 from moecap.metrics.value import Metric, absent, measured
 from moecap.metrics.window import steady_state
+from moecap.models.parallelism import ONE_DEVICE, Parallelism
 from moecap.models.spec import ModelSpec
 from moecap.observations.reader import Observations
 
 __all__ = ["RunFacts", "hardware_peaks", "phase_masks", "run_metrics"]
-
-MIN_TELEMETRY = 4
-NO_ENERGY = "no energy counter of this device was read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,9 @@ class RunFacts:
         compute_dtype: Format of the matrix products.
         concurrency: Target number of requests in flight.
         usd_per_hour: Rent of one device, or ``None``.
+        basis: Whether an hour costs the rent of the devices or the owning of the system.
+        constants: The constants of the cost model that are in force.
+        parallelism: How the model is split over the devices.
     """
 
     spec: ModelSpec
@@ -44,6 +52,20 @@ class RunFacts:
     compute_dtype: str
     concurrency: int
     usd_per_hour: float | None
+    basis: Literal["rent", "own"] = "rent"
+    constants: tuple[Constant, ...] = ()
+    parallelism: Parallelism = ONE_DEVICE
+
+    def __post_init__(self) -> None:
+        """Refuse devices of which it is not said what they do.
+
+        Raises:
+            BadInputError: If the split is over another number of devices.
+        """
+        if self.parallelism.devices != self.devices:
+            raise BadInputError(
+                f"the model is split over {self.parallelism.devices} of {self.devices} devices; give a split over all"
+            )
 
 
 def hardware_peaks(facts: RunFacts) -> Peaks:
@@ -86,21 +108,24 @@ def run_metrics(observations: Observations, facts: RunFacts) -> dict[str, Metric
     """
     requests = observations.requests[observations.requests["stage"] == "load"]
     window = steady_state(requests, facts.concurrency)
-    work = step_work(facts.spec, observations.steps)
+    work = step_work(facts.spec, observations.steps, facts.parallelism)
     masks = phase_masks(observations, work, window)
     peaks = hardware_peaks(facts)
     routing_known = work.bytes is not None
     metrics: dict[str, Metric] = {}
     for phase, mask in masks.items():
         metrics |= utilisation(phase, work, observations.steps, mask, peaks, routing_known)
+        metrics |= roofline_metrics(phase, work, observations.steps, mask, peaks)
+    metrics |= ridge_metric(peaks)
     metrics["busy_fraction"] = _busy_fraction(observations, masks["all"], window)
     metrics |= latencies(requests, observations.chunks)
     metrics |= throughput(requests, observations.chunks, window, facts.devices)
     metrics |= _experts(observations, facts, work, masks)
     metrics |= _costs(facts, metrics, work, masks)
-    metrics["energy_per_output_token"] = absent("J/token", NO_ENERGY)
+    rate = metrics["output_tokens_per_second"]
+    metrics |= energy_metrics(observations.telemetry, window, rate, facts.profile, facts.devices, facts.constants)
     metrics["peak_memory_bytes"] = _peak_memory(observations)
-    metrics["others_cpu_share"] = _others(observations, facts, window)
+    metrics |= condition_metrics(observations, facts.profile, window)
     metrics |= accuracy_metrics(observations.samples)
     return metrics
 
@@ -115,52 +140,39 @@ def _busy_fraction(observations: Observations, mask: npt.NDArray[np.bool_], wind
 def _experts(
     observations: Observations, facts: RunFacts, work: StepWork, masks: dict[str, npt.NDArray[np.bool_]]
 ) -> dict[str, Metric]:
-    layers = facts.spec.moe_layers
-    if not layers:
-        return expert_metrics(None, np.empty(0, np.int64), None, None)
-    shape = ExpertShape(max(layer.experts for layer in layers), layers[0].top_k)
+    shapes = [ExpertShape(layer.experts, layer.top_k, layer.zero_experts) for layer in facts.spec.moe_layers]
     steps, decode = observations.steps, masks["decode"]
     distinct = None
-    if work.bytes is not None and len(steps):
-        distinct = steps.distinct_experts.values.reshape(len(steps), len(layers))[decode]
+    if shapes and work.bytes is not None and len(steps):
+        distinct = steps.distinct_experts.values.reshape(len(steps), len(shapes))[decode]
     counts = None
-    if observations.routing is not None:
-        counts = expert_counts(observations.routing, masks["all"], shape.experts)
-    return expert_metrics(distinct, work.tokens[decode], counts, shape)
+    if shapes and observations.routing is not None:
+        counts = expert_counts(observations.routing, masks["all"], max(shape.experts for shape in shapes))
+    return expert_metrics(distinct, work.tokens[decode], counts, shapes)
 
 
 def _costs(
     facts: RunFacts, metrics: dict[str, Metric], work: StepWork, masks: dict[str, npt.NDArray[np.bool_]]
 ) -> dict[str, Metric]:
-    price = None if facts.usd_per_hour is None else facts.usd_per_hour * facts.devices
-    return cost_metrics(
-        price,
+    rent = rent_usd_per_hour(facts.usd_per_hour, facts.devices)
+    own = owning_usd_per_hour(facts.constants, facts.devices)
+    costs = cost_metrics(
+        own if facts.basis == "own" else rent,
         metrics["output_tokens_per_second"],
         metrics["prefill.time"].value or 0.0,
         metrics["decode.time"].value or 0.0,
         int(work.tokens[masks["prefill"]].sum()),
         int(work.tokens[masks["decode"]].sum()),
         metrics["busy_fraction"],
+        constant_value(facts.constants, "utilisation"),
     )
+    return costs | {
+        "cost.rent_usd_per_hour": rent,
+        "cost.own_usd_per_hour": own,
+        "cost.purchase_usd": purchase_usd(facts.constants, facts.devices),
+    }
 
 
 def _peak_memory(observations: Observations) -> Metric:
     rss = observations.telemetry["rss_bytes"]
     return measured(rss.max(), "B", len(rss)) if len(rss) else absent("B", "no telemetry")
-
-
-def _others(observations: Observations, facts: RunFacts, window: tuple[int, int] | None) -> Metric:
-    """Share of a host's cores that other processes used during the steady state."""
-    cores = facts.profile.cores
-    if cores is None:
-        return absent("1", "the device is not this host's processor")
-    samples = observations.telemetry
-    if window is not None:
-        samples = samples[samples["time_ns"].between(*window)]
-    if window is None or len(samples) < MIN_TELEMETRY:
-        return absent(
-            "1", f"fewer than {MIN_TELEMETRY} samples of the processor time in the steady state", len(samples)
-        )
-    change = samples[["time_ns", "cpu_seconds", "machine_cpu_seconds"]].iloc[[0, -1]].diff().iloc[1]
-    others = change["machine_cpu_seconds"] - change["cpu_seconds"]
-    return measured(max(0.0, others / (change["time_ns"] * 1e-9 * cores)), "1", len(samples))

@@ -14,6 +14,7 @@ from moecap.observations.reader import Steps
 __all__ = ["Peaks", "utilisation"]
 
 ROUTING_UNKNOWN = "the experts that the model selected were not captured"
+NO_BANDWIDTH = "the hardware's memory bandwidth is not known"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,11 @@ class Peaks:
     flops: float | None
     flops_source: str
     dtype: str
+
+
+def no_rate(dtype: str) -> str:
+    """Why there is no peak for a number format."""
+    return f"this hardware has no native rate for {dtype}"
 
 
 def utilisation(
@@ -68,13 +74,12 @@ def utilisation(
 
     total = work.bytes.total() if known and work.bytes is not None else None
     paper = work.paper_bytes if known else None
-    no_bandwidth = "the hardware's memory bandwidth is not known"
-    no_flops = f"this hardware has no native rate for {peaks.dtype}"
+    no_flops = no_rate(peaks.dtype)
     return {
-        f"{prefix}.s_mbu": ratio(total, peaks.bandwidth, no_bandwidth),
-        f"{prefix}.s_mbu_paper": ratio(paper, peaks.bandwidth, no_bandwidth),
+        f"{prefix}.s_mbu": ratio(total, peaks.bandwidth, NO_BANDWIDTH),
+        f"{prefix}.s_mbu_paper": ratio(paper, peaks.bandwidth, NO_BANDWIDTH),
         f"{prefix}.s_mbu_probed": ratio(total, peaks.probed_bandwidth, "this hardware was not probed"),
-        f"{prefix}.mbu": ratio(work.dense_bytes, peaks.bandwidth, no_bandwidth),
+        f"{prefix}.mbu": ratio(work.dense_bytes, peaks.bandwidth, NO_BANDWIDTH),
         f"{prefix}.s_mfu": ratio(work.flops, peaks.flops, no_flops),
         f"{prefix}.mfu": ratio(work.dense_flops, peaks.flops, no_flops),
         f"{prefix}.time": measured(seconds, "s", n) if n else absent("s", f"no {prefix} step in the window"),

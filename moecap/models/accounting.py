@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from moecap.dtypes import dtype_bytes
+from moecap.models.parallelism import ONE_DEVICE, Parallelism
 from moecap.models.spec import Attention, DenseFfn, Layer, ModelSpec, MoeFfn
 from moecap.models.step import attention_flops, kv_read_bytes, linear_flops_per_token, lm_head_flops, step_weights
 
@@ -45,7 +46,7 @@ class LayerParameters:
     expert: int
     expert_matrix: int
     experts: int
-    top_k: int
+    used_experts: float
     shared: int
     dense: int
     norms: int
@@ -57,12 +58,12 @@ class LayerParameters:
 
     @property
     def active(self) -> int:
-        """Parameters that one token uses."""
-        return self._with(self.top_k)
+        """Parameters that one token uses, a mean where some of the experts that it can select have none."""
+        return self._with(self.used_experts)
 
-    def _with(self, experts: int) -> int:
+    def _with(self, experts: float) -> int:
         always = self.attention_matrix + self.attention_other + self.router_matrix + self.router_other
-        return always + self.shared + self.dense + self.norms + experts * self.expert
+        return always + self.shared + self.dense + self.norms + round(experts * self.expert)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,7 @@ def layer_parameters(layer: Layer) -> LayerParameters:
         expert=moe.expert_params if moe else 0,
         expert_matrix=moe.expert_matrix_params if moe else 0,
         experts=moe.experts if moe else 0,
-        top_k=moe.top_k if moe else 0,
+        used_experts=moe.used_experts if moe else 0,
         shared=sum(m.params for m in moe.shared) + moe.shared_other_params if moe else 0,
         dense=0 if isinstance(ffn, MoeFfn) else ffn.matrix_params + ffn.other_params,
         norms=layer.norm_params,
@@ -180,8 +181,11 @@ def checkpoint_bytes(spec: ModelSpec) -> int:
 
 
 def kv_bytes_per_token(spec: ModelSpec) -> int:
-    """Bytes that one token adds to the cache over all layers, no window applied; recurrent states do not grow."""
-    elements = sum((a.cached_elements + a.index_elements) * n for a, n in _attentions(spec))
+    """Bytes that one token adds to the cache over all layers, no window applied; recurrent states do not grow.
+
+    A token adds its share of an entry that stands for several.
+    """
+    elements = sum((a.cached_elements + a.index_elements) * n / a.stride for a, n in _attentions(spec))
     return math.ceil(elements * dtype_bytes(spec.kv_dtype))
 
 
@@ -194,12 +198,12 @@ def _attentions(spec: ModelSpec) -> list[tuple[Attention, int]]:
     return [(layer.attention, count) for layer, count in spec.groups]
 
 
-def kv_bytes(spec: ModelSpec, context: int) -> int:
-    """Bytes of cache that one query reads at a context of so many entries, its own included.
+def kv_bytes(spec: ModelSpec, context: int, parallelism: Parallelism = ONE_DEVICE) -> int:
+    """Bytes of cache that one query reads, over all devices, at a context of so many entries, its own included.
 
     Windows are applied; the scanned index and the recurrent states are in it.
     """
-    return round(float(kv_read_bytes(spec, np.array([context - 1]), np.array([1]))[0]))
+    return round(float(kv_read_bytes(spec, np.array([context - 1]), np.array([1]), parallelism)[0]))
 
 
 def cache_bytes(spec: ModelSpec, context: int) -> int:
@@ -210,8 +214,9 @@ def cache_bytes(spec: ModelSpec, context: int) -> int:
     held = 0
     for attention, count in _attentions(spec):
         windowed = attention.span in ("sliding", "chunked")
-        entries = min(context, attention.window) if windowed else context
-        held += count * (entries * attention.cached_elements + context * attention.index_elements)
+        whole = context // attention.stride
+        entries = min(context, attention.window) if windowed else whole
+        held += count * (entries * attention.cached_elements + whole * attention.index_elements)
     return math.ceil(held * dtype_bytes(spec.kv_dtype)) + state_bytes(spec)
 
 
@@ -221,24 +226,31 @@ def decode_flops_per_token(spec: ModelSpec, context: int) -> DecodeFlops:
     return DecodeFlops(linear_flops_per_token(spec) + lm_head_flops(spec), round(float(attention[0])))
 
 
-def decode_step_bytes(spec: ModelSpec, *, batch: int, context: int, experts: float) -> StepBytes:
-    """Bytes of one decode step.
+def decode_step_bytes(
+    spec: ModelSpec, *, batch: int, context: int, experts: float, parallelism: Parallelism = ONE_DEVICE
+) -> StepBytes:
+    """Bytes of one decode step over all devices.
 
     Args:
         spec: The model.
         batch: Sequences in the step.
         context: Entries in each sequence's cache after the step.
         experts: Distinct routed experts that the step uses in each MoE layer.
+        parallelism: How the model is split over devices.
+
+    Raises:
+        BadInputError: If the model does not allow this split.
+        NotAvailableError: If it is not known how a layer is split.
     """
-    weights = step_weights(spec)
+    weights = step_weights(spec, parallelism)
     always = weights.attention + weights.router + weights.shared_and_dense + weights.norms + weights.lm_head
     return StepBytes(
         non_expert_weights=always + batch * weights.embedding_row,
         expert_weights=round(float(np.sum(weights.expert)) * experts),
-        kv_read=batch * kv_bytes(spec, context),
+        kv_read=batch * kv_bytes(spec, context, parallelism),
     )
 
 
-def expected_distinct_experts(experts: int, top_k: int, tokens: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def expected_distinct_experts(experts: int, top_k: float, tokens: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Distinct experts that so many tokens use under uniform routing, N·(1 - (1 - k/N)^T), in the shape of tokens."""
     return np.asarray(experts * (1.0 - (1.0 - top_k / experts) ** np.asarray(tokens, np.float64)), np.float64)

@@ -109,6 +109,7 @@ class Weights:
         rules: What is quantised; the first rule that covers a matrix holds.
         excluded: The modules that stay in the model's dtype all the same.
         assumption: What had to be assumed, or an empty string.
+        overridden: Whether one format was asked for in place of all that the configuration says.
     """
 
     dtype: str
@@ -116,6 +117,7 @@ class Weights:
     rules: tuple[Rule, ...] = ()
     excluded: Modules | None = None
     assumption: str = ""
+    overridden: bool = False
 
     def format(self, tensors: TensorClass, path: str) -> WeightFormat:
         """The format of the matrix at a module path such as ``model.layers.3.self_attn.q_proj``."""
@@ -147,7 +149,7 @@ def read_weights(fields: ConfigFields, weights: str | None = None, kv: str | Non
         raise BadInputError(f"the config of {fields.name!r} has an unknown dtype: {unknown}") from None
     cache = canonical_dtype(kv) if kv is not None else None
     if weights is not None:
-        return Weights(canonical_dtype(weights), cache or dtype, assumption=assumption)
+        return Weights(canonical_dtype(weights), cache or dtype, assumption=assumption, overridden=True)
     quantized = ConfigFields(fields.table("quantization_config"), fields.name)
     if not quantized.config:
         return Weights(dtype, cache or dtype, assumption=assumption)

@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from moecap.errors import UnknownNameError
+from moecap.errors import BadInputError, NotAvailableError, UnknownNameError
 from moecap.models.config_file import parse_config, read_config_file
 from moecap.models.reading import read_model
 from moecap.models.spec import ModelSpec
@@ -98,6 +98,8 @@ def load_model_config(name: str, revision: str | None = None) -> tuple[dict[str,
     packaged = short_names().get(lowered)
     hub_id = name if packaged is None else packaged.hub_id
     if packaged is None and (path := _local_path(name)) is not None:
+        if not _exists(path):
+            raise BadInputError(f"there is no folder or file {name!a:.200}; check the path")
         folder = path if path.is_dir() else path.parent
         found = ModelRef(name, _printable(folder.absolute().name or name), "local", path, source=_printable(str(path)))
         return read_config_file(path), found
@@ -143,11 +145,17 @@ def _local_path(name: str) -> Path | None:
     path = Path(name)
     try:
         path = path.expanduser()
-        exists = path.exists()
-    except (OSError, ValueError, RuntimeError):
-        exists = False
+    except RuntimeError:  # no such user's home
+        return path
     is_path = name.startswith((".", "/", "~")) or name.endswith(".json") or name.count("/") > 1
-    return path if exists or is_path else None
+    return path if is_path or _exists(path) else None
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _hub_config(name: str, hub_id: str, revision: str | None) -> tuple[dict[str, Any], ModelRef]:
@@ -158,8 +166,16 @@ def _hub_config(name: str, hub_id: str, revision: str | None) -> tuple[dict[str,
     org, slash, model = hub_id.partition("/")
     if not (slash and org and model):
         raise UnknownNameError("model", shown, known, "or give a hub id org/name or a local folder")
+    near = Path(name).parent.is_dir()  # a folder may have been meant
     try:
         path = fetch_config(hub_id, revision)
     except HubModelMissingError:
-        raise UnknownNameError("model", shown, known, "the hub has no such public model; check the id") from None
+        remedy = "the hub has no such public model; check the id"
+        raise UnknownNameError(
+            "model", shown, known, f"there is no such folder and {remedy}" if near else remedy
+        ) from None
+    except NotAvailableError as error:
+        if near:
+            raise NotAvailableError(f"there is no folder {shown!r}, and {error}") from None
+        raise
     return read_config_file(path), ModelRef(name, hub_id, "hub", revision=revision, source=f"the hub, {hub_id}")

@@ -16,11 +16,14 @@ from typing import Literal
 
 from moecap.dtypes import canonical_dtype, dtype_bytes
 
-__all__ = ["Attention", "DenseFfn", "Layer", "Matrix", "ModelSpec", "MoeFfn", "Span", "WeightFormat"]
+__all__ = ["Attention", "DenseFfn", "Layer", "Matrix", "ModelSpec", "MoeFfn", "Reach", "Span", "WeightFormat"]
 
 Span = Literal["full", "sliding", "chunked", "indexed", "state", "none"]
 """Which cached entries a query attends: all, the last W, those of its own chunk of C, the k that an index selects, a
 state of fixed size in their place, or none at all (a layer without attention)."""
+
+Reach = tuple[Span, int, int, int]
+"""A span with its window, its block and its stride: all that decides how many entries a query attends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +53,24 @@ class WeightFormat:
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """A weight matrix of ``rows`` outputs and ``columns`` inputs."""
+    """A weight matrix of ``rows`` outputs and ``columns`` inputs.
+
+    Attributes:
+        name: Its name in the checkpoint.
+        rows: Outputs.
+        columns: Inputs.
+        format: How its elements are stored.
+        kv_rows: Rows that make keys and values, which parallel ranks split by key and value heads; the others they
+            split evenly.
+        whole: Whether every parallel rank keeps all of it.
+    """
 
     name: str
     rows: int
     columns: int
     format: WeightFormat
+    kv_rows: int = 0
+    whole: bool = False
 
     @property
     def params(self) -> int:
@@ -76,17 +91,22 @@ class Attention:
         span: Which entries a query attends.
         window: W of a sliding window, C of chunked attention or k of indexed attention, in tokens; 0 otherwise.
         heads: Query heads.
-        kv_heads: Key and value heads.
+        kv_heads: Key and value heads; of a recurrent state the key heads, or the groups that share B and C.
         key_dim: Elements of a key of one head, as the expanded form multiplies it.
         value_dim: Elements of a value of one head.
         latent_rank: Rank of the compressed keys and values of multi-head latent attention; 0 otherwise.
         rope_dim: Elements of the rotary part of a latent key, shared by the heads.
         matrices: The projections, by the names that they have in the checkpoint.
+        block: Consecutive entries that an index selects together, the query's own block always among them.
+        stride: Tokens that one cached entry stands for; more than one where the cache is compressed.
         other_params: Elements of biases, query and key norms and sinks.
-        cached_elements: Elements that one token adds to the cache, those of an index left out.
-        index_elements: Elements that one token adds to the cache of an index, which every query scans whole.
+        kv_params: Those of them that go with the key and value heads: biases of keys and values.
+        whole_params: Those of them that every parallel rank keeps: norms, biases of whole matrices.
+        cached_elements: Elements of one cached entry, those of an index left out.
+        index_elements: Elements of one entry in the cache of an index, which every query scans whole.
         index_flops: FLOPs of scoring one cached entry for one query.
         state_bytes: Bytes of the recurrent state of one sequence, read in every step (``span`` "state").
+        kv_state_bytes: Those of them that go with the groups that share B and C.
         state_flops: FLOPs a token of the recurrence (``span`` "state").
     """
 
@@ -104,14 +124,24 @@ class Attention:
     index_elements: int = 0
     index_flops: int = 0
     state_bytes: int = 0
+    kv_state_bytes: int = 0
     state_flops: int = 0
+    kv_params: int = 0
+    whole_params: int = 0
+    block: int = 1
+    stride: int = 1
+
+    @property
+    def reach(self) -> Reach:
+        """What decides how many entries a query attends."""
+        return self.span, self.window, self.block, self.stride
 
     @property
     def kind(self) -> str:
-        """``"mla"`` for latent attention, with its span where that is not full, else the span."""
-        if not self.latent_rank:
-            return self.span
-        return "mla" if self.span == "full" else f"mla {self.span}"
+        """``"mla"`` for latent attention, with its span where that is not full, else the span, with its stride."""
+        if self.latent_rank:
+            return "mla" if self.span == "full" else f"mla {self.span}"
+        return self.span if self.stride == 1 else f"{self.span} 1/{self.stride}"
 
     @property
     def matrix_params(self) -> int:
@@ -151,13 +181,15 @@ class MoeFfn:
         router: The matrix that scores the experts.
         router_other_params: Elements of the router's biases, a score-correction bias included.
         experts: N, the routed experts.
-        top_k: Routed experts that one token uses.
+        top_k: Routed experts that one token selects.
         expert_matrices: The matrices of ONE routed expert.
         expert_other_params: Elements of the biases of ONE routed expert.
         shared_matrices: The matrices of all shared experts together, and those that every token passes on its way to
             and from routed experts of a narrower stream.
         shared_other_params: Elements of their biases.
-        shared_gate: The matrix that weighs the shared experts, where there is one.
+        shared_whole_params: Those of them that every parallel rank keeps: biases of whole matrices.
+        shared_gate: The matrix that weighs the shared experts, where there is one; every parallel rank keeps it.
+        zero_experts: Further experts that a token can select and that pass it on unchanged, without weights or FLOPs.
     """
 
     router: Matrix
@@ -168,7 +200,17 @@ class MoeFfn:
     expert_other_params: int = 0
     shared_matrices: tuple[Matrix, ...] = ()
     shared_other_params: int = 0
+    shared_whole_params: int = 0
     shared_gate: Matrix | None = None
+    zero_experts: int = 0
+
+    @property
+    def used_experts(self) -> float:
+        """Experts with weights that one token uses: top-k, or their mean k·N/(N + Z) where Z experts compute nothing.
+
+        The mean is that of uniform routing over all N + Z.
+        """
+        return self.top_k * self.experts / (self.experts + self.zero_experts)
 
     @property
     def expert_matrix_params(self) -> int:
@@ -190,7 +232,8 @@ class MoeFfn:
 class Layer:
     """One decoder layer; ``norm_params`` are the elements of the norms around its halves.
 
-    A layer without a network has a :class:`DenseFfn` without matrices, one without attention the span "none".
+    A layer without a network has a :class:`DenseFfn` without matrices, one without attention the span "none". What
+    does not fit in one (a second attention, a mixture beside a dense network) stands as several.
     """
 
     attention: Attention

@@ -18,6 +18,7 @@ from moecap.models.accounting import (
     kv_bytes_per_token,
     state_bytes,
 )
+from moecap.models.parallelism import Parallelism
 from moecap.models.spec import ModelSpec
 
 __all__ = ["ModelSummary", "summarise"]
@@ -36,9 +37,10 @@ class ModelSummary:
         batch: Sequences in the step.
         experts: Distinct routed experts a MoE layer in the step.
         experts_given: Whether they were given; else they are those of uniform routing.
+        parallelism: How the model is split over devices.
         parameters: Parameters in all conventions.
         flops: FLOPs of one decoded token at the context.
-        step: Bytes that the decode step reads.
+        step: Bytes that the decode step reads over all devices.
         checkpoint: Bytes of all weights.
         kv_per_token: Bytes of cache that one token adds, no window applied.
         kv_sequence: Bytes of cache that one sequence reads at the context, windows applied.
@@ -49,6 +51,7 @@ class ModelSummary:
     batch: int
     experts: float
     experts_given: bool
+    parallelism: Parallelism
     parameters: Parameters
     flops: DecodeFlops
     step: StepBytes
@@ -65,6 +68,11 @@ class ModelSummary:
     def experts_source(self) -> str:
         """Where the number of distinct experts comes from."""
         return "given" if self.experts_given else "uniform routing"
+
+    @property
+    def step_bytes_per_device(self) -> float:
+        """Bytes that a device reads in the step, the mean of all: each row of the embedding is read by one of them."""
+        return self.step.total / self.parallelism.devices
 
     def as_json(self) -> dict[str, object]:
         """The record with the keys of the command line's contract; SI units."""
@@ -85,6 +93,7 @@ class ModelSummary:
             "dense_layers": parameters.dense_layers,
             "routed_experts": first.experts if first else 0,
             "top_k": first.top_k if first else 0,
+            "zero_experts": first.zero_experts if first else 0,
             "attention": self.attention_kinds,
             "max_context": spec.max_context,
             "weight_dtypes": spec.weight_dtypes,
@@ -108,11 +117,18 @@ class ModelSummary:
                 "kv_read": self.step.kv_read,
                 "total": self.step.total,
             },
+            "tensor_parallel": self.parallelism.tensor,
+            "step_bytes_per_device": self.step_bytes_per_device,
         }
 
 
 def summarise(
-    spec: ModelSpec, *, context: int | None = None, batch: int = 1, experts: int | None = None
+    spec: ModelSpec,
+    *,
+    context: int | None = None,
+    batch: int = 1,
+    experts: int | None = None,
+    tensor_parallel: int = 1,
 ) -> ModelSummary:
     """Account for a model and one decode step of it.
 
@@ -121,25 +137,29 @@ def summarise(
         context: Entries in each sequence's cache after the step; 1024 by default, or the longest context if shorter.
         batch: Sequences in the step.
         experts: Distinct routed experts that the step reads in each MoE layer; by default N(1 - (1 - k/N)^batch).
+        tensor_parallel: Devices that share every layer.
 
     Raises:
         BadInputError: If a value is outside what the model can do.
+        NotAvailableError: If it is not known how the devices share a layer.
     """
+    parallelism = Parallelism(tensor=tensor_parallel)
     context = min(_DEFAULT_CONTEXT, spec.max_context) if context is None else context
     _check(spec, context, batch, experts)
     distinct = 0.0 if experts is None else float(experts)
     if experts is None and spec.is_moe:
         first = spec.moe_layers[0]
-        distinct = float(expected_distinct_experts(first.experts, first.top_k, batch))
+        distinct = float(expected_distinct_experts(first.experts, first.used_experts, batch))
     return ModelSummary(
         spec=spec,
         context=context,
         batch=batch,
         experts=distinct,
         experts_given=experts is not None,
+        parallelism=parallelism,
         parameters=count_parameters(spec),
         flops=decode_flops_per_token(spec, context),
-        step=decode_step_bytes(spec, batch=batch, context=context, experts=distinct),
+        step=decode_step_bytes(spec, batch=batch, context=context, experts=distinct, parallelism=parallelism),
         checkpoint=checkpoint_bytes(spec),
         kv_per_token=kv_bytes_per_token(spec),
         kv_sequence=kv_bytes(spec, context),

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from moecap.errors import BadInputError
-from moecap.observations.schema import STAGES, TABLES
+from moecap.observations.integrity import check_chunks, check_feeding, check_requests, check_routing, check_steps
+from moecap.observations.schema import MOMENTS, PEAKS, TABLES
 
 __all__ = ["Observations", "Ragged", "Routing", "Steps", "read_observations"]
 
@@ -43,6 +44,7 @@ class Steps:
     stage: npt.NDArray[np.str_]
     start_ns: IntArray
     duration_ns: IntArray
+    seq_request: Ragged
     seq_start: Ragged
     seq_new: Ragged
     seq_phase: Ragged
@@ -51,6 +53,11 @@ class Steps:
 
     def __len__(self) -> int:
         return len(self.start_ns)
+
+    def tokens(self) -> IntArray:
+        """Tokens fed in each step, [steps]; every step must feed a sequence."""
+        tokens: IntArray = np.add.reduceat(self.seq_new.values, self.seq_new.offsets[:-1], dtype=np.int64)
+        return tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +83,7 @@ class Observations:
     chunks: pd.DataFrame
     steps: Steps
     telemetry: pd.DataFrame
+    peaks: pd.DataFrame
     routing: Routing | None
     samples: tuple[dict[str, Any], ...]
 
@@ -84,18 +92,23 @@ def read_observations(directory: Path) -> Observations:
     """Read the observation files of a run directory.
 
     Raises:
-        BadInputError: If a file is missing, cannot be read, or does not fit its schema.
+        BadInputError: If a file is missing, cannot be read, does not fit its schema, or contradicts itself or another.
     """
     tables = {name: _read_table(directory / name, schema) for name, schema in TABLES.items()}
-    stages = set(tables["steps.parquet"]["stage"].unique().to_pylist())
-    if not stages <= set(STAGES):
-        raise BadInputError(f"steps.parquet: unknown stage {sorted(stages - set(STAGES))}; known: {', '.join(STAGES)}")
+    requests, chunks = tables["requests.parquet"].to_pandas(), tables["chunks.parquet"].to_pandas()
+    steps, routing = _steps(tables["steps.parquet"]), _read_routing(directory / "routing.npz")
+    check_requests(requests)
+    check_chunks(chunks, requests)
+    check_feeding(steps, requests)
+    if routing is not None:
+        check_routing(routing, steps)
     return Observations(
-        requests=tables["requests.parquet"].to_pandas(),
-        chunks=tables["chunks.parquet"].to_pandas(),
-        steps=_steps(tables["steps.parquet"]),
+        requests=requests,
+        chunks=chunks,
+        steps=steps,
         telemetry=tables["telemetry.parquet"].to_pandas(),
-        routing=_read_routing(directory / "routing.npz"),
+        peaks=_read_peaks(directory / "peaks.parquet"),
+        routing=routing,
         samples=_read_samples(directory / "samples.jsonl"),
     )
 
@@ -108,9 +121,28 @@ def _read_table(path: Path, schema: pa.Schema) -> pa.Table:
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise BadInputError(f"{path.name} cannot be read as Parquet ({reason}); the run has to be repeated") from None
+    for index, field in enumerate(schema):
+        if field.nullable and field.name not in table.column_names:  # an older version did not observe it
+            table = table.add_column(min(index, table.num_columns), field, pa.nulls(len(table), field.type))
     if not table.schema.remove_metadata().equals(schema.remove_metadata(), check_metadata=False):
         raise BadInputError(f"{path.name} does not have the columns of its schema; it was not written by this version")
+    for field in schema:
+        lists = table[field.name].chunks if pa.types.is_list(field.type) else []
+        if any(part.flatten().null_count for part in lists):
+            raise BadInputError(f"{path.name}: a list of {field.name} has an empty entry; the run has to be repeated")
     return table
+
+
+def _read_peaks(path: Path) -> pd.DataFrame:
+    """The checks of the memory bandwidth; no row where the run made none."""
+    if not path.exists():
+        return pd.DataFrame(PEAKS.empty_table().to_pandas())
+    peaks = pd.DataFrame(_read_table(path, PEAKS).to_pandas())
+    if not (peaks["moment"].isin(MOMENTS).all() and peaks["moment"].is_unique):
+        raise BadInputError(f"{path.name}: each moment must be one of {', '.join(MOMENTS)} and come once")
+    if not (np.isfinite(peaks["bytes_per_second"]) & (peaks["bytes_per_second"] > 0)).all():
+        raise BadInputError(f"{path.name}: a bandwidth is not above zero; every bytes_per_second must be")
+    return peaks
 
 
 def _ragged(column: pa.ChunkedArray) -> Ragged:
@@ -139,23 +171,14 @@ def _steps(table: pa.Table) -> Steps:
         stage=_names(table["stage"]),
         start_ns=column("start_ns"),
         duration_ns=column("duration_ns"),
+        seq_request=_ragged(table["seq_request"]),
         seq_start=_ragged(table["seq_start"]),
         seq_new=_ragged(table["seq_new"]),
         seq_phase=_ragged(table["seq_phase"]),
         logits_tokens=column("logits_tokens"),
         distinct_experts=_ragged(table["distinct_experts"]),
     )
-    sequences = steps.seq_new.offsets
-    if not (np.array_equal(sequences, steps.seq_start.offsets) and np.array_equal(sequences, steps.seq_phase.offsets)):
-        raise BadInputError("steps.parquet: seq_start, seq_new and seq_phase have lists of different lengths")
-    if len(steps) and steps.seq_new.lengths().min() < 1:
-        raise BadInputError("steps.parquet: a step has no sequence; each step feeds at least one")
-    if len(steps) and steps.duration_ns.min() <= 0:
-        raise BadInputError("steps.parquet: a step lasts zero or negative time; every duration_ns must be positive")
-    if len(steps.seq_new.values) and (steps.seq_new.values.min() < 1 or steps.seq_start.values.min() < 0):
-        raise BadInputError(
-            "steps.parquet: a sequence has no new token or a negative start; seq_new >= 1, seq_start >= 0"
-        )
+    check_steps(steps, column("step"))
     return steps
 
 

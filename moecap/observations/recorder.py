@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from moecap.files import replace_file
-from moecap.observations.schema import TABLES, Phase
+from moecap.observations.schema import OPTIONAL_TABLES, PEAKS, TABLES, Phase
 
 __all__ = ["Recorder", "RequestRecord"]
 
@@ -41,6 +42,19 @@ class RequestRecord:
     output_tokens: int | None = None
     status: str = "unfinished"
     error: str | None = None
+    answer_sha256: str | None = None
+    cached_tokens: int | None = None
+
+    def complete(self, answer: Sequence[int] | None, at_ns: int) -> None:
+        """End the request with its whole answer, of which only a digest is kept.
+
+        Args:
+            answer: Token ids, or ``None`` where the engine gives text only.
+            at_ns: When it ended, monotonic ns.
+        """
+        self.status, self.ended_ns = "completed", at_ns
+        if answer is not None:
+            self.answer_sha256 = hashlib.sha256(np.asarray(answer, "<i4").tobytes()).hexdigest()
 
 
 @dataclass(slots=True)
@@ -50,15 +64,20 @@ class Recorder:
     Attributes:
         stage: The stage to which new requests and steps belong.
         capture: How routed experts were captured, or ``None`` where they were not.
+        requests: Every request that was sent.
+        samples: What the tasks found, one entry an item.
+        continuations: Given answers that engines were asked to score so far, which numbers them over the run.
     """
 
     stage: str = "warmup"
     capture: str | None = None
     requests: list[RequestRecord] = field(default_factory=list)
     samples: list[Mapping[str, Any]] = field(default_factory=list)
+    continuations: int = 0
     _chunks: list[tuple[int, int, int | None, str]] = field(default_factory=list)
     _steps: list[tuple[Any, ...]] = field(default_factory=list)
     _telemetry: list[tuple[Any, ...]] = field(default_factory=list)
+    _peaks: list[tuple[int, str, str, float]] = field(default_factory=list)
 
     @property
     def steps(self) -> int:
@@ -69,17 +88,18 @@ class Recorder:
         """Durations of the steps from number ``first`` on, ns."""
         return [row[DURATION] for row in self._steps[first:]]
 
-    def send(self, prompt_id: str, input_tokens: int, output_tokens: int, at_ns: int) -> RequestRecord:
-        """Open the record of a request that is sent as scheduled."""
+    def send(
+        self, prompt_id: str, input_tokens: int, output_tokens: int, scheduled_ns: int, sent_ns: int | None = None
+    ) -> RequestRecord:
+        """Open the record of a request; without a time of sending it was sent as scheduled."""
         record = RequestRecord(
             len(self.requests),
             self.stage,
             prompt_id,
-            at_ns,
-            at_ns,
+            scheduled_ns,
+            scheduled_ns if sent_ns is None else sent_ns,
             input_tokens,
             output_tokens,
-            input_tokens=input_tokens,
         )
         self.requests.append(record)
         return record
@@ -87,6 +107,10 @@ class Recorder:
     def chunk(self, request: int, time_ns: int, tokens: int | None, kind: str = "content") -> None:
         """One received chunk; ``tokens`` counts the answer's tokens so far."""
         self._chunks.append((request, time_ns, tokens, kind))
+
+    def chunks(self, request: int, times: Sequence[int], tokens: Sequence[int | None], kinds: Sequence[str]) -> None:
+        """All chunks of one request."""
+        self._chunks.extend(zip([request] * len(times), times, tokens, kinds, strict=True))
 
     def step(
         self,
@@ -96,12 +120,12 @@ class Recorder:
         seq_request: Sequence[int],
         seq_start: Sequence[int],
         seq_new: Sequence[int],
-        phase: Phase,
+        phase: Phase | Sequence[Phase],
         logits_tokens: int,
         experts: npt.NDArray[np.integer[Any]] | None,
         num_experts: int,
     ) -> None:
-        """One engine step of sequences that are all in one phase.
+        """One engine step.
 
         Args:
             start_ns: Start of the pass, monotonic ns.
@@ -109,14 +133,17 @@ class Recorder:
             seq_request: Request of each sequence, [S].
             seq_start: KV entries before the step, [S].
             seq_new: Tokens fed, padding not counted, [S].
-            phase: What the sequences do.
+            phase: What all sequences do, or each of them, [S].
             logits_tokens: Rows that went through the language-model head.
             experts: Selected routed experts, [tokens, MoE layers, k], padding removed; ``None`` if not captured.
             num_experts: Routed experts of a MoE layer.
         """
         distinct = [] if experts is None else distinct_experts(experts, num_experts).tolist()
-        kept = None if experts is None else experts.astype(np.uint8 if num_experts <= 256 else np.uint16)
-        phases = [int(phase)] * len(seq_new)
+        kept = None
+        if experts is not None:
+            ids = max(num_experts, int(experts.max(initial=0)) + 1)
+            kept = experts.astype(np.uint8 if ids <= 256 else np.uint16)
+        phases = [int(phase)] * len(seq_new) if isinstance(phase, Phase) else [int(p) for p in phase]
         row = (list(seq_request), list(seq_start), list(seq_new), phases, logits_tokens, distinct, kept)
         # one append: an interrupt leaves the whole step or nothing of it
         self._steps.append((self.steps, self.stage, start_ns, duration_ns, *row))
@@ -143,6 +170,10 @@ class Recorder:
         """One sample, in the order of the telemetry schema."""
         self._telemetry.append(row)
 
+    def peak(self, time_ns: int, moment: str, kernel: str, bytes_per_second: float) -> None:
+        """A check of the memory bandwidth, in the order of the schema of peaks."""
+        self._peaks.append((time_ns, moment, kernel, bytes_per_second))
+
     def write(self, directory: Path) -> list[str]:
         """Write every observation file atomically and return the names that were written."""
         rows = [[getattr(r, name) for r in self.requests] for name in TABLES["requests.parquet"].names]
@@ -152,11 +183,15 @@ class Recorder:
             "steps.parquet": _columns([row[:-1] for row in self._steps], len(TABLES["steps.parquet"].names)),
             "telemetry.parquet": _columns(self._telemetry, len(TABLES["telemetry.parquet"].names)),
         }
-        for name, schema in TABLES.items():
+        schemas = dict(TABLES)
+        if self._peaks:
+            schemas |= OPTIONAL_TABLES
+            columns["peaks.parquet"] = _columns(self._peaks, len(PEAKS.names))
+        for name, schema in schemas.items():
             table = pa.table(dict(zip(schema.names, columns[name], strict=True)), schema=schema)
             with replace_file(directory / name) as file:
                 pq.write_table(table, file, compression="zstd")
-        written = list(TABLES)
+        written = list(schemas)
         experts = [(row[0], row[-1]) for row in self._steps if row[-1] is not None]
         if experts:
             with replace_file(directory / "routing.npz") as file:
@@ -179,16 +214,16 @@ def distinct_experts(experts: npt.NDArray[np.integer[Any]], num_experts: int) ->
     """Number of distinct experts in each MoE layer.
 
     Args:
-        experts: Selected experts, [tokens, layers, k].
-        num_experts: Routed experts of a layer.
+        experts: Selected experts, [tokens, layers, k]; ids from ``num_experts`` on are experts without weights.
+        num_experts: Routed experts of a layer that have weights, which alone count.
 
     Returns:
         [layers].
     """
     layers = experts.shape[1]
-    seen = np.zeros((layers, num_experts), bool)
+    seen = np.zeros((layers, max(num_experts, int(experts.max(initial=0)) + 1)), bool)
     seen[np.arange(layers)[None, :, None], experts] = True
-    distinct: npt.NDArray[np.int64] = seen.sum(1)
+    distinct: npt.NDArray[np.int64] = seen[:, :num_experts].sum(1)
     return distinct
 
 

@@ -6,10 +6,28 @@ from enum import IntEnum
 
 import pyarrow as pa
 
-__all__ = ["CHUNKS", "REQUESTS", "STAGES", "STEPS", "TABLES", "TELEMETRY", "Phase"]
+__all__ = [
+    "CHUNKS",
+    "MOMENTS",
+    "OPTIONAL_TABLES",
+    "PEAKS",
+    "REQUESTS",
+    "STAGES",
+    "STATUSES",
+    "STEPS",
+    "TABLES",
+    "TELEMETRY",
+    "Phase",
+]
 
 STAGES = ("warmup", "load", "score")
 """Parts of a run: warm-up (in no metric), the load (speed), and passes that score given answers (accuracy)."""
+
+MOMENTS = ("before", "after")
+"""When the memory bandwidth of a probed host is checked: before the warm-up, and after the load."""
+
+STATUSES = ("completed", "failed", "unfinished")
+"""How a request ended; an unfinished one was in flight when the run ended."""
 
 
 class Phase(IntEnum):
@@ -40,6 +58,8 @@ REQUESTS = pa.schema(
         _field("output_tokens", pa.int32(), "answer tokens as the engine counts them", nullable=True),
         _field("status", pa.string(), "completed, failed or unfinished"),
         _field("error", pa.string(), "why it failed", nullable=True),
+        _field("answer_sha256", pa.string(), "SHA-256 of the answer's token ids, little-endian int32", nullable=True),
+        _field("cached_tokens", pa.int32(), "prompt tokens that a prefix cache served, by the engine", nullable=True),
     ]
 )
 
@@ -75,8 +95,21 @@ TELEMETRY = pa.schema(
         _field("machine_cpu_seconds", pa.float64(), "processor time that all processes of the machine have used"),
         _field("load_average", pa.float64(), "load of the machine over a minute"),
         _field("steal_seconds", pa.float64(), "processor time that the hypervisor took from this machine"),
-        _field("power_watts", pa.float64(), "power of the device", nullable=True),
-        _field("energy_joules", pa.float64(), "energy counter of the device", nullable=True),
+        _field("processors", pa.int32(), "logical processors on which this process may run", nullable=True),
+        _field("usable_processors", pa.float64(), "how many of them it may use at once (cgroup quota)", nullable=True),
+        _field("processors_busy_seconds", pa.float64(), "time that all processes have used on them", nullable=True),
+        _field("processors_steal_seconds", pa.float64(), "time that the hypervisor took from them", nullable=True),
+        _field("power_watts", pa.float64(), "power of all devices as their driver reports it", nullable=True),
+        _field("energy_joules", pa.float64(), "energy counters of the boards, or of a host's packages", nullable=True),
+    ]
+)
+
+PEAKS = pa.schema(
+    [
+        _field("time_ns", pa.int64(), "when the check began, monotonic ns"),
+        _field("moment", pa.string(), "before (the warm-up) or after (the load)"),
+        _field("kernel", pa.string(), "the kernel of the hardware probe that was run again"),
+        _field("bytes_per_second", pa.float64(), "its best repeat"),
     ]
 )
 
@@ -86,3 +119,7 @@ TABLES = {
     "steps.parquet": STEPS,
     "telemetry.parquet": TELEMETRY,
 }
+"""Files that every run leaves."""
+
+OPTIONAL_TABLES = {"peaks.parquet": PEAKS}
+"""Files that a run leaves where there is something to write into them."""

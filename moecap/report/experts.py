@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from moecap.metrics.experts import ExpertShape, expert_counts
+from moecap.metrics.experts import ExpertShape, distinct_references, expert_counts, expert_load
 from moecap.metrics.value import absent
-from moecap.models.accounting import expected_distinct_experts
 from moecap.report.figures import TIMES
 from moecap.report.markup import Html, data_table, join, paragraph
 from moecap.report.reported_run import Evidence, ReportedRun
@@ -24,6 +23,7 @@ ROWS = (
     ("experts.distinct_lower_bound", "lower bound, k", "decode steps"),
     ("experts.distinct_upper_bound", "upper bound, the smaller of T·k and N", "decode steps"),
     ("experts.load_entropy", "evenness of the load, 1 is even", "selections"),
+    ("experts.load_gini", "Gini coefficient of the load, 0 is even", "selections"),
     ("experts.load_max_over_mean", "busiest expert against an even share", "selections"),
 )
 HOW_LOAD = (
@@ -72,14 +72,15 @@ def _load(evidence: Evidence) -> Drawn:
     if routing is None:
         return None, title, "the run directory has no routing.npz: the routed experts were not captured", None
     experts = max(layer.experts for layer in layers)
+    ids = max(layer.experts + layer.zero_experts for layer in layers)
     steps = len(evidence.observations.steps)
     shapes = routing.experts.ndim == 3 and routing.experts.shape[1] == len(layers)
-    if not shapes or routing.experts.max(initial=0) >= experts or routing.token_step.max(initial=-1) >= steps:
+    if not shapes or routing.experts.max(initial=0) >= ids or routing.token_step.max(initial=-1) >= steps:
         return None, title, "routing.npz does not fit the model or its steps", None
     counts = expert_counts(routing, evidence.masks["all"], experts)
     if not counts.sum():
         return None, title, "no token was routed in the steady state", None
-    share = counts / np.maximum(1, counts.sum(1, keepdims=True)) * experts
+    share = expert_load(counts, [ExpertShape(layer.experts, layer.top_k) for layer in layers]).relative
     layer, expert = np.unravel_index(int(share.argmax()), share.shape)
     chart = Chart(
         "chart-load",
@@ -130,10 +131,12 @@ def _distinct(evidence: Evidence) -> Drawn:
     tokens = evidence.work.tokens[mask]
     mean = distinct.mean(0)
     x = list(range(len(layers)))
-    shapes = [ExpertShape(layer.experts, layer.top_k) for layer in layers]
-    uniform = np.array([expected_distinct_experts(shape.experts, shape.top_k, tokens).mean() for shape in shapes])
-    upper = np.array([np.minimum(tokens * shape.top_k, shape.experts).mean() for shape in shapes])
-    lower = np.array([float(shape.top_k) for shape in shapes])
+    beside = [
+        distinct_references(ExpertShape(layer.experts, layer.top_k, layer.zero_experts), tokens) for layer in layers
+    ]
+    uniform = np.array([references.uniform for references in beside])
+    upper = np.array([references.upper for references in beside])
+    lower = np.array([references.lower for references in beside])
     chart = Chart(
         "chart-distinct",
         [

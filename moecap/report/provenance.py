@@ -6,7 +6,7 @@ from pathlib import Path
 
 from moecap.dtypes import dtype_bytes
 from moecap.files import file_sha256
-from moecap.hardware.profile import HardwareProfile
+from moecap.hardware.profile import HardwareProfile, KernelRate
 from moecap.report.figures import NO_VALUE, display_value, with_prefix
 from moecap.report.headline import long_date
 from moecap.report.markup import Child, Html, data_table, element, folded, join, paragraph
@@ -95,17 +95,24 @@ def _profile(profile: HardwareProfile) -> Html:
         unit = "B/s" if k.unit == "bytes/s" else "FLOP/s"
         spread = element("span", f"{k.spread:.0%}", class_="unsteady" if k.spread > 0.25 else None)
         cells = (with_prefix(k.best, unit), with_prefix(k.median, unit), spread, str(k.repeats), k.counted)
-        rows.append((join(k.kernel, element("small", f"{k.threads} threads{', pinned' if k.pinned else ''}")), *cells))
+        rows.append((join(k.kernel, element("small", _threads(k))), *cells))
     heads = ("Kernel", "Best", "Median", "Spread", "Repeats", "What is counted")
     state = f"load average {_or_unknown(probe.loadavg_before)} before and {_or_unknown(probe.loadavg_after)} after"
     steal = f"stolen {probe.steal:.1%}" if probe.steal is not None else "stolen time unknown"
-    text = f"Probed on {long_date(probe.date)} in {probe.seconds:.1f} s with {probe.threads} threads; {state}; {steal}."
+    where = f"with {probe.threads} threads" if probe.device is None else f"on {probe.device.name}"
+    text = f"Probed on {long_date(probe.date)} in {probe.seconds:.1f} s {where}; {state}; {steal}."
     table = data_table("Probed kernels", heads, rows, numeric=(1, 2, 3, 4))
     absent = [element("li", f"{name}: {reason}") for name, reason in probe.absent.items()]
     how = how_to_read("The peak of a kind is the best repeat of its fastest kernel.", ("Best, median, spread",))
     return folded(
         "Hardware profile and probe", *parts, paragraph(text), table, element("ul", *absent) if absent else None, how
     )
+
+
+def _threads(kernel: KernelRate) -> str:
+    if kernel.threads is None:
+        return "on the accelerator"
+    return f"{kernel.threads} threads{', pinned' if kernel.pinned else ''}"
 
 
 def _or_unknown(value: float | None) -> str:

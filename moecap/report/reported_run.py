@@ -126,7 +126,7 @@ def _evidence(directory: Path, result: Result) -> Evidence:
     observations = read_observations(directory)
     requests = observations.requests[observations.requests["stage"] == "load"]
     window = steady_state(requests, facts.concurrency)
-    work = step_work(facts.spec, observations.steps)
+    work = step_work(facts.spec, observations.steps, facts.parallelism)
     return Evidence(
         observations=observations,
         facts=facts,

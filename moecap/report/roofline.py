@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from moecap.metrics.roofline import PhasePoint, Roofline, phase_point
 from moecap.report.figures import with_prefix
 from moecap.report.markup import data_table, paragraph
 from moecap.report.reported_run import PHASES, Evidence, ReportedRun
@@ -21,19 +22,11 @@ HOW = (
 )
 
 
-def roofline_points(evidence: Evidence) -> dict[str, tuple[float, float, int]]:
-    """Intensity in FLOP/B, achieved FLOP/s and number of steps of each phase that has steps with known bytes."""
-    work, found = evidence.work, {}
-    if work.bytes is None:
-        return {}
-    total = work.bytes.total()
-    for phase in PHASES:
-        mask = evidence.masks[phase]
-        if mask.any():
-            flops = float(work.flops[mask].sum())
-            seconds = float(evidence.observations.steps.duration_ns[mask].sum()) * 1e-9
-            found[phase] = (flops / float(total[mask].sum()), flops / seconds, int(mask.sum()))
-    return found
+def roofline_points(evidence: Evidence) -> dict[str, PhasePoint]:
+    """Where each phase lies that has steps with known bytes."""
+    steps = evidence.observations.steps
+    points = {phase: phase_point(evidence.work, steps, evidence.masks[phase]) for phase in PHASES}
+    return {phase: point for phase, point in points.items() if point is not None}
 
 
 def roofline_section(run: ReportedRun) -> Section:
@@ -44,14 +37,14 @@ def roofline_section(run: ReportedRun) -> Section:
     peaks, points = run.evidence.peaks, roofline_points(run.evidence)
     if not points:
         return Section(name, heading, paragraph(f"No roofline: {run.evidence.no_bytes}.", class_="missing"))
-    if peaks.bandwidth is None or peaks.flops is None:
+    roofline = Roofline.of(peaks)
+    if roofline is None:
         missing = "memory bandwidth" if peaks.bandwidth is None else f"rate of {peaks.dtype}"
         return Section(
             name, heading, paragraph(f"No roofline: the hardware's {missing} is not known.", class_="missing")
         )
-    ridge = peaks.flops / peaks.bandwidth
-    chart = _chart(points, peaks.bandwidth, peaks.flops, peaks.dtype)
-    text = "; ".join(_sentence(phase, point, peaks.bandwidth, peaks.flops) for phase, point in points.items())
+    chart = _chart(points, roofline, peaks.dtype)
+    text = "; ".join(_sentence(phase, point, roofline) for phase, point in points.items())
     figure = chart_figure(
         chart,
         "Achieved FLOP/s over arithmetic intensity",
@@ -60,9 +53,9 @@ def roofline_section(run: ReportedRun) -> Section:
     )
     bandwidth, flops = _sources(run.evidence)
     rows = [
-        ("memory bandwidth", with_prefix(peaks.bandwidth, "B/s"), bandwidth),
-        (f"dense {peaks.dtype} peak", with_prefix(peaks.flops, "FLOP/s"), flops),
-        ("ridge, where they meet", f"{ridge:.3g} FLOP/B", "their ratio"),
+        ("memory bandwidth", with_prefix(roofline.bandwidth, "B/s"), bandwidth),
+        (f"dense {peaks.dtype} peak", with_prefix(roofline.flops, "FLOP/s"), flops),
+        ("ridge, where they meet", f"{roofline.ridge:.3g} FLOP/B", "their ratio"),
     ]
     table = data_table("Peaks of all devices together", ("Peak", "Value", "Source"), rows, numeric=(1,))
     return Section(name, heading, side_by_side(figure, table), (chart,))
@@ -75,19 +68,17 @@ def _sources(evidence: Evidence) -> tuple[str, str]:
     return where, what
 
 
-def _sentence(phase: str, point: tuple[float, float, int], bandwidth: float, flops: float) -> str:
-    intensity, achieved, n = point
-    roof = min(bandwidth * intensity, flops)
-    bound = "memory" if bandwidth * intensity < flops else "arithmetic"
+def _sentence(phase: str, point: PhasePoint, roofline: Roofline) -> str:
+    share = point.achieved / roofline.attainable(point.intensity)
     return (
-        f"{phase} (n = {n:,}) does {intensity:.3g} FLOP for each byte and reaches {with_prefix(achieved, 'FLOP/s')}, "
-        f"{achieved / roof:.0%} of its {bound} roof"
+        f"{phase} (n = {point.steps:,}) does {point.intensity:.3g} FLOP for each byte and reaches "
+        f"{with_prefix(point.achieved, 'FLOP/s')}, {share:.0%} of its {roofline.bound(point.intensity)} roof"
     )
 
 
-def _chart(points: dict[str, tuple[float, float, int]], bandwidth: float, flops: float, dtype: str) -> Chart:
-    ridge = flops / bandwidth
-    intensities = [p[0] for p in points.values()]
+def _chart(points: dict[str, PhasePoint], roofline: Roofline, dtype: str) -> Chart:
+    bandwidth, flops, ridge = roofline.bandwidth, roofline.flops, roofline.ridge
+    intensities = [p.intensity for p in points.values()]
     left, right = min(*intensities, ridge) / 4, max(*intensities, ridge) * 4
     x = np.geomspace(left, right, 61)
     x = np.sort(np.append(x, ridge))
@@ -102,14 +93,14 @@ def _chart(points: dict[str, tuple[float, float, int]], bandwidth: float, flops:
             "hovertemplate": "roof at %{x:.3g} FLOP/B<br>%{y:.3s}FLOP/s<extra></extra>",
         }
     ]
-    for phase, (intensity, achieved, n) in points.items():
+    for phase, point in points.items():
         traces.append(
             {
                 "type": "scatter",
                 "mode": "lines+markers",
                 "name": phase,
-                "x": [intensity, intensity],
-                "y": [achieved, min(bandwidth * intensity, flops)],
+                "x": [point.intensity, point.intensity],
+                "y": [point.achieved, roofline.attainable(point.intensity)],
                 "line": {"color": PHASE_COLOURS[phase], "width": 1.2, "dash": "dot"},
                 "marker": {
                     "color": PHASE_COLOURS[phase],
@@ -119,11 +110,12 @@ def _chart(points: dict[str, tuple[float, float, int]], bandwidth: float, flops:
                         phase
                     ],
                 },
-                "hovertemplate": f"{phase}, n = {n:,}<br>%{{x:.3g}} FLOP/B<br>%{{y:.3s}}FLOP/s<extra></extra>",
+                "hovertemplate": f"{phase}, n = {point.steps:,}<br>%{{x:.3g}} FLOP/B<br>"
+                "%{y:.3s}FLOP/s<extra></extra>",
             }
         )
-    low = min(*(p[1] for p in points.values()), bandwidth * left) / 2
-    high = max(flops, *(p[1] for p in points.values())) * 2.5
+    low = min(*(p.achieved for p in points.values()), bandwidth * left) / 2
+    high = max(flops, *(p.achieved for p in points.values())) * 2.5
     ticks = [float(10.0**e) for e in range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)]
     layout = {
         "xaxis": {

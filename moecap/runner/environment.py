@@ -6,6 +6,8 @@ import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
+from moecap.runner.places import without_places
+
 __all__ = ["environment", "software"]
 
 PACKAGES = (
@@ -43,4 +45,7 @@ def software() -> dict[str, str]:
 
 def environment() -> dict[str, dict[str, str]]:
     """What ``environment.json`` holds: software, and the variables that change an engine's speed."""
-    return {"software": software(), "variables": {n: os.environ[n] for n in VARIABLES if n in os.environ}}
+    return {
+        "software": software(),
+        "variables": {n: without_places(os.environ[n]) for n in VARIABLES if n in os.environ},
+    }

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from moecap.backend import Engine, EngineInfo, EngineJob, Prompt
+from moecap.hardware.bandwidth_check import check_bandwidth
+from moecap.hardware.energy_counter import open_energy_counter
+from moecap.metrics.warmup import is_steady
 from moecap.observations.recorder import Recorder
 from moecap.runner.plan import Plan
 from moecap.runner.reporter import Reporter
@@ -27,13 +28,11 @@ class Execution:
         recorder: What was observed.
         engine: What the engine said of itself, once it was open.
         seconds: How long each part took.
-        warmup_stable: Whether the warm-up ended stable; ``None`` if it did not end.
     """
 
     recorder: Recorder = field(default_factory=Recorder)
     engine: EngineInfo | None = None
     seconds: dict[str, float] = field(default_factory=dict)
-    warmup_stable: bool | None = None
 
 
 def execute(plan: Plan, execution: Execution, reporter: Reporter) -> None:
@@ -60,7 +59,8 @@ def execute(plan: Plan, execution: Execution, reporter: Reporter) -> None:
         arguments=plan.engine_arguments,
         progress=reporter.say,
     )
-    with Telemetry(recorder):
+    counter = open_energy_counter(plan.device, plan.hardware.count) if config.endpoint is None else None
+    with Telemetry(recorder, counter) as telemetry:
         engine = plan.backend().open(job)
         clock.mark("open")
         with engine:
@@ -71,18 +71,31 @@ def execute(plan: Plan, execution: Execution, reporter: Reporter) -> None:
             )
             warmup = config.warmup.max_batches * config.concurrency
             prompts = _prompts(plan, tokenizer, warmup + config.num_requests)
+            _check_peak(plan, recorder, telemetry, "before")
+            clock.mark("peak_before")
             recorder.stage = "warmup"
-            execution.warmup_stable = _warm_up(plan, engine, prompts[:warmup], recorder)
+            _warm_up(plan, engine, prompts[:warmup], recorder)
             clock.mark("warmup")
             recorder.stage = "load"
             with reporter.bar("requests", config.num_requests) as done:
                 engine.generate(prompts[warmup:], config.concurrency, recorder, done)
             clock.mark("load")
+            _check_peak(plan, recorder, telemetry, "after")
+            clock.mark("peak_after")
             recorder.stage = "score"
             for task, items in plan.tasks:
                 with reporter.bar(f"{task.name} questions", len(items)) as done:
                     recorder.samples.extend(task.run(items, engine, tokenizer, recorder, done))
                 clock.mark(f"task.{task.name}")
+
+
+def _check_peak(plan: Plan, recorder: Recorder, telemetry: Telemetry, moment: str) -> None:
+    """Measure the memory bandwidth of a probed host beside the load, in no measured window."""
+    with telemetry.paused():
+        start = time.monotonic_ns()
+        rate = check_bandwidth(plan.host, plan.hardware.profile)
+    if rate is not None:
+        recorder.peak(start, moment, rate.kernel, rate.best)
 
 
 class _Clock:
@@ -103,20 +116,15 @@ def _prompts(plan: Plan, tokenizer: Tokenizer, count: int) -> list[Prompt]:
     return [Prompt(f"{source}-{config.seed}-{i}", t, config.output_len) for i, t in enumerate(tokens)]
 
 
-def _warm_up(plan: Plan, engine: Engine, prompts: Sequence[Prompt], recorder: Recorder) -> bool:
+def _warm_up(plan: Plan, engine: Engine, prompts: Sequence[Prompt], recorder: Recorder) -> None:
     """Run batches at the load's own concurrency and prompt length until the median decode step is steady."""
     warmup, concurrency = plan.config.warmup, plan.config.concurrency
     length = min(plan.config.output_len, warmup.output_len)
-    last: float | None = None
+    batches: list[list[int]] = []
     for number in range(warmup.max_batches):
         batch = prompts[number * concurrency : (number + 1) * concurrency]
         first = recorder.steps
         engine.generate([Prompt(p.id, p.tokens, length) for p in batch], concurrency, recorder, lambda _done: None)
-        decode = recorder.durations(first)[1:] or recorder.durations(first)
-        if not decode:
-            return False
-        median = float(np.median(decode))
-        if last is not None and abs(median / last - 1) <= warmup.tolerance:
-            return True
-        last = median
-    return False
+        batches.append(recorder.durations(first))
+        if not batches[-1] or is_steady(batches, warmup.tolerance):
+            return

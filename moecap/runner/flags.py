@@ -1,4 +1,4 @@
-"""Remarks on the validity of a result; each is derived from the run and shown wherever its numbers are."""
+"""Remarks on the validity of a result; each follows from what the result stores and is shown beside its numbers."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 from moecap.config import RunConfig
 from moecap.hardware.profile import HardwareProfile
+from moecap.metrics.energy import SCOPES
 from moecap.metrics.value import Metric
-from moecap.models.spec import ModelSpec
-from moecap.result import Flag
+from moecap.metrics.warmup import ended_steady
+from moecap.observations.reader import Observations
+from moecap.result import BackendRecord, Flag, HardwareRecord, ModelRecord
 
 __all__ = ["run_flags"]
 
@@ -18,79 +20,92 @@ REQUESTS_PER_SLOT = 5
 OTHERS_SHARE = 0.1
 """Share of the cores that others may use before a host's speed counts as disturbed."""
 
+PEAK_CHANGE = 0.15
+"""Relative change of a host's memory bandwidth since its probe, beyond which the probed peak misleads."""
+
 UNTRAINED_ROUTERS = {"smollm2-moe"}
 """Models of which it is known that their router is not trained."""
 
 
 def run_flags(
-    config: RunConfig,
-    model: str,
-    spec: ModelSpec,
-    profile: HardwareProfile,
+    workload: RunConfig,
+    model: ModelRecord,
+    hardware: HardwareRecord,
+    backend: BackendRecord,
     metrics: dict[str, Metric],
-    routed: bool,
-    warmup_stable: bool | None,
-    batching: str | None,
+    observations: Observations,
 ) -> Iterator[Flag]:
-    """The flags of a measured run.
+    """The flags of a measured run; a pure function of what its directory holds, so that anyone can derive them.
 
     Args:
-        config: What was asked for.
-        model: Id of the model.
-        spec: Its accounting.
-        profile: The hardware.
+        workload: The configuration, as the result states it.
+        model: The model.
+        hardware: The hardware.
+        backend: The engine.
         metrics: The run's metrics.
-        routed: Whether the routed experts were captured.
-        warmup_stable: Whether the warm-up ended stable; ``None`` if it did not end.
-        batching: How the engine batched.
+        observations: What was observed.
     """
-    if model in UNTRAINED_ROUTERS:
+    if model.id in UNTRAINED_ROUTERS:
         yield Flag(
             name="router_not_trained",
             level="info",
             text="The router of this model is drawn at random, not trained: its routing is real but not learned.",
         )
-    if not spec.is_moe:
+    if not model.is_moe:
         yield Flag(name="dense", level="info", text="The model is dense: S-MBU equals MBU and S-MFU equals MFU.")
-    elif not routed:
+    elif observations.routing is None:
         yield Flag(
             name="routing_unknown", level="warning", text="The routed experts were not captured: S-MBU has no value."
         )
-    if profile.kind == "host" and profile.probe is not None:
-        yield Flag(
-            name="probed_peak",
-            level="info",
-            text="Peaks are those probed on this machine; a host has no datasheet figure to compare with.",
-        )
-        for warning in profile.probe.warnings:
-            yield Flag(name="probe_unsteady", level="warning", text=warning)
-    if batching == "static":
+    yield from _profile_flags(hardware)
+    if backend.batching == "static":
         yield Flag(
             name="static_batch",
             level="info",
             text="Requests run in static batches in process; a serving engine batches continuously.",
         )
-    if config.num_requests < REQUESTS_PER_SLOT * config.concurrency:
+    if workload.num_requests < REQUESTS_PER_SLOT * workload.concurrency:
         yield Flag(
             name="few_requests",
             level="warning",
-            text=f"{config.num_requests} requests at concurrency {config.concurrency} are fewer than "
+            text=f"{workload.num_requests} requests at concurrency {workload.concurrency} are fewer than "
             f"{REQUESTS_PER_SLOT} for each one in flight: the steady state is short.",
         )
-    if config.limit is not None and config.task:
+    if workload.limit is not None and workload.task:
         yield Flag(
             name="limited_tasks",
             level="warning",
-            text=f"Accuracy rests on the first {config.limit} items of each task, not on all of them.",
+            text=f"Accuracy rests on the first {workload.limit} items of each task, not on all of them.",
         )
-    if warmup_stable is False:
+    tolerance = workload.warmup.tolerance
+    if ended_steady(observations, workload.concurrency, tolerance) is False:
         yield Flag(
             name="warmup_unstable",
             level="warning",
-            text=f"The median decode step still changed by more than {config.warmup.tolerance:.0%} between the last "
-            "two warm-up batches.",
+            text="The warm-up ended before the median decode steps of two batches in a row agreed within "
+            f"{100 * tolerance:g}%.",
         )
-    yield from _speed_flags(profile, metrics)
+    yield from _speed_flags(hardware.profile, metrics)
+
+
+def _profile_flags(hardware: HardwareRecord) -> Iterator[Flag]:
+    """Where the peaks come from, wherever that is not a packaged profile."""
+    probe = hardware.profile.probe
+    if hardware.source == "probed":
+        yield Flag(
+            name="probed_peak",
+            level="info",
+            text="Peaks are those probed on this machine; a host has no datasheet figure to compare with.",
+        )
+    elif hardware.source == "file":
+        yield Flag(
+            name="profile_from_file",
+            level="warning",
+            text="Peaks are those of a profile file of the user's own, not of a packaged profile or of a probe in this "
+            "run: they were not checked.",
+        )
+    for warning in probe.warnings if probe else ():
+        yield Flag(name="probe_unsteady", level="warning", text=warning)
 
 
 def _speed_flags(profile: HardwareProfile, metrics: dict[str, Metric]) -> Iterator[Flag]:
@@ -100,8 +115,12 @@ def _speed_flags(profile: HardwareProfile, metrics: dict[str, Metric]) -> Iterat
         yield Flag(
             name="disturbed",
             level="warning",
-            text=f"Other processes used {others:.0%} of the cores during the load: the speed is understated.",
+            text=f"Other processes and the hypervisor took {others:.0%} of the usable processors during the load: the "
+            "speed is understated.",
         )
+    yield from _peak_flags(profile, metrics)
+    if metrics["energy_per_output_token"].value is not None:
+        yield Flag(name="energy_scope", level="info", text=f"Energy is that of the {SCOPES[profile.kind]}.")
     failed = metrics["failed_requests"].value or 0
     if failed:
         yield Flag(name="failed_requests", level="warning", text=f"{failed:.0f} requests did not complete.")
@@ -110,3 +129,29 @@ def _speed_flags(profile: HardwareProfile, metrics: dict[str, Metric]) -> Iterat
         if value is not None and value > 1:
             cached = " (a host's caches can serve a small model)" if profile.kind == "host" else ""
             yield Flag(name="above_peak", level="warning", text=f"{name} is {value:.2f}, above the peak{cached}.")
+
+
+def _peak_flags(profile: HardwareProfile, metrics: dict[str, Metric]) -> Iterator[Flag]:
+    """Whether the memory bandwidth beside the load was another than the one that was probed."""
+    found, moved = [], []
+    for moment, words in (("before", "before the load"), ("after", "after it")):
+        rate, change = metrics[f"peak_bandwidth_{moment}"].value, metrics[f"peak_change_{moment}"].value
+        if rate is None or change is None:
+            continue
+        found.append(f"{rate / 1e9:.1f} GB/s {words} ({change:+.0%})")
+        if abs(change) > PEAK_CHANGE:
+            moved.append(change)
+    if not moved or profile.peak_bandwidth is None:
+        return
+    if max(moved) < 0:
+        errs = "are understated, since the machine could do less than that"
+    elif min(moved) > 0:
+        errs = "are overstated, since the machine could do more than that"
+    else:
+        errs = "may err either way"
+    yield Flag(
+        name="peak_moved",
+        level="warning",
+        text=f"The memory bandwidth moved since the probe: {' and '.join(found)}. S-MBU and MBU are shares of the "
+        f"probed peak of {profile.peak_bandwidth.value / 1e9:.1f} GB/s and {errs}.",
+    )

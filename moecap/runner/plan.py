@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,18 +15,26 @@ from moecap.errors import BadInputError, NotAvailableError, NotBuiltError
 from moecap.hardware.host import HostFacts, available_memory, read_host
 from moecap.hardware.resolve import ResolvedHardware, resolve_hardware
 from moecap.models.accounting import cache_bytes, checkpoint_bytes
+from moecap.models.activations import activation_bytes
 from moecap.models.reading import read_model
 from moecap.models.registry import ModelRef, load_model_config
 from moecap.models.spec import ModelSpec
 from moecap.plugins import BACKENDS, load_plugin, plugin_names
 from moecap.tasks.base import Task, TaskOptions, load_task, refuse_mismatch
+from moecap.tokenizer import Tokenizer
 
 __all__ = ["Plan", "assignments", "make_plan"]
 
 Say = Callable[[str], None]
 
 OVERHEAD_BYTES = 1_000_000_000
-"""Libraries, activations and temporary copies of the largest tensor, beside weights and KV cache."""
+"""Libraries and temporary copies of the largest tensor, beside weights, KV cache and activations."""
+
+SCORED_BATCH = 16
+"""Given answers that an engine scores at a time, where the user does not set ``score_batch_size``."""
+
+SCORED_TOKENS, SCORED_LOGITS = 256, 64
+"""Tokens of a long item of a task, and of the answer in it; the longest of ARC-Easy has 163 and 33 (SmolLM2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +99,14 @@ def make_plan(config: RunConfig, say: Say) -> Plan:
     dtype = backend.dtype(own, device, config.precision, frozenset(host.flags))
     spec = read_model(model_config, model.id, weights=dtype, kv=dtype)
     _refuse_context(config, spec)
-    _refuse_memory(config, spec, hardware, device, dtype)
+    scored = _scored_batch(tasks, engine_arguments)
+    free = available_memory() if device == "cpu" else (hardware.profile.memory_bytes or 0)
+    _refuse_memory(config, spec, dtype, scored, free)
     checkpoint = _fetch_checkpoint(model, say)
     backend.check(checkpoint, spec)
     options = TaskOptions(config.limit, config.data, task_arguments, say)
+    items = tuple((task, task.items(options)) for task in tasks)
+    _refuse_overlong(items, checkpoint, spec)
     return Plan(
         config=config,
         model=model,
@@ -107,7 +119,7 @@ def make_plan(config: RunConfig, say: Say) -> Plan:
         dtype=dtype,
         backend=backend,
         engine_arguments=engine_arguments,
-        tasks=tuple((task, task.items(options)) for task in tasks),
+        tasks=items,
         texts=prompt_texts(config.dataset, config.data, config.seed),
     )
 
@@ -202,18 +214,57 @@ def _refuse_context(config: RunConfig, spec: ModelSpec) -> None:
         )
 
 
-def _refuse_memory(config: RunConfig, spec: ModelSpec, hardware: ResolvedHardware, device: str, dtype: str) -> None:
-    """Refuse a model that the memory cannot hold, before it is fetched or loaded."""
+def _scored_batch(tasks: Sequence[Task], engine_arguments: Mapping[str, str]) -> int:
+    """Given answers that are scored at a time: 0 where no task scores any."""
+    if not any("prompt_logprobs" in task.requires for task in tasks):
+        return 0
+    asked = engine_arguments.get("score_batch_size", "")
+    return int(asked) if asked.isdecimal() else SCORED_BATCH
+
+
+def _refuse_memory(config: RunConfig, spec: ModelSpec, dtype: str, scored: int, free: int) -> None:
+    """Refuse what the memory cannot hold, before anything is fetched or loaded.
+
+    Counted are the weights; the KV cache of all requests in flight at their full length; the activations of the larger
+    of two passes, the prefill of all prompts in flight at once (one row of logits each) and one batch of given answers
+    to score (``SCORED_TOKENS`` each, ``SCORED_LOGITS`` rows of logits); and ``OVERHEAD_BYTES``.
+
+    Args:
+        config: What was asked for.
+        spec: The model.
+        dtype: Number format of weights, cache and activations.
+        scored: Given answers that are scored at a time.
+        free: Memory that is there, in bytes.
+    """
     weights = checkpoint_bytes(spec)
     cache = cache_bytes(spec, config.input_len + config.output_len) * config.concurrency
-    needed = weights + cache + OVERHEAD_BYTES
-    there = available_memory() if device == "cpu" else (hardware.profile.memory_bytes or 0)
-    if needed > there:
+    tokens, long = config.concurrency * config.input_len, min(SCORED_TOKENS, spec.max_context)
+    activations = max(
+        activation_bytes(spec, tokens=tokens, logits_rows=config.concurrency, dtype=dtype),
+        activation_bytes(spec, tokens=scored * long, logits_rows=scored * min(SCORED_LOGITS, long), dtype=dtype),
+    )
+    needed = weights + cache + activations + OVERHEAD_BYTES
+    if needed > free:
         raise NotAvailableError(
             f"{spec.name} needs {needed / 1e9:.1f} GB in {dtype} (weights {weights / 1e9:.1f}, KV cache "
-            f"{cache / 1e9:.1f}, overhead {OVERHEAD_BYTES / 1e9:.1f}), {there / 1e9:.1f} GB are free; "
-            "choose a smaller model or a machine with more memory"
+            f"{cache / 1e9:.1f}, activations {activations / 1e9:.1f}, overhead {OVERHEAD_BYTES / 1e9:.1f}), "
+            f"{free / 1e9:.1f} GB are free; choose a smaller model, fewer or shorter requests in flight, or a machine "
+            "with more memory"
         )
+
+
+def _refuse_overlong(tasks: Sequence[tuple[Task, Sequence[Any]]], checkpoint: Path, spec: ModelSpec) -> None:
+    """Refuse items that the model's context cannot hold, before the load is measured and not after."""
+    if not tasks:
+        return
+    tokenizer = Tokenizer(checkpoint)
+    for task, items in tasks:
+        for name, tokens in task.lengths(items, tokenizer):
+            if tokens > spec.max_context:
+                raise BadInputError(
+                    f"task {task.name!r}: item {name!r} takes {tokens} tokens, the model holds {spec.max_context}; "
+                    "leave the task out or choose a model with a longer context"
+                )
 
 
 def _fetch_checkpoint(model: ModelRef, say: Say) -> Path:

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import secrets
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import Literal
 
 import moecap
 from moecap.config import RunConfig
 from moecap.errors import BadInputError, MoecapError, RunError, UsageError
 from moecap.files import file_sha256, write_text
+from moecap.interruption import interruptible
+from moecap.metrics.constants import constants_in_force
 from moecap.metrics.summary import RunFacts, run_metrics
 from moecap.models.accounting import count_parameters
 from moecap.observations.reader import read_observations
@@ -25,17 +22,20 @@ from moecap.result import RESULT_FILE, BackendRecord, HardwareRecord, ModelRecor
 from moecap.runner.environment import environment, software
 from moecap.runner.execution import Execution, execute
 from moecap.runner.flags import run_flags
+from moecap.runner.places import public_config, without_places
 from moecap.runner.plan import Plan, make_plan
 from moecap.runner.reporter import Reporter
+from moecap.runner.reproduction import public_hardware, reproduction_command
 
-__all__ = ["RunOutcome", "reproduction_command", "run"]
+__all__ = ["RunOutcome", "run"]
 
 Status = Literal["complete", "failed", "interrupted"]
-PRIVATE_KEYS = ("_name_or_path",)
-"""Keys of a config.json that may hold a path of the machine on which it was written."""
 
 HASHED_WEIGHTS_BYTES = 8_000_000_000
 """Checkpoints up to this size get a digest in the result; larger ones would take longer to hash than to run."""
+
+UNENDED = "the run did not end: it was killed, or the machine went down"
+"""Reason in the first result of a run, which the last one replaces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,11 @@ class RunOutcome:
     directory: Path
     result: Result
     error: BaseException | None
+
+    @property
+    def problem(self) -> str | None:
+        """What ended the run, in one line with the places that the result leaves out."""
+        return None if self.error is None else _problem(self.error)
 
 
 def run(config: RunConfig, reporter: Reporter) -> RunOutcome:
@@ -61,17 +66,22 @@ def run(config: RunConfig, reporter: Reporter) -> RunOutcome:
         UsageError: If nothing was started.
         KeyboardInterrupt: If the user interrupted before anything was started.
     """
-    with _terminable():
+    with interruptible() as interruption:
         plan = make_plan(config, reporter.say)
         digest = _weights_digest(plan)
+        interruption.hold()
         directory, made = _make_directory(plan)
         story = _Story(plan, directory, digest, datetime.now(UTC))
         execution = Execution()
         status: Status = "complete"
         error: BaseException | None = None
         try:
-            story.store(execution, "failed", RunError("the run did not end: it was killed, or the machine went down"))
-            execute(plan, execution, reporter)
+            try:
+                story.store(execution, "failed", RunError(UNENDED))
+                interruption.release()
+                execute(plan, execution, reporter)
+            finally:
+                interruption.hold()  # nothing disturbs what follows: the storing, and in the command line the report
         except KeyboardInterrupt as caught:
             status, error = "interrupted", caught
         except UsageError as caught:
@@ -81,10 +91,11 @@ def run(config: RunConfig, reporter: Reporter) -> RunOutcome:
             status, error = "failed", caught
         except Exception as caught:  # whatever an engine raises, what was observed is stored
             status, error = "failed", caught
-        with _undisturbed():
-            if status == "interrupted":
-                reporter.say("interrupted; storing what was measured")
-            result = story.store(execution, status, error)
+        if interruption.raised:  # an engine may have made another error of it
+            status, error = "interrupted", KeyboardInterrupt()
+        if status == "interrupted":
+            reporter.say("interrupted; storing what was measured")
+        result = story.store(execution, status, error)
     return RunOutcome(directory, result, error)
 
 
@@ -117,70 +128,40 @@ def _store(story: _Story, execution: Execution, status: Status, error: BaseExcep
     write_text(directory / "environment.json", json.dumps(environment(), indent=1) + "\n")
     names.append("environment.json")
     engine, config, profile = execution.engine, plan.config, plan.hardware.profile
-    price = config.usd_per_hour
-    default = profile.default_price
-    price_source = "given by the user"
-    if price is None:
-        price = default.usd_per_hour if default else None
-        dated = f"{default.provider} ({default.date or 'no date'})" if default else "no price is known"
-        price_source = dated
-    parameters = count_parameters(plan.spec)
-    public = _without_places(plan)
+    constants = constants_in_force(config.cost, config.usd_per_hour, profile, plan.hardware.count)
+    hardware = HardwareRecord.of(profile, plan.hardware.count, plan.hardware.source, constants)
+    model = _model_record(plan, story.weights_sha256)
+    backend = BackendRecord(
+        name=plan.backend.name,
+        version=engine.version if engine else "unknown: the engine did not open",
+        device=plan.device,
+        timer=engine.timer if engine else "none",
+        batching=engine.batching if engine else "none",
+        details={name: without_places(text) for name, text in engine.details.items()} if engine else {},
+    )
+    public = _public_workload(plan)
     facts = RunFacts(
         spec=plan.spec,
         profile=profile,
         devices=plan.hardware.count,
         compute_dtype=plan.dtype,
         concurrency=config.concurrency,
-        usd_per_hour=price,
+        usd_per_hour=hardware.usd_per_hour,
+        basis=config.cost.basis,
+        constants=constants,
     )
     observations = read_observations(directory)
     metrics = run_metrics(observations, facts)
-    flags = run_flags(
-        config,
-        plan.model.id,
-        plan.spec,
-        profile,
-        metrics,
-        routed=observations.routing is not None,
-        warmup_stable=execution.warmup_stable,
-        batching=engine.batching if engine else None,
-    )
+    flags = run_flags(public, model, hardware, backend, metrics, observations)
     result = Result(
         kind="measured",
         status=status,
-        reason=_reason(error),
-        model=ModelRecord(
-            id=plan.model.id,
-            name=plan.spec.name,
-            revision=plan.model.revision,
-            source=plan.model.origin,
-            config={k: v for k, v in plan.model_config.items() if k not in PRIVATE_KEYS},
-            weights_sha256=story.weights_sha256,
-            weight_dtype=plan.dtype,
-            kv_dtype=plan.dtype,
-            compute_dtype=plan.dtype,
-            total_params=parameters.total,
-            active_params=parameters.active,
-            is_moe=plan.spec.is_moe,
-        ),
-        hardware=HardwareRecord(
-            id=profile.id,
-            name=profile.name,
-            count=plan.hardware.count,
-            usd_per_hour=price,
-            price_source=price_source,
-            profile=profile,
-        ),
-        backend=BackendRecord(
-            name=plan.backend.name,
-            version=engine.version if engine else "unknown: the engine did not open",
-            device=plan.device,
-            timer=engine.timer if engine else "none",
-            batching=engine.batching if engine else "none",
-            details=dict(engine.details) if engine else {},
-        ),
+        reason=None if error is None else without_places(_problem(error)),
+        model=model,
+        hardware=hardware,
+        backend=backend,
         workload=public,
+        constants=constants,
         metrics=metrics,
         flags=tuple(flags),
         provenance=Provenance(
@@ -197,52 +178,41 @@ def _store(story: _Story, execution: Execution, status: Status, error: BaseExcep
     return result
 
 
-def _without_places(plan: Plan) -> RunConfig:
+def _model_record(plan: Plan, weights_sha256: str | None) -> ModelRecord:
+    parameters = count_parameters(plan.spec)
+    return ModelRecord(
+        id=plan.model.id,
+        name=plan.spec.name,
+        revision=plan.model.revision,
+        source=plan.model.origin,
+        config=public_config(plan.model_config),
+        weights_sha256=weights_sha256,
+        weight_dtype=plan.dtype,
+        kv_dtype=plan.dtype,
+        compute_dtype=plan.dtype,
+        total_params=parameters.total,
+        active_params=parameters.active,
+        is_moe=plan.spec.is_moe,
+    )
+
+
+def _public_workload(plan: Plan) -> RunConfig:
     """The configuration with names in place of where files lie on this machine."""
     config = plan.config
     names = {
         "model": plan.model.id if plan.model.origin == "local" else config.model,
-        "hw": plan.hardware.profile.id if Path(config.hw).suffix in (".yaml", ".yml") else config.hw,
+        "hw": public_hardware(config.hw, plan.hardware.source),
         "dataset": Path(config.dataset).name,
+        "engine_arg": tuple(map(without_places, config.engine_arg)),
+        "task_arg": tuple(map(without_places, config.task_arg)),
         "data": None,
         "output": None,
     }
     return config.model_copy(update=names)
 
 
-def reproduction_command(config: RunConfig) -> str:
-    """The command line that gives this configuration."""
-    from shlex import join
-
-    words = ["moecap", "run"]
-    default = RunConfig()
-    for name in RunConfig.model_fields:
-        value = getattr(config, name)
-        if value == getattr(default, name):
-            continue
-        option = f"--{name.replace('_', '-')}"
-        if name in ("warmup", "cost"):
-            fields = type(value).model_fields
-            changed = {f: getattr(value, f) for f in fields if getattr(value, f) != getattr(getattr(default, name), f)}
-            for field, setting in changed.items():
-                words += ["--set", f"{name}.{field}={setting}"]
-        elif name == "task" and value == ():
-            words += [option, "none"]
-        elif name == "limit" and value is None:
-            words += [option, "0"]
-        elif isinstance(value, tuple):
-            for item in value:
-                words += [option, item]
-        elif isinstance(value, bool):
-            words.append(option)
-        else:
-            words += [option, str(value)]
-    return join(words)
-
-
-def _reason(error: BaseException | None) -> str | None:
-    if error is None:
-        return None
+def _problem(error: BaseException) -> str:
+    """What ended a run, in one line."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted by the user or by a signal"
     text = (str(error).strip().splitlines() or [""])[0]
@@ -296,34 +266,3 @@ def _weights_digest(plan: Plan) -> str | None:
     if plan.model.origin == "embedded" and digest != embedded.WEIGHTS_SHA256:
         raise BadInputError(f"the weights of {embedded.NAME} in the cache are damaged; moecap cache clean removes them")
     return digest
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """A request to terminate ends the run as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Signals wait until what was measured is stored."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    held = [(s, signal.signal(s, signal.SIG_IGN)) for s in (signal.SIGINT, signal.SIGTERM)]
-    try:
-        yield
-    finally:
-        for number, previous in held:
-            signal.signal(number, previous)

@@ -1,10 +1,12 @@
 """The run configuration: defaults of the contract, settings by key, and refusals in one line."""
 
+from pathlib import Path
+
 import pytest
 
 from moecap.config import RunConfig, with_settings
 from moecap.errors import BadInputError
-from moecap.runner.run import reproduction_command
+from moecap.runner.reproduction import reproduction_command
 
 
 def test_the_defaults_are_those_of_the_contract():
@@ -40,6 +42,10 @@ def test_a_limit_of_zero_means_all_and_none_means_no_task():
         ({}, ("foo",), "--set foo: not KEY=VALUE"),
         ({}, ("cost.usd=1",), "no setting named 'cost.usd'"),
         ({}, ("seed=[",), "not YAML"),
+        ({}, ("seed=2024-13-99",), "not YAML"),
+        ({}, ("seed=1", "seed=2"), "--set seed is given twice"),
+        ({}, ("num-requests=8", "num_requests=9"), "--set num_requests is given twice"),
+        ({"revision": 1234567}, (), r"revision: .*valid string \(got 1234567\); quote it"),
         ({"task": ["none", "arc_easy"]}, (), "'none' cannot be combined"),
         ({"task": ["arc_easy", "arc_easy"]}, (), "named twice"),
         ({"concurrency": True}, (), "not true or false"),
@@ -88,3 +94,23 @@ def test_one_task_needs_no_list_and_nested_settings_are_merged():
     assert with_settings({"task": "arc_easy"}, ()).task == ("arc_easy",)
     both = _merged({"warmup": {"tolerance": 0.5}}, {"warmup": {"max_batches": 1}})
     assert both == {"warmup": {"tolerance": 0.5, "max_batches": 1}}
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("revision=1234567", "1234567"),
+        ("revision=1e5", "1e5"),
+        ("revision=2024-01-01", "2024-01-01"),
+        ("revision=2024-13-99", "2024-13-99"),
+        ("revision=true", "true"),
+        ("revision='12'", "12"),
+        ("revision=null", None),
+        ("engine-arg=7", ("7",)),
+        ("task=[arc_easy]", ("arc_easy",)),
+        ("data=2024", Path("2024")),
+    ],
+)
+def test_a_setting_of_a_text_is_taken_as_it_is_written(setting, value):
+    key = setting.partition("=")[0].replace("-", "_")
+    assert getattr(with_settings({}, (setting,)), key) == value

@@ -1,6 +1,7 @@
 """Corrupt checkpoints are one line before any library opens them."""
 
 import json
+import os
 
 import pytest
 
@@ -62,4 +63,34 @@ def test_missing_weights_missing_shards_and_a_missing_tokenizer_are_named(folder
         check_checkpoint(folder)
     index.write_text("[1, 2]")
     with pytest.raises(BadInputError, match="not an index"):
+        check_checkpoint(folder)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "extra.safetensors", "generation_config.json"])
+@pytest.mark.parametrize("indexed", [False, True])
+def test_what_is_no_plain_file_is_refused_and_not_waited_for(folder, name, indexed):
+    if indexed:
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"w": "model.safetensors"}}))
+    path = folder / name
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    with pytest.raises(BadInputError, match=rf"{name}: a pipe, device or socket and no plain file"):
+        check_checkpoint(folder)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(BadInputError, match=rf"{name}: a folder and no plain file"):
+        check_checkpoint(folder)
+    path.rmdir()
+    path.symlink_to("/dev/zero")
+    with pytest.raises(BadInputError, match=rf"{name}: a pipe, device or socket"):
+        check_checkpoint(folder)
+    path.unlink()
+    path.symlink_to(folder / "nowhere")
+    with pytest.raises(BadInputError, match=rf"{name}: cannot be read \(No such file or directory; a broken link\?\)"):
+        check_checkpoint(folder)
+
+
+def test_an_index_that_is_a_pipe_is_refused(folder):
+    os.mkfifo(folder / "model.safetensors.index.json")
+    with pytest.raises(BadInputError, match=r"index\.json: a pipe"):
         check_checkpoint(folder)

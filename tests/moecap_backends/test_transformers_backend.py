@@ -5,9 +5,11 @@ import pytest
 from tiny_models import FAMILIES, VOCABULARY
 
 from moecap.backend import Continuation, Prompt
+from moecap.cli import main
 from moecap.errors import BadInputError, RunError, UnknownNameError
 from moecap.observations.reader import read_observations
 from moecap.observations.recorder import Recorder
+from moecap.verification import verify_run
 from moecap_backends.transformers import TransformersBackend, TransformersEngine
 
 pytestmark = pytest.mark.engine
@@ -74,7 +76,11 @@ def test_the_captured_experts_are_those_that_the_routers_chose(family, tiny_mode
         chosen = []
 
         def keep(_module, _inputs, output):
-            chosen.append(next(t for t in output if not t.is_floating_point()))
+            first = next(t for t in output if not t.is_floating_point())
+            # JetMoE returns where each choice went when sorted by expert, and how many each expert has
+            sizes = output[3] if first.ndim == 1 else []
+            by_expert = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes, dtype=torch.int64))
+            chosen.append(by_expert[first.argsort()].reshape(-1, 2) if first.ndim == 1 else first)
 
         handles = [m.register_forward_hook(keep) for m in engine.capture._modules]
         ids = torch.tensor([list(p.tokens) + list(a.tokens[:-1]) for p, a in zip(prompts, answers, strict=True)])
@@ -88,6 +94,17 @@ def test_the_captured_experts_are_those_that_the_routers_chose(family, tiny_mode
     prefill = got[:14].reshape(2, 7, *got.shape[1:])
     decode = got[14:].reshape(3, 2, *got.shape[1:]).transpose(1, 0, 2, 3)
     assert np.array_equal(np.sort(np.concatenate([prefill, decode], 1), -1), np.sort(expected, -1))
+
+
+def test_a_run_of_a_model_with_experts_that_compute_nothing_verifies(tiny_model, tmp_path):
+    sizes = ["--num-requests", "2", "--input-len", "4", "--output-len", "3", "--concurrency", "2"]
+    run = ["run", "--backend", "transformers", "--model", str(tiny_model("longcat_flash")), "--output"]
+    assert main([*run, str(tmp_path / "run"), *sizes]) == 0
+    seen = read_observations(tmp_path / "run")
+    assert seen.routing.experts.max() >= 8  # of 8 with weights and 4 without
+    assert seen.steps.distinct_experts.values.max() <= 8
+    verified = verify_run(tmp_path / "run")
+    assert (verified.corrupt, verified.differences, verified.problem) == ((), (), "")
 
 
 def test_dense_layers_have_no_column_in_the_routing(tiny_model, job_for, tmp_path):

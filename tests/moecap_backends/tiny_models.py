@@ -76,6 +76,18 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "gpt_oss": ("gpt_oss", {"num_local_experts": 8, "num_experts_per_tok": 2, "sliding_window": 16}),
     "phimoe": ("phimoe", {"num_local_experts": 8, "num_experts_per_tok": 2}),
+    "jetmoe": ("jetmoe", {"num_local_experts": 8, "num_experts_per_tok": 2, "kv_channels": 8}),
+    "longcat_flash": (
+        "longcat_flash",
+        {
+            **{key: LATENT[key] for key in ("kv_lora_rank", "q_lora_rank", "v_head_dim", "n_routed_experts")},
+            **{key: LATENT[key] for key in ("qk_rope_head_dim", "qk_nope_head_dim", "num_key_value_heads")},
+            "num_hidden_layers": 4,
+            "expert_ffn_hidden_size": 16,
+            "moe_topk": 3,
+            "zero_expert_num": 4,
+        },
+    ),
     "dense": ("llama", {}),
 }
 

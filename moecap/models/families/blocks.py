@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from moecap.dtypes import canonical_dtype
 from moecap.errors import BadInputError, UnknownNameError
@@ -11,7 +12,7 @@ from moecap.models.fields import ConfigFields
 from moecap.models.quantization import Weights
 from moecap.models.spec import Attention, DenseFfn, Layer, Matrix, ModelSpec, MoeFfn, Span
 
-__all__ = ["EXPERTS", "FRAME", "GROUPED", "RECURRENT_TYPES", "TOP_K", "Blocks"]
+__all__ = ["EXPERTS", "FRAME", "GROUPED", "NO_ATTENTION", "RECURRENT_TYPES", "TOP_K", "Blocks"]
 
 FRAME = ("hidden_size", "num_hidden_layers", "vocab_size", "max_position_embeddings")
 """Keys that every decoder needs."""
@@ -40,6 +41,12 @@ RECURRENT_TYPES: dict[str, Span] = {
 """Kinds of layers of models that mix attention with recurrent states, in old and new names."""
 
 
+NO_ATTENTION = Attention("none", 0, 1, 1, 0, 0, (), 0, 0)
+"""What stands in a layer that has a network alone."""
+
+_MTP = ("num_nextn_predict_layers", "num_mtp_layers", "num_mtp_modules", "mtp_num_hidden_layers")
+
+
 @dataclass(frozen=True, slots=True)
 class Blocks:
     """Builds the parts of one model from its configuration and its number formats."""
@@ -52,9 +59,49 @@ class Blocks:
         """Elements of the residual stream."""
         return self.fields.size("hidden_size")
 
-    def matrix(self, tensors: str, path: str, rows: int, columns: int) -> Matrix:
-        """The matrix at a module path, in the format that the configuration gives to its class."""
-        return Matrix(path.rpartition(".")[2], rows, columns, self.weights.format(tensors, path))
+    def matrix(
+        self, tensors: str, path: str, rows: int, columns: int, *, kv_rows: int = 0, whole: bool = False
+    ) -> Matrix:
+        """The matrix at a module path, in the format that the configuration gives to its class.
+
+        Args:
+            tensors: The class.
+            path: The module path in the checkpoint.
+            rows: Outputs.
+            columns: Inputs.
+            kv_rows: Rows that make keys and values.
+            whole: Whether every parallel rank keeps all of it.
+        """
+        form = self.weights.format(tensors, path)
+        return Matrix(path.rpartition(".")[2], rows, columns, form, kv_rows=kv_rows, whole=whole)
+
+    def over(self, keys: Mapping[str, Any]) -> Blocks:
+        """The same builder with other values for some keys of the configuration."""
+        return replace(self, fields=ConfigFields({**self.fields.config, **keys}, self.fields.name))
+
+    def renamed(self, names: Mapping[str, str]) -> Blocks:
+        """The same builder with keys of the configuration under the names that most families use.
+
+        Args:
+            names: The usual name of each key of this family; one that stands under its usual name stays.
+        """
+        config = self.fields.config
+        given = [(usual, config[own]) for own, usual in names.items() if config.get(own) is not None]
+        return self.over({usual: value for usual, value in given if config.get(usual) is None})
+
+    def at(self, layer: int) -> Blocks:
+        """The builder of one layer: transformers 5 writes what differs between layers under ``per_layer_config``."""
+        own = self.fields.table("per_layer_config").get(str(layer))
+        if own is None:
+            return self
+        if not isinstance(own, dict):
+            raise self.fields.bad("per_layer_config", own, "an object of objects")
+        return self.over(own)
+
+    def uncounted(self, reading: str) -> str:
+        """A reading that says where multi-token-prediction layers are left out."""
+        extra = self.fields.count(*_MTP)
+        return reading + ("; multi-token-prediction layers are not counted" if extra else "")
 
     def spans(
         self, default: Sequence[Span] | Span = "full", kinds: Mapping[str, Span] | None = None
@@ -119,7 +166,8 @@ class Blocks:
             span: Its span and window.
             qkv_bias: Whether the projections of queries, keys and values have biases.
             output_bias: Whether the output projection has one.
-            norms: ``"head"`` for norms of queries and keys over one head, ``"all"`` over all heads.
+            norms: ``"head"`` for norms of queries and keys over one head, ``"all"`` over all heads, ``"own"`` for the
+                same of which a parallel rank keeps the part of its own heads.
             sinks: Whether each head has a learned sink.
             gate: Whether the projection of queries also makes a gate of the output, of as many elements.
             kv_heads: Key and value heads; by default as the configuration says, or as many as query heads.
@@ -135,7 +183,7 @@ class Blocks:
         queries, keys, values = heads * dim * (1 + gate), kv_heads * dim, kv_heads * value_dim
         path = path or f"model.layers.{layer}.self_attn."
         other = (queries + keys + values) * qkv_bias + self.hidden * output_bias + heads * sinks
-        other += {"none": 0, "head": 2 * dim, "all": heads * dim + keys}[norms]
+        normed = {"none": 0, "head": 2 * dim, "all": heads * dim + keys, "own": heads * dim + keys}[norms]
         return Attention(
             span=span[0],
             window=span[1],
@@ -145,11 +193,13 @@ class Blocks:
             value_dim=value_dim,
             matrices=(
                 self.matrix("attention", path + "q_proj", queries, self.hidden),
-                self.matrix("attention", path + "k_proj", keys, self.hidden),
-                self.matrix("attention", path + "v_proj", values, self.hidden),
+                self.matrix("attention", path + "k_proj", keys, self.hidden, kv_rows=keys),
+                self.matrix("attention", path + "v_proj", values, self.hidden, kv_rows=values),
                 self.matrix("attention", path + "o_proj", self.hidden, heads * value_dim),
             ),
-            other_params=other,
+            other_params=other + normed,
+            kv_params=(keys + values) * qkv_bias + keys * (norms == "own"),
+            whole_params=normed * (norms != "own"),
             cached_elements=keys + values,
         )
 

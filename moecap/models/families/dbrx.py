@@ -24,7 +24,8 @@ def _attention(blocks: Blocks, layer: int, kv_heads: int) -> Attention:
     plain = blocks.grouped_attention(layer, ("full", 0), kv_heads=kv_heads)
     path = f"transformer.blocks.{layer}.norm_attn_norm.attn."
     rows = sum(matrix.rows for matrix in plain.matrices[:3])
-    fused = blocks.matrix("attention", path + "Wqkv", rows, blocks.hidden)
+    kv_rows = sum(matrix.kv_rows for matrix in plain.matrices)
+    fused = blocks.matrix("attention", path + "Wqkv", rows, blocks.hidden, kv_rows=kv_rows)
     return replace(
         plain, matrices=(fused, blocks.matrix("attention", path + "out_proj", blocks.hidden, plain.matrices[3].columns))
     )

@@ -19,6 +19,7 @@ _STRUCTURAL = (
     "attention_k_eq_v",
     "attention_output_gate",
     "attn_config",
+    "attn_res_block_size",
     "attn_layer_period",
     "attn_type_list",
     "block_configs",
@@ -27,8 +28,10 @@ _STRUCTURAL = (
     "conv_L_cache",
     "expert_layer_period",
     "ffn_config",
+    "emb_neighbor_num",
     "full_attention_interval",
     "global_head_dim",
+    "hc_mult",
     "hidden_size_per_layer_input",
     "hybrid_layer_pattern",
     "hybrid_override_pattern",
@@ -46,8 +49,11 @@ _STRUCTURAL = (
     "moe_latent_size",
     "moe_layers",
     "num_kv_shared_layers",
+    "o_groups",
+    "per_layer_config",
     "routed_expert_hidden_size",
     "share_expert_dim",
+    "share_q_dim",
     "sparse_attention_config",
     "ssm_cfg",
     "ssm_state_size",
@@ -82,16 +88,15 @@ def read_familiar(blocks: Blocks) -> ModelSpec:
     """
     fields = blocks.fields
     model_type = fields.text("model_type", "none")
-    fields.require(*FRAME, *(LATENT if fields.has("kv_lora_rank") else GROUPED))
     strange = fields.unless(_STRUCTURAL)
     if strange:
         raise BadInputError(
             f"the config of {fields.name!r} (model_type {model_type!r}) has {', '.join(strange)}, a structure "
             "without a reader; use a model of a known architecture"
         )
-    fields.require(("intermediate_size", "moe_intermediate_size"))
-    if fields.optional_size(*EXPERTS):
-        fields.require(TOP_K)
+    experts = (TOP_K,) if fields.optional_size(*EXPERTS) else ()
+    attention_keys = LATENT if fields.has("kv_lora_rank") else GROUPED
+    fields.require(*FRAME, *attention_keys, ("intermediate_size", "moe_intermediate_size"), *experts)
     latent, bias = fields.has("kv_lora_rank"), fields.flag("attention_bias")
     windowed = fields.optional_size("sliding_window") and fields.flag("use_sliding_window", True)
 

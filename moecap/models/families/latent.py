@@ -3,6 +3,9 @@
 With an index (DeepSeek-V3.2, sparse attention, section 2.1) every query first scores all cached entries with a few
 narrow heads, 2 * heads * dim FLOPs an entry, and attends the k best alone. The index caches one key of ``dim``
 elements a token, counted in the format of the cache.
+
+Parallel ranks split the heads. The down-projections of queries, keys and values, their norms and the whole index are
+no head's, so every rank keeps them, as vLLM and SGLang do (``ReplicatedLinear``).
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ __all__ = ["INDEX", "LATENT", "indexed_attention", "latent_attention"]
 
 LATENT = ("num_attention_heads", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
 """Keys that latent attention needs."""
+
+_WHOLE = ("kv_a_proj_with_mqa", "q_a_proj")
 
 INDEX = ("q_lora_rank", "index_n_heads", "index_head_dim", "index_topk")
 """Keys that its index needs besides."""
@@ -34,12 +39,12 @@ def latent_attention(blocks: Blocks, layer: int) -> Attention:
         ("kv_b_proj", heads * (nope + value), latent),
         ("o_proj", hidden, heads * value),
     ]
-    other = latent + (latent + rope + hidden) * bias
+    whole = latent + (latent + rope) * bias
     if query_rank is None:
         shapes.insert(0, ("q_proj", heads * (nope + rope), hidden))
     else:
         shapes[:0] = [("q_a_proj", query_rank, hidden), ("q_b_proj", heads * (nope + rope), query_rank)]
-        other += query_rank + query_rank * bias
+        whole += query_rank + query_rank * bias
     return Attention(
         span="full",
         window=0,
@@ -47,8 +52,12 @@ def latent_attention(blocks: Blocks, layer: int) -> Attention:
         kv_heads=1,
         key_dim=nope + rope,
         value_dim=value,
-        matrices=tuple(blocks.matrix("attention", path + name, rows, columns) for name, rows, columns in shapes),
-        other_params=other,
+        matrices=tuple(
+            blocks.matrix("attention", path + name, rows, columns, whole=name in _WHOLE)
+            for name, rows, columns in shapes
+        ),
+        other_params=whole + hidden * bias,
+        whole_params=whole,
         cached_elements=latent + rope,
         latent_rank=latent,
         rope_dim=rope,
@@ -73,11 +82,12 @@ def indexed_attention(blocks: Blocks, layer: int, *, own: bool = True) -> Attent
         plain,
         matrices=(
             *plain.matrices,
-            blocks.matrix("attention", path + "wq_b", heads * dim, query_rank),
-            blocks.matrix("attention", path + "wk", dim, blocks.hidden),
-            blocks.matrix("index", path + "weights_proj", heads, blocks.hidden),
+            blocks.matrix("attention", path + "wq_b", heads * dim, query_rank, whole=True),
+            blocks.matrix("attention", path + "wk", dim, blocks.hidden, whole=True),
+            blocks.matrix("index", path + "weights_proj", heads, blocks.hidden, whole=True),
         ),
         other_params=plain.other_params + 2 * dim,
+        whole_params=plain.whole_params + 2 * dim,
         index_elements=dim,
         index_flops=2 * heads * dim,
     )

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from moecap.models.families.blocks import EXPERTS, GROUPED, TOP_K, Blocks
+from moecap.models.families.blocks import EXPERTS, GROUPED, NO_ATTENTION, TOP_K, Blocks
 from moecap.models.families.recurrent import mamba2
-from moecap.models.spec import Attention, DenseFfn, Layer, Matrix, ModelSpec, MoeFfn
+from moecap.models.spec import DenseFfn, Layer, Matrix, ModelSpec, MoeFfn
 
 __all__ = ["read_nemotron_h"]
 
 _PATTERN = {"M": "mamba", "*": "attention", "-": "mlp", "E": "moe"}
 _KINDS = {kind: kind for kind in _PATTERN.values()} | {"linear_attention": "mamba", "full_attention": "attention"}
 _MAMBA = ("mamba_num_heads", "mamba_head_dim", "ssm_state_size", "n_groups", "conv_kernel")
-_NOTHING = Attention("none", 0, 1, 1, 0, 0, (), 0, 0)
 
 
 def _kinds(blocks: Blocks) -> list[str]:
@@ -44,11 +43,11 @@ def _mixture(blocks: Blocks, path: str) -> MoeFfn:
     width, shared_width = fields.size("moe_intermediate_size"), fields.size("moe_shared_expert_intermediate_size")
     latent, bias = fields.optional_size("moe_latent_size"), fields.flag("mlp_bias")
     shared: tuple[Matrix, ...] = _two(blocks, "shared", f"{path}.shared_experts", shared_width, hidden)
-    other = (shared_width + hidden) * bias
+    whole = 0
     if latent is not None:
-        down = blocks.matrix("shared", f"{path}.fc1_latent_proj", latent, hidden)
-        shared = (*shared, down, blocks.matrix("shared", f"{path}.fc2_latent_proj", hidden, latent))
-        other += (latent + hidden) * bias
+        down = blocks.matrix("shared", f"{path}.fc1_latent_proj", latent, hidden, whole=True)
+        shared = (*shared, down, blocks.matrix("shared", f"{path}.fc2_latent_proj", hidden, latent, whole=True))
+        whole = (latent + hidden) * bias
     return MoeFfn(
         router=blocks.matrix("router", f"{path}.gate", experts, hidden),
         router_other_params=experts,
@@ -56,14 +55,15 @@ def _mixture(blocks: Blocks, path: str) -> MoeFfn:
         top_k=top_k,
         expert_matrices=_two(blocks, "experts", f"{path}.experts.0", width, latent or hidden),
         shared_matrices=shared,
-        shared_other_params=other,
+        shared_other_params=(shared_width + hidden) * bias + whole,
+        shared_whole_params=whole,
     )
 
 
 def _layer(blocks: Blocks, layer: int, kind: str) -> Layer:
     fields, hidden = blocks.fields, blocks.hidden
     path = f"backbone.layers.{layer}.mixer"
-    attention, ffn = _NOTHING, DenseFfn(())
+    attention, ffn = NO_ATTENTION, DenseFfn(())
     if kind == "moe":
         return Layer(attention, _mixture(blocks, path), hidden)
     if kind == "attention":
@@ -94,6 +94,4 @@ def read_nemotron_h(blocks: Blocks) -> ModelSpec:
     fields = blocks.fields
     fields.require("hidden_size", "vocab_size", "max_position_embeddings")
     layers = [_layer(blocks, i, kind) for i, kind in enumerate(_kinds(blocks))]
-    extra = fields.count("num_nextn_predict_layers")
-    reading = "nemotron_h" + ("; multi-token-prediction layers are not counted" if extra else "")
-    return blocks.model(layers, reading)
+    return blocks.model(layers, blocks.uncounted("nemotron_h"))

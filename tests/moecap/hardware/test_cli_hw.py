@@ -6,9 +6,14 @@ import pytest
 
 from moecap.cli.hw import app
 from moecap.errors import UnknownNameError
+from moecap.hardware import detect as detect_module
+from moecap.hardware import device_probe as device_probe_module
 from moecap.hardware import probe as probe_module
 from moecap.hardware import resolve as resolve_module
-from moecap.hardware.profile import KernelRate, Probe
+from moecap.hardware.detect import Detected
+from moecap.hardware.device import Device
+from moecap.hardware.host import read_host
+from moecap.hardware.profile import KernelRate, Probe, ProbedDevice
 from moecap.hardware.registry import load_profile
 
 TRIAD = {"kernel": "numpy.triad", "kind": "bandwidth", "unit": "bytes/s", "best": 30e9, "median": 29e9, "spread": 0.4}
@@ -138,3 +143,97 @@ def test_probe_cannot_save_into_a_missing_folder(hw, tmp_path):
 
     with pytest.raises(BadInputError, match="cannot write"):
         hw("probe", "--save", str(tmp_path / "none" / "mine.yaml"))
+
+
+L4 = Device(
+    vendor="NVIDIA",
+    index=0,
+    name="NVIDIA L4",
+    memory_bytes=23034 * 2**20,
+    driver_version="580.65.06",
+    part=False,
+    ordinal=0,
+    profile_id="l4",
+    remark=None,
+)
+HIDDEN = Device(
+    vendor="AMD",
+    index=0,
+    name="AMD Instinct MI300X",
+    memory_bytes=196592 * 2**20,
+    driver_version="6.12.12",
+    part=True,
+    ordinal=None,
+    profile_id=None,
+    remark="the board is partitioned (CPX)",
+)
+DEVICE_PROBE = PROBE.model_copy(
+    update={
+        "threads": None,
+        "kernels": tuple(k.model_copy(update={"kernel": "torch.copy", "threads": None}) for k in PROBE.kernels),
+        "device": ProbedDevice(
+            name="NVIDIA L4",
+            driver_version="580.65.06",
+            architecture="sm_89",
+            toolkit="CUDA 12.8",
+            processors=58,
+            memory_free_bytes=23 * 10**9,
+            busy_before=None,
+        ),
+    }
+)
+
+
+@pytest.fixture
+def gpu_machine(monkeypatch):
+    """A machine with an NVIDIA L4, a partition of an AMD board that is hidden, and nothing that answers for a third."""
+    machine = Detected((L4, HIDDEN), {"AMD": "pip install amdsmi"}, read_host())
+    monkeypatch.setattr(detect_module, "detect", lambda: machine)
+    monkeypatch.setattr(device_probe_module, "probe_device", lambda *_, **__: DEVICE_PROBE)
+
+
+@pytest.mark.parametrize("words", [[], ["--device", "cuda"], ["--device", "cuda:0"]])
+def test_probe_measures_the_accelerator_where_there_is_one(hw, gpu_machine, words):
+    shown = json.loads(hw("probe", *words, "--json"))
+    assert shown["id"] == "l4"
+    assert shown["peak_bandwidth"]["source"] == "datasheet"
+    assert shown["probe"]["device"]["toolkit"] == "CUDA 12.8"
+
+
+def test_probe_measures_the_host_beside_an_accelerator_where_it_is_named(hw, gpu_machine):
+    assert json.loads(hw("probe", "--device", "host", "--json"))["kind"] == "host"
+
+
+def test_the_table_of_a_device_names_it_with_its_driver(hw, gpu_machine):
+    text = hw("probe")
+    assert "NVIDIA L4, driver 580.65.06, CUDA 12.8" in text
+    assert "None" not in text
+
+
+def test_a_probed_device_is_saved_with_its_datasheet(hw, gpu_machine, tmp_path):
+    file = tmp_path / "l4.yaml"
+    hw("probe", "--save", str(file))
+    saved = load_profile(file)
+    assert saved.probe == DEVICE_PROBE
+    assert saved.memory_bandwidth == load_profile("l4").memory_bandwidth
+
+
+def test_detect_shows_what_processes_see_and_what_is_missing(hw, gpu_machine):
+    text = hw("detect")
+    assert "cuda:0" in text
+    assert "hidden" in text
+    assert "pip install amdsmi" in text
+    found = json.loads(hw("detect", "--json"))
+    assert [d["ordinal"] for d in found["devices"]] == [0, None]
+    assert found["missing"] == {"AMD": "pip install amdsmi"}
+
+
+def test_doctor_says_what_is_missing_for_a_device(gpu_machine, capsys):
+    from moecap.cli.doctor import doctor
+
+    assert doctor(json=True) == 1
+    findings = {f["what"]: f for f in json.loads(capsys.readouterr().out)["findings"]}
+    assert findings["NVIDIA board 0"]["ok"]
+    assert "l4" in findings["NVIDIA board 0"]["found"]
+    assert findings["AMD board 0"]["remedy"] == "the board is partitioned (CPX)"
+    assert findings["AMD device"]["remedy"] == "pip install amdsmi"

@@ -2,7 +2,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from moecap.hardware.detect import detect, match_profile
+from moecap.hardware.detect import detect
+from moecap.hardware.device import match_profile
 
 MIB = 2**20
 
@@ -104,7 +105,7 @@ def all_visible(monkeypatch):
 )
 def test_recorded_driver_answers_find_their_profile(name, mib, identifier):
     device = detect(FakeNvml({"name": name, "mib": mib})).devices[0]
-    assert (device.profile_id, device.remark, device.mig) == (identifier, None, False)
+    assert (device.profile_id, device.remark, device.part) == (identifier, None, False)
 
 
 @pytest.mark.parametrize(
@@ -129,19 +130,20 @@ def test_several_boards_keep_their_order_and_the_driver_is_released():
     nvml = FakeNvml(H100, {"name": "NVIDIA L4", "mib": 23034}, H100)
     machine = detect(nvml)
     assert [(d.index, d.profile_id) for d in machine.devices] == [(0, "h100-sxm"), (1, "l4"), (2, "h100-sxm")]
-    assert machine.driver_version == "580.65.06"
+    assert [(d.vendor, d.driver_version) for d in machine.devices] == [("NVIDIA", "580.65.06")] * 3
     assert nvml.open == 0
 
 
 def test_a_board_in_slices_is_replaced_by_them_and_they_borrow_no_peaks():
     devices = detect(FakeNvml(H100, A100_IN_SLICES)).devices
-    assert [(d.index, d.mig, d.profile_id) for d in devices] == [
+    assert [(d.index, d.part, d.profile_id) for d in devices] == [
         (0, False, "h100-sxm"),
         (1, True, None),
         (1, True, None),
     ]
     assert devices[1].memory_bytes == 19968 * MIB
     assert "MIG slice" in devices[1].remark
+    assert "moecap hw probe --save" in devices[1].remark
 
 
 def test_a_board_with_less_power_than_its_profile_is_remarked():
@@ -155,23 +157,30 @@ def test_a_board_with_less_power_than_its_profile_is_remarked():
     ("setting", "visible"),
     [
         ("0", [0]),
-        ("2,0", [0, 2]),
+        ("2,0", [2, 0]),  # board 2 is cuda:0
+        ("0,0", [0]),
         ("", []),
         ("-1", []),
         ("1,9,0", [1]),  # CUDA stops at the first that does not exist
         ("GPU-0002", [2]),
-        ("gpu-0001,GPU-0000", [0, 1]),
+        ("gpu-0001,GPU-0000", [1, 0]),
+        ("GPU-000", []),  # three devices begin so
     ],
 )
 def test_cuda_visible_devices_is_heeded(monkeypatch, setting, visible):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", setting)
-    devices = detect(FakeNvml(H100, H100, H100)).devices
-    assert [d.index for d in devices if d.visible] == visible
+    machine = detect(FakeNvml(H100, H100, H100))
+    assert [(d.index, d.ordinal) for d in machine.visible] == [(board, n) for n, board in enumerate(visible)]
+
+
+def test_an_index_names_a_board_and_never_a_slice(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert detect(FakeNvml(H100, A100_IN_SLICES)).visible == []
 
 
 def test_slices_are_visible_by_their_own_name(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-0001")
-    assert [d.visible for d in detect(FakeNvml(A100_IN_SLICES)).devices] == [False, True]
+    assert [d.ordinal for d in detect(FakeNvml(A100_IN_SLICES)).devices] == [None, 0]
 
 
 def test_no_driver_means_no_devices():
@@ -180,7 +189,7 @@ def test_no_driver_means_no_devices():
             raise NvmlError("NVML Shared Library Not Found")
 
     machine = detect(NoDriver())
-    assert (machine.devices, machine.driver_version) == ((), None)
+    assert machine.devices == ()
     assert machine.host.cores >= 1
 
 
@@ -192,3 +201,28 @@ def test_a_driver_that_breaks_halfway_is_no_driver_and_is_released():
     nvml = Broken(H100)
     assert detect(nvml).devices == ()
     assert nvml.open == 0
+
+
+def pci(root, *devices):
+    """A PCI bus with these (vendor, class)."""
+    for number, (vendor, kind) in enumerate(devices):
+        folder = root / f"sys/bus/pci/devices/0000:{number:02x}:00.0"
+        folder.mkdir(parents=True)
+        (folder / "vendor").write_text(vendor + "\n")
+        (folder / "class").write_text(kind + "\n")
+    return root
+
+
+def test_a_device_on_the_bus_for_which_no_driver_answers_is_missing_with_a_remedy(tmp_path):
+    machine = detect(FakeNvml(), root=pci(tmp_path, ("0x10de", "0x030200"), ("0x8086", "0x020000")))
+    assert machine.devices == ()
+    assert set(machine.missing) == {"NVIDIA"}
+    assert "nvidia-smi" in machine.missing["NVIDIA"]
+
+
+def test_a_device_that_answers_is_not_missing(tmp_path):
+    assert detect(FakeNvml(H100), root=pci(tmp_path, ("0x10de", "0x030200"))).missing == {}
+
+
+def test_graphics_inside_a_processor_are_no_accelerator(tmp_path):
+    assert detect(FakeNvml(), root=pci(tmp_path, ("0x1002", "0x030000"))).missing == {}

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from moecap.hardware.host import host_profile, read_host
+from moecap.hardware.host import host_profile, read_host, usable_processors
 
 GIB = 2**30
 
@@ -69,6 +69,12 @@ def test_caches_are_counted_once(tmp_path):
 def test_a_quota_of_the_control_group_limits_the_cores(tmp_path, quota, cores):
     root = machine(tmp_path, files={"sys/fs/cgroup/pod/container/cpu.max": quota + "\n"})
     assert read_host(root, cpus=set(range(8))).cores == cores
+
+
+@pytest.mark.parametrize(("quota", "at_once"), [("max 100000", 8.0), ("250000 100000", 2.5), ("1600000 100000", 8.0)])
+def test_processors_that_may_be_used_at_once_are_not_always_a_whole_number(tmp_path, quota, at_once):
+    root = machine(tmp_path, files={"sys/fs/cgroup/pod/container/cpu.max": quota + "\n"})
+    assert usable_processors(root, cpus=set(range(8))) == (set(range(8)), at_once)
 
 
 def test_the_tightest_limit_among_the_parents_counts(tmp_path):

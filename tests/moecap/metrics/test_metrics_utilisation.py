@@ -6,8 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moecap.errors import BadInputError
+from moecap.hardware.registry import load_profile
 from moecap.metrics.steps import StepBytes, StepWork, step_work
+from moecap.metrics.summary import RunFacts
 from moecap.metrics.utilisation import Peaks, utilisation
+from moecap.models.parallelism import Parallelism
 from moecap.models.reading import read_model
 from moecap.observations.reader import Ragged, Steps
 
@@ -47,6 +50,7 @@ def _steps(rows):
         stage=np.array(["load"] * len(rows)),
         start_ns=np.arange(len(rows), dtype=np.int64) * 10**9,
         duration_ns=np.array(ns, np.int64),
+        seq_request=_ragged([range(len(s)) for s in start]),
         seq_start=_ragged(start),
         seq_new=_ragged(new),
         seq_phase=_ragged(phase),
@@ -146,6 +150,25 @@ def test_a_format_that_the_chip_lacks_gives_no_s_mfu(spec):
     assert "no native rate for fp8" in metrics["decode.s_mfu"].reason
 
 
+def test_two_ranks_read_router_and_norms_twice_and_four_the_two_key_heads_too(spec):
+    steps = _steps([([5, 9], [1, 1], [1, 1], 2, [3, 2, 4], 1000)])
+    alone, two, four = (step_work(spec, steps, Parallelism(tensor=ranks)) for ranks in (1, 2, 4))
+    copied = 2 * (LAYERS * (ROUTER + 2 * 8) + 8)
+    key_heads = 2 * LAYERS * 2 * 8 * 4 + LAYERS * (6 + 10) * 2 * 2 * 2 * 2  # projections, cache
+    assert two.bytes.total()[0] == alone.bytes.total()[0] + copied
+    assert four.bytes.total()[0] == alone.bytes.total()[0] + 3 * copied + key_heads
+    assert (two.paper_bytes[0], four.paper_bytes[0]) == (alone.paper_bytes[0], alone.paper_bytes[0] + key_heads)
+    assert four.dense_bytes[0] - four.bytes.total()[0] == 2 * 3 * EXPERT
+    assert alone.flops == two.flops == four.flops
+
+
+def test_devices_without_a_part_in_the_split_are_refused(spec):
+    profile = load_profile("h100")
+    RunFacts(spec, profile, 2, "bf16", 1, None, parallelism=Parallelism(tensor=2))
+    with pytest.raises(BadInputError, match="split over 1 of 2 devices"):
+        RunFacts(spec, profile, 2, "bf16", 1, None)
+
+
 decode_rows = st.lists(
     st.tuples(
         st.lists(st.integers(0, 60), min_size=1, max_size=6), st.lists(st.integers(2, 4), min_size=3, max_size=3)
@@ -155,43 +178,62 @@ decode_rows = st.lists(
 )
 
 
-@given(decode_rows)
-def test_selected_never_exceeds_all_and_steps_add_up(rows):
+splits = st.builds(Parallelism, tensor=st.sampled_from([1, 2, 4]), data=st.sampled_from([1, 2]))
+
+
+@given(decode_rows, splits)
+def test_selected_never_exceeds_all_and_steps_add_up(rows, split):
     spec = read_model(CONFIG, "small")
     steps = _steps([(s, [1] * len(s), [1] * len(s), len(s), d, 1000) for s, d in rows])
-    work = step_work(spec, steps)
+    work = step_work(spec, steps, split)
     total = work.bytes.total()
     assert (total <= work.dense_bytes).all()
     assert (work.flops <= work.dense_flops).all()
     one_by_one = [
-        step_work(spec, _steps([(s, [1] * len(s), [1] * len(s), len(s), d, 1000)])).bytes.total()[0] for s, d in rows
+        step_work(spec, _steps([(s, [1] * len(s), [1] * len(s), len(s), d, 1000)]), split).bytes.total()[0]
+        for s, d in rows
     ]
     assert total.tolist() == one_by_one
 
 
-@given(decode_rows, st.randoms())
-def test_the_order_of_sequences_does_not_matter(rows, random):
+@given(decode_rows, st.randoms(), splits)
+def test_the_order_of_sequences_does_not_matter(rows, random, split):
     spec = read_model(CONFIG, "small")
     start, distinct = rows[0]
     shuffled = random.sample(start, len(start))
     works = [
-        step_work(spec, _steps([(s, [1] * len(s), [1] * len(s), len(s), distinct, 1000)])) for s in (start, shuffled)
+        step_work(spec, _steps([(s, [1] * len(s), [1] * len(s), len(s), distinct, 1000)]), split)
+        for s in (start, shuffled)
     ]
     assert works[0].bytes.total() == works[1].bytes.total()
     assert works[0].flops == works[1].flops
 
 
-@given(st.lists(st.integers(0, 60), min_size=1, max_size=6))
-def test_one_more_sequence_reads_and_computes_more(start):
+@given(st.lists(st.integers(0, 60), min_size=1, max_size=6), splits)
+def test_one_more_sequence_reads_and_computes_more(start, split):
     spec = read_model(CONFIG, "small")
     rows = [start, [*start, 3]]
-    work = step_work(spec, _steps([(s, [1] * len(s), [1] * len(s), len(s), [2, 3, 4], 1000) for s in rows]))
+    work = step_work(spec, _steps([(s, [1] * len(s), [1] * len(s), len(s), [2, 3, 4], 1000) for s in rows]), split)
     assert work.bytes.total()[1] > work.bytes.total()[0]
     assert work.flops[1] > work.flops[0]
 
 
-def test_a_model_that_selects_all_its_experts_equals_a_dense_one():
+@given(decode_rows, splits)
+def test_a_model_that_selects_all_its_experts_equals_a_dense_one(rows, split):
     spec = read_model(CONFIG | {"num_experts_per_tok": 4}, "all")
-    work = step_work(spec, _steps([([5], [1], [1], 1, [4, 4, 4], 1000)]))
-    assert work.bytes.total()[0] == work.dense_bytes[0]
-    assert work.flops[0] == work.dense_flops[0]
+    steps = _steps([(s, [1] * len(s), [1] * len(s), len(s), [4, 4, 4], 1000) for s, _ in rows])
+    work = step_work(spec, steps, split)
+    assert (work.bytes.total() == work.dense_bytes).all()
+    assert (work.flops == work.dense_flops).all()
+
+
+@given(decode_rows)
+def test_more_ranks_never_read_less_and_one_is_no_split(rows):
+    spec = read_model(CONFIG, "small")
+    steps = _steps([(s, [1] * len(s), [1] * len(s), len(s), d, 1000) for s, d in rows])
+    one, two, four = (step_work(spec, steps, Parallelism(tensor=ranks)) for ranks in (1, 2, 4))
+    assert (step_work(spec, steps).bytes.total() == one.bytes.total()).all()
+    assert (one.bytes.total() < two.bytes.total()).all()
+    assert (two.bytes.total() < four.bytes.total()).all()
+    assert (one.paper_bytes <= two.paper_bytes).all()
+    assert (two.paper_bytes <= four.paper_bytes).all()

@@ -78,6 +78,20 @@ def test_without_experts_uniform_routing_is_assumed_and_said(capsys: pytest.Capt
     assert have["context"] == 1024
 
 
+def test_one_rank_is_the_default_and_more_read_their_copies(capsys: pytest.CaptureFixture[str]) -> None:
+    """The vector of two ranks for Mixtral: 0.3143031148602256 of 2 x 2.039 TB/s in 20 ms; a rank reads half of it."""
+    words = ("show", "mixtral", "--context", "1024", "--batch", "1", "--experts", "2")
+    alone = answer(capsys, *words)
+    assert (alone["tensor_parallel"], alone["step_bytes_per_device"]) == (1, alone["step_bytes"]["total"])
+    both = answer(capsys, *words, "--tensor-parallel", "2")
+    assert both["step_bytes"]["total"] / (0.02 * 2 * 2.039e12) == pytest.approx(0.3143031148602256, rel=1e-9)
+    assert both["step_bytes_per_device"] == both["step_bytes"]["total"] / 2
+    changed = {key for key in alone if alone[key] != both[key]}
+    assert changed == {"step_bytes", "tensor_parallel", "step_bytes_per_device"}
+    call(*words, "--tensor-parallel", "2")
+    assert "bytes read by each of 2 devices" in capsys.readouterr().out
+
+
 def test_list_has_every_packaged_model(capsys: pytest.CaptureFixture[str]) -> None:
     rows = answer(capsys, "list")
     assert [row["name"] for row in rows] == ["smollm2-moe", *(model.name for model in packaged_models())]
@@ -121,6 +135,8 @@ def test_a_dense_model_has_no_experts_to_show(tmp_path: Path, capsys: pytest.Cap
         (["--batch", "99999999999"], "a batch of 99999999999 is outside"),
         (["--experts", "9"], "9 experts are outside 1 to 8"),
         (["--experts", "0"], "0 experts are outside 1 to 8"),
+        (["--tensor-parallel", "0"], "tensor parallelism of 0 is outside 1 to"),
+        (["--tensor-parallel", "3"], "3 tensor-parallel ranks cannot share the 32 heads"),
     ],
 )
 def test_values_outside_the_model_are_refused(words: list[str], message: str) -> None:

@@ -140,6 +140,62 @@ def test_an_unknown_architecture_is_read_by_its_keys_and_says_so() -> None:
     assert count_parameters(other) == count_parameters(read_model(grouped, "mixtral"))
 
 
+INVENTED: dict[str, Any] = {"hidden_size": 512, "num_hidden_layers": 3, "vocab_size": 1000, "dtype": "bfloat16"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "total", "kind"),
+    [
+        # a Mixtral by another name: 3·(2·512·512 + 2·512·128 + 8·512 + 8·3·512·896 + 2·512) + 2·1000·512 + 512
+        (
+            {"num_attention_heads": 8, "num_key_value_heads": 2, "num_local_experts": 8, "intermediate_size": 896},
+            3 * (2 * 512**2 + 2 * 512 * 128 + 8 * 512 + 24 * 512 * 896 + 1024) + 1000 * 1024 + 512,
+            "full",
+        ),
+        # a DeepSeek by another name: one dense layer, two mixtures with a shared expert, latents of 64 + 16
+        (
+            {
+                "num_attention_heads": 8,
+                "kv_lora_rank": 64,
+                "qk_nope_head_dim": 32,
+                "qk_rope_head_dim": 16,
+                "v_head_dim": 32,
+                "n_routed_experts": 8,
+                "n_shared_experts": 1,
+                "moe_intermediate_size": 128,
+                "intermediate_size": 896,
+                "first_k_dense_replace": 1,
+            },
+            3 * (512 * 8 * 48 + 512 * 80 + 64 + 64 * 8 * 64 + 8 * 32 * 512 + 1024)
+            + 3 * 512 * 896
+            + 2 * (8 * 512 + 9 * 3 * 512 * 128)
+            + 1000 * 1024
+            + 512,
+            "mla",
+        ),
+    ],
+)
+def test_an_invented_architecture_with_familiar_keys_is_counted_by_hand(
+    keys: dict[str, Any], total: int, kind: str
+) -> None:
+    config = {**INVENTED, "model_type": "invented", "num_experts_per_tok": 2, "max_position_embeddings": 4096, **keys}
+    model = read_model(config, "invented")
+    assert count_parameters(model).total == total
+    assert {layer.attention.kind for layer in model.layers} == {kind}
+    assert model.reading.startswith("familiar keys: no reader for model_type 'invented'")
+
+
+def test_an_invented_architecture_names_all_keys_that_it_lacks_at_once() -> None:
+    config = {"model_type": "invented", "hidden_size": 512, "num_hidden_layers": 3, "n_routed_experts": 8}
+    with pytest.raises(BadInputError) as caught:
+        read_model(config | {"kv_lora_rank": 64, "v_head_dim": 32}, "invented")
+    assert str(caught.value) == (
+        "the config of 'invented' (model_type 'invented') lacks vocab_size, max_position_embeddings, "
+        "num_attention_heads, qk_nope_head_dim, qk_rope_head_dim, intermediate_size or moe_intermediate_size, "
+        "num_experts_per_tok or experts_per_token or moe_k or moe_top_k; give a config.json that has them"
+    )
+
+
 def test_an_unknown_architecture_with_unknown_structure_is_refused() -> None:
     config = LLAMA_8B | {"model_type": "hybrid", "architectures": ["Hybrid"], "mamba_d_state": 16}
     with pytest.raises(BadInputError, match="has mamba_d_state, a structure without a reader"):

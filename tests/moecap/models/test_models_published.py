@@ -23,6 +23,16 @@ class Published(NamedTuple):
 
 MATMUL, EMBEDDED, HEADLESS = "active", "active_with_embedding", "active_without_lm_head"
 PUBLISHED = {
+    "dbrx": Published(132, 36, MATMUL, 0.004, 0.005, "README of dbrx-instruct: 132B, 36B active on any input"),
+    "deepseek-v4-flash": Published(284, 13, MATMUL, 0.002, 0.021, "model card: 284B parameters, 13B activated"),
+    "deepseek-v4-pro": Published(1600, 49, MATMUL, 0.017, 0.004, "model card: 1.6T parameters, 49B activated"),
+    "gemma-4-26b-a4b": Published(25.2, 3.8, MATMUL, 0.002, 0.007, "recalled from the model card: 25.2B, 3.8B active"),
+    "glm-4.5": Published(355, 32, HEADLESS, 0.007, 0.003, "transformers' page of glm4_moe: 355B, 32B active"),
+    "granite-3.1-1b-a400m": Published(1.3, 0.4, MATMUL, 0.03, 0.08, "the name: 1B, 400M active; 1.3B in the card"),
+    "jamba-1.5-mini": Published(52, 12, MATMUL, 0.009, 0.014, "arXiv 2408.12570: 52B, 12B active"),
+    "lfm2-8b-a1b": Published(8.3, 1.5, MATMUL, 0.005, 0.04, "transformers' page of lfm2_moe: 8.3B, 1.5B active"),
+    "longcat-flash": Published(560, 27, MATMUL, 0.002, 0.006, "arXiv 2509.01322: 560B, 27B activated on average"),
+    "minimax-m3": Published(428, 23, HEADLESS, 0.005, 0.023, "page of Megatron Bridge: 428B with vision, ~23B active"),
     "deepseek-r1": Published(671, 37, MATMUL, 1e-4, 0.011, "README of DeepSeek-R1: 671B, 37B activated"),
     "deepseek-v3.2": Published(671, 37, MATMUL, 2e-3, 0.014, "DeepSeek-V3's figures; its index adds 0.85 B"),
     "ernie-4.5-21b-a3b": Published(21, 3, HEADLESS, 0.04, 0.03, "the name; transformers' page of ernie4_5_moe"),
@@ -57,6 +67,12 @@ def test_parameters_agree_with_the_published_ones(name: str) -> None:
     published, have = PUBLISHED[name], count_parameters(load_model(name)[0])
     assert have.total / 1e9 == pytest.approx(published.total, rel=published.total_error)
     assert getattr(have, published.convention) / 1e9 == pytest.approx(published.active, rel=published.active_error)
+
+
+def test_minimax_m3_counts_every_value_of_its_checkpoint_but_those_of_vision() -> None:
+    # 427,040,140,160 values in all, as a published check of a conversion counts them; transformers' modules for vision
+    # and its projector, built from the checkpoint's vision_config, have 865,567,232 of them
+    assert count_parameters(load_model("minimax-m3")[0]).total == 427_040_140_160 - 865_567_232
 
 
 def test_every_packaged_model_is_compared_with_a_published_figure() -> None:

@@ -6,6 +6,7 @@ import json
 import re
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -91,6 +92,91 @@ MIMO = {
     "num_experts_per_tok": 2,
     "moe_intermediate_size": 40,
 }
+LFM2 = {
+    **MIXTURE,
+    "num_dense_layers": 2,
+    "layer_types": ["conv", "conv", "full_attention", "conv"] + ["full_attention"] * 2,
+}
+KIMI = {
+    "num_local_experts": 8,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 40,
+    "kv_lora_rank": 32,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 16,
+    "v_head_dim": 20,
+    "linear_head_dim": 12,
+    "linear_num_heads": 3,
+}
+KIMI_LISTS = {"full_attn_layers": [3, 6], "kda_layers": [1, 2, 4, 5], "head_dim": 12, "num_heads": 3}
+LONGCAT = {
+    "num_layers": 3,
+    "ffn_hidden_size": 96,
+    "expert_ffn_hidden_size": 40,
+    "n_routed_experts": 8,
+    "zero_expert_num": 4,
+    "moe_topk": 3,
+    "kv_lora_rank": 32,
+    "q_lora_rank": 24,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 16,
+    "v_head_dim": 20,
+}
+JETMOE = {"num_local_experts": 8, "num_experts_per_tok": 2, "kv_channels": 24}
+GEMMA = {
+    "head_dim": 24,
+    "global_head_dim": 48,
+    "num_global_key_value_heads": 1,
+    "attention_k_eq_v": True,
+    "hidden_size_per_layer_input": 0,
+    "sliding_window": 32,
+    "enable_moe_block": True,
+    "num_experts": 8,
+    "top_k_experts": 2,
+    "moe_intermediate_size": 40,
+}
+M3 = {
+    "num_local_experts": 8,
+    "num_experts_per_tok": 2,
+    "head_dim": 24,
+    "dense_intermediate_size": 160,
+    "shared_intermediate_size": 56,
+    "index_n_heads": 2,
+    "index_head_dim": 12,
+    "index_block_size": 8,
+    "index_topk_blocks": 3,
+    "moe_layer_freq": [0, 1, 1, 1, 1, 1],
+    "sparse_attention_config": {"sparse_attention_freq": [0, 0, 1, 1, 0, 1]},
+}
+V4 = {
+    "head_dim": 32,
+    "num_key_value_heads": 1,
+    "q_lora_rank": 24,
+    "o_groups": 2,
+    "o_lora_rank": 12,
+    "hc_mult": 3,
+    "sliding_window": 16,
+    "index_n_heads": 3,
+    "index_head_dim": 20,
+    "index_topk": 5,
+    "n_routed_experts": 8,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 40,
+    "num_hash_layers": 2,
+    "compress_ratios": [0, 0, 4, 128, 4, 128, 0],
+}
+STEP = {
+    "n_routed_experts": 8,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 40,
+    "share_expert_dim": 56,
+    "head_dim": 24,
+    "sliding_window": 32,
+    "attention_other_setting": {"num_attention_heads": 6, "num_attention_groups": 2, "head_dim": 24},
+    "moe_layers_enum": "2,3,4,5",
+    "num_nextn_predict_layers": 1,
+    "layer_types": ["full_attention", *["sliding_attention"] * 3, "full_attention", *["sliding_attention"] * 2],
+}
 DBRX = {
     "d_model": 64,
     "n_heads": 4,
@@ -174,19 +260,38 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("mimo_v2_flash", MIMO),
     ("mimo_v2_flash", {**MIMO, "layer_types": ["full_attention", "sliding_attention"] * 3, "attention_bias": True}),
     ("dbrx", DBRX),
+    ("lfm2_moe", LFM2),
+    ("lfm2_moe", {**LFM2, "conv_bias": True, "use_expert_bias": False, "tie_embedding": False, "conv_L_cache": 4}),
+    ("kimi_linear", {**KIMI, "linear_attn_config": KIMI_LISTS}),
+    ("kimi_linear", {**KIMI, "first_k_dense_replace": 2, "layer_types": ["linear_attention", "full_attention"] * 3}),
+    ("kimi_linear", {**KIMI, "q_lora_rank": 24, "attention_bias": True, "n_shared_experts": 2}),
+    ("longcat_flash", LONGCAT),
+    ("longcat_flash", {**LONGCAT, "router_bias": True, "attention_bias": True}),
+    ("jetmoe", JETMOE),
+    ("jetmoe", {**JETMOE, "tie_word_embeddings": False, "num_experts_per_tok": 3}),
+    ("gemma4_text", GEMMA),
+    ("gemma4_text", {**GEMMA, "attention_k_eq_v": False, "tie_word_embeddings": False, "attention_bias": True}),
+    ("gemma4_text", {**GEMMA, "attention_bias": True, "layer_types": ["sliding_attention", "full_attention"] * 3}),
+    ("gemma4_text", {**GEMMA, "enable_moe_block": False}),
+    ("minimax_m3_vl_text", M3),
+    ("minimax_m3_vl_text", {**M3, "layer_types": ["full_attention", "minimax_m3_sparse"] * 3}),
+    ("deepseek_v4", V4),
+    ("deepseek_v4", {**V4, "mlp_bias": True, "n_shared_experts": 1, "hc_mult": 4}),
+    ("deepseek_v4", {**V4, "compress_ratios": [128, 128, 4, 128, 4, 4], "tie_word_embeddings": True}),
 ]
 
 
 CLASSES = (
     ("lm_head", "lm_head"),
     ("embed_tokens|embeddings|wte", "embedding"),
-    (r"\.(self_attn|linear_attn|mamba|attn)\.", "attention"),
-    (r"\.shared_(expert|mlp)|_latent_proj", "shared"),
-    (r"\.experts\.", "experts"),
-    (r"\.(mlp|mixer|block_sparse_moe)\.gate\.|\.router\.", "router"),
-    (r"\.(mlp|feed_forward)\.|\.mixer\.(up|down)_proj", "dense"),
+    (r"\.self_attention\.kv_proj", "attention"),
+    (r"\.(self_attn|linear_attn|mamba|attn|conv|attn_hc)\.", "attention"),
+    (r"\.shared_(expert|mlp)|_latent_proj|ffn_hc|hc_head|\.(experts|mlp)\.bias$", "shared"),
+    (r"\.(mlp|mixer|block_sparse_moe|feed_forward)\.gate\.|\.router\.", "router"),
+    (r"\.experts\.|\.mlp\.(input|output)_linear", "experts"),
+    (r"\.(mlps?|feed_forward)\.|\.mixer\.(up|down)_proj", "dense"),
     (r"\.mixer\.", "attention"),
-    ("norm", "norms"),
+    ("norm|layer_scalar", "norms"),
 )
 """The class of a tensor, by the first expression that is found in its name in transformers."""
 
@@ -195,19 +300,43 @@ def tensor_class(name: str) -> str:
     return next(tensors for part, tensors in CLASSES if re.search(part, name))
 
 
+BUFFERS = {"e_score_correction_bias": "router", ".expert_bias": "router", "layer_scalar": "norms"}
+"""What checkpoints hold and transformers keeps as buffers."""
+
+
 def counted_by_transformers(config: Any) -> Counter[str]:
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = AutoModelForCausalLM.from_config(config)
+    counts = counted_in(model)
+    if not counts["experts"]:
+        counts["dense"] += counts.pop("shared", 0)
+    if config.model_type == "gemma4_text" and config.enable_moe_block:
+        counts["shared"] = counts.pop("dense")
+    if config.model_type == "longcat_flash":
+        counts["experts"] -= allotted_to_zero_experts(config)
+    return +counts
+
+
+def counted_in(model: torch.nn.Module, wanted: Callable[[str], bool] = bool) -> Counter[str]:
     counts: Counter[str] = Counter()
-    routed = any(tensor_class(name) == "experts" for name, _ in model.named_parameters())
     for name, tensor in model.named_parameters():
-        tensors = tensor_class(name)
-        counts[tensors if routed or tensors != "shared" else "dense"] += tensor.numel()
+        counts[tensor_class(name) if wanted(name) else ""] += tensor.numel()
     for name, tensor in model.named_buffers():
-        if name.endswith("e_score_correction_bias"):
-            counts["router"] += tensor.numel()
-    return counts
+        for buffer, tensors in BUFFERS.items():
+            counts[tensors] += tensor.numel() if name.endswith(buffer) else 0
+    counts.pop("", None)
+    return +counts
+
+
+def allotted_to_zero_experts(config: Any) -> int:
+    """Elements of ``gate_up_proj`` that transformers 5.19 makes for experts that compute nothing and never uses.
+
+    ``LongcatFlashExperts`` sizes that tensor by ``total_experts``, but passes the input of zero experts on unchanged;
+    its ``down_proj`` has none for them.
+    """
+    made = config.num_layers * config.zero_expert_num * 2 * config.expert_ffn_hidden_size * config.hidden_size
+    return int(made)
 
 
 def counted_here(spec: ModelSpec) -> Counter[str]:
@@ -228,6 +357,14 @@ def counted_here(spec: ModelSpec) -> Counter[str]:
 
 
 def spans_of_transformers(config: Any) -> list[tuple[str, int]]:
+    if config.model_type == "longcat_flash":
+        return [("full", 0), ("none", 0), ("full", 0)] * config.num_layers
+    if config.model_type == "jetmoe":
+        return [("full", 0), ("none", 0)] * config.num_hidden_layers
+    if config.model_type == "deepseek_v4":
+        beside = {"compressed_sparse_attention": [("indexed", config.index_topk)], "sliding_attention": []}
+        both = [[("sliding", config.sliding_window), *beside.get(kind, [("full", 0)])] for kind in config.layer_types]
+        return [span for spans in both for span in spans]
     window = getattr(config, "sliding_window", None) or 0
     types = getattr(config, "layer_types", None)
     if types is None:
@@ -238,6 +375,11 @@ def spans_of_transformers(config: Any) -> list[tuple[str, int]]:
         "indexed_attention": ("indexed", getattr(config, "index_topk", 0)),
         "full_attention": ("full", 0),
         "linear_attention": ("state", 0),
+        "conv": ("state", 0),
+        "minimax_m3_sparse": (
+            "indexed",
+            getattr(config, "index_topk_blocks", 0) * getattr(config, "index_block_size", 0),
+        ),
         "moe": ("none", 0),
         "mlp": ("none", 0),
     }
@@ -254,7 +396,12 @@ def test_every_family_and_its_switches(family: str, keys: dict[str, Any]) -> Non
     assert [(layer.attention.span, layer.attention.window) for layer in spec.layers] == spans_of_transformers(config)
 
 
-SAME_MODEL = {"kimi_k2": "deepseek_v3", "hunyuan": "hunyuan_v1_moe", "qwen3_vl_moe_text": "qwen3_moe"}
+SAME_MODEL = {
+    "kimi_k2": "deepseek_v3",
+    "minimax_m3": "minimax_m3_vl_text",
+    "hunyuan": "hunyuan_v1_moe",
+    "qwen3_vl_moe_text": "qwen3_moe",
+}
 """The model type under which transformers has the same modules for text alone; the last is checked below."""
 
 
@@ -280,18 +427,23 @@ def test_packaged_models_at_full_size(name: str) -> None:
         ("qwen3_vl_moe", {**MIXTURE, "head_dim": 32, "mlp_only_layers": [1], "decoder_sparse_step": 1}),
         ("qwen3_5_moe", NEXT),
         ("llama4", LLAMA4),
+        ("gemma4", GEMMA),
+        ("minimax_m3_vl", M3),
+        ("step3p7", STEP),
     ],
 )
 def test_the_language_model_inside_a_wrapper(wrapper: str, keys: dict[str, Any]) -> None:
-    text = {**SMALL, **keys, "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 4, 4]}}
+    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 4, 4]}
+    text = {**SMALL, **keys, "pad_token_id": 0}
+    if wrapper in ("qwen3_vl_moe", "qwen3_5_moe"):
+        text["rope_parameters"] = rope
     config = AutoConfig.for_model(wrapper, text_config=text)
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = AutoModelForImageTextToText.from_config(config)
-    counts: Counter[str] = Counter()
-    for name, tensor in model.named_parameters():
-        if "vis" not in name and "multi_modal" not in name:
-            counts[tensor_class(name)] += tensor.numel()
+    counts = counted_in(model, lambda name: "vis" not in name and "multi_modal" not in name)
+    if wrapper == "gemma4":
+        counts["shared"] = counts.pop("dense")
     spec = read_model(json.loads(json.dumps(config.to_dict(), default=str)), wrapper)
     assert counted_here(spec) == counts
     assert "the language model in text_config alone" in spec.reading

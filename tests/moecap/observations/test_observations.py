@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from moecap.errors import BadInputError
 from moecap.observations.reader import read_observations
 from moecap.observations.recorder import Recorder, distinct_experts
-from moecap.observations.schema import TABLES, Phase
+from moecap.observations.schema import OPTIONAL_TABLES, PEAKS, TABLES, Phase
 
 EXPERTS = np.array([[[0, 1], [2, 3]], [[0, 2], [2, 3]]])
 
@@ -20,7 +20,7 @@ EXPERTS = np.array([[[0, 1], [2, 3]], [[0, 2], [2, 3]]])
 @pytest.fixture
 def recorder():
     recorder = Recorder(stage="load", capture="test")
-    record = recorder.send("p-0", 2, 3, at_ns=100)
+    record = recorder.send("p-0", 2, 3, 100)
     recorder.step(
         start_ns=110,
         duration_ns=50,
@@ -35,7 +35,8 @@ def recorder():
     recorder.chunk(0, 170, 1)
     record.first_token_ns = record.last_token_ns = record.ended_ns = 170
     record.output_tokens, record.status = 1, "completed"
-    recorder.telemetry((100, 5, 0.1, 0.2, 0.2, 0.3, None, None))
+    recorder.telemetry((100, 5, 0.1, 0.2, 0.2, 0.3, 2, 1.5, 0.2, 0.3, None, None))
+    recorder.peak(90, "before", "numpy.max", 3e10)
     recorder.samples.append({"task": "t", "scores": {"accuracy": 1}})
     return recorder
 
@@ -58,6 +59,7 @@ def test_what_was_recorded_is_read_back(recorder, tmp_path):
     assert back.routing.capture == "test"
     assert back.samples == ({"task": "t", "scores": {"accuracy": 1}},)
     assert back.telemetry.loc[0, "rss_bytes"] == 5
+    assert back.peaks.iloc[0].tolist() == [90, "before", "numpy.max", 3e10]
 
 
 def test_a_run_that_observed_nothing_still_leaves_readable_files(tmp_path):
@@ -65,6 +67,8 @@ def test_a_run_that_observed_nothing_still_leaves_readable_files(tmp_path):
     back = read_observations(tmp_path)
     assert len(back.steps) == len(back.requests) == 0
     assert back.routing is None
+    assert len(back.peaks) == 0
+    assert not (tmp_path / "peaks.parquet").exists()
 
 
 @given(st.integers(1, 6), st.integers(1, 4), st.integers(2, 9), st.randoms(use_true_random=False))
@@ -73,6 +77,9 @@ def test_distinct_experts_are_those_of_a_plain_set(tokens, layers, experts, rand
     chosen = np.array([[random.sample(range(experts), 2) for _ in range(layers)] for _ in range(tokens)])
     expected = [len({int(e) for e in chosen[:, layer].ravel()}) for layer in range(layers)]
     assert distinct_experts(chosen, experts).tolist() == expected
+    # ids beyond the experts with weights are of those that compute nothing
+    kept = [len({int(e) for e in chosen[:, layer].ravel()} - {experts - 1}) for layer in range(layers)]
+    assert distinct_experts(chosen, experts - 1).tolist() == kept
 
 
 @pytest.mark.parametrize("name", list(TABLES))
@@ -119,7 +126,7 @@ def test_a_step_without_a_sequence_is_refused(recorder, tmp_path):
     recorder.write(tmp_path)
     path = tmp_path / "steps.parquet"
     table = pq.read_table(path)
-    for column in ("seq_start", "seq_new", "seq_phase"):
+    for column in ("seq_request", "seq_start", "seq_new", "seq_phase"):
         index = table.schema.get_field_index(column)
         field = table.schema.field(index)
         table = table.set_column(index, field, pa.array([[]], field.type))
@@ -160,8 +167,37 @@ def test_samples_hold_no_nan(recorder, tmp_path):
     assert not list(tmp_path.glob(".samples*"))
 
 
+def test_telemetry_of_a_version_that_did_not_know_the_processors_is_read(recorder, tmp_path):
+    recorder.write(tmp_path)
+    path = tmp_path / "telemetry.parquet"
+    old = ["time_ns", "rss_bytes", "cpu_seconds", "machine_cpu_seconds", "load_average", "steal_seconds"]
+    pq.write_table(pq.read_table(path, columns=[*old, "power_watts", "energy_joules"]), path)
+    (tmp_path / "peaks.parquet").unlink()
+    back = read_observations(tmp_path)
+    assert back.telemetry.loc[0, "rss_bytes"] == 5
+    assert back.telemetry["processors_busy_seconds"].isna().all()
+    assert back.peaks.empty
+
+
+@pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        ([(1, "before", "k", 1.0), (2, "before", "k", 1.0)], "come once"),
+        ([(1, "during", "k", 1.0)], "one of before, after"),
+        ([(1, "after", "k", 0.0)], "not above zero"),
+        ([(1, "after", "k", float("nan"))], "not above zero"),
+    ],
+)
+def test_impossible_checks_of_the_bandwidth_are_refused(recorder, tmp_path, rows, problem):
+    recorder.write(tmp_path)
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    pq.write_table(pa.table(dict(zip(PEAKS.names, columns, strict=True)), schema=PEAKS), tmp_path / "peaks.parquet")
+    with pytest.raises(BadInputError, match=rf"^peaks\.parquet.*{problem}"):
+        read_observations(tmp_path)
+
+
 def test_every_column_is_described():
-    for schema in TABLES.values():
+    for schema in (TABLES | OPTIONAL_TABLES).values():
         assert all(field.metadata[b"description"] for field in schema)
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from moecap.config import RunConfig
+from moecap.config import CostConfig, RunConfig
 from moecap.files import file_sha256
 from moecap.hardware.profile import HardwareProfile, Price
+from moecap.metrics.constants import constants_in_force
 from moecap.metrics.summary import RunFacts, run_metrics
 from moecap.models.accounting import count_parameters
 from moecap.models.reading import read_model
@@ -78,6 +79,7 @@ class Wish:
     task: tuple[str, ...] = ("quiz",)
     flags: tuple[Flag, ...] = ()
     usd_per_hour: float | None = 2.0
+    cost: CostConfig = field(default_factory=CostConfig)
 
 
 MakeRun = Callable[..., Path]
@@ -117,16 +119,20 @@ def _write(directory: Path, wish: Wish, dense: bool) -> None:
                 "scores": {"accuracy": i % 2},
             }
         )
-    recorder.telemetry((0, 10**8, 1.0, 1.0, 0.5, 0.0, None, None))
+    recorder.telemetry((0, 10**8, 1.0, 1.0, 0.5, 0.0, 2, 2.0, 1.0, 0.0, None, None))
     names = recorder.write(directory)
     spec = read_model(wish.config, wish.name, weights="bf16", kv="bf16")
+    profile = CHIP if wish.usd_per_hour is not None else CHIP.model_copy(update={"prices": ()})
+    constants = constants_in_force(wish.cost, None, profile, 1)
     facts = RunFacts(
         spec=spec,
-        profile=CHIP,
+        profile=profile,
         devices=1,
         compute_dtype="bf16",
         concurrency=CONCURRENCY,
         usd_per_hour=wish.usd_per_hour,
+        basis=wish.cost.basis,
+        constants=constants,
     )
     parameters = count_parameters(spec)
     result = Result(
@@ -153,7 +159,8 @@ def _write(directory: Path, wish: Wish, dense: bool) -> None:
             count=1,
             usd_per_hour=wish.usd_per_hour,
             price_source="Some cloud (2026-01-02)",
-            profile=CHIP,
+            source="file",
+            profile=profile,
         ),
         backend=BackendRecord(
             name="stub", version="1", device="none", timer="host", batching="static", details={"torch": "none"}
@@ -165,7 +172,9 @@ def _write(directory: Path, wish: Wish, dense: bool) -> None:
             output_len=OUTPUT,
             concurrency=CONCURRENCY,
             task=wish.task,
+            cost=wish.cost,
         ),
+        constants=constants,
         metrics=run_metrics(read_observations(directory), facts),
         flags=wish.flags,
         provenance=Provenance(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from page_reader import read_page
 
+from moecap.config import CostConfig
 from moecap.errors import BadInputError
 from moecap.report.page import comparison_page, run_page, write_report
 from moecap.report.reported_run import read_run
@@ -184,6 +185,44 @@ def test_the_slider_prices_in_proportion(make_run):
     assert per_dollar * 2.0 == pytest.approx(metric.value)
 
 
+def test_an_owned_system_is_priced_by_what_owning_costs(make_run):
+    # 8,760 dollars over one year are a dollar an hour, and 2 kW x 1.5 x 50 cents are 1.50
+    own = CostConfig(basis="own", capital=8760, years=1, kw=2, pue=1.5, usd_per_kwh=0.5, utilisation=0.5)
+    directory = make_run(cost=own)
+    result, text = read_result(directory), run_page(read_run(directory))
+    assert result.metrics["cost.own_usd_per_hour"].value == pytest.approx(2.5)
+    assert result.metrics["cost.rent_usd_per_hour"].value == pytest.approx(2.0)
+    rented = read_result(make_run()).metrics["cost_per_million_output_tokens"].value
+    owned = result.metrics["cost_per_million_output_tokens"].value
+    assert owned / rented == pytest.approx(2.5 / 2.0)
+    assert result.metrics["cost_per_million_output_tokens_at_utilisation"].value == pytest.approx(2 * owned)
+    per_dollar = float(re.search(r'data-per-dollar="([^"]+)"', text)[1])
+    assert per_dollar * 2.5 == pytest.approx(owned)
+    assert "In 50% of the hours" in text
+
+
+def test_the_page_prints_every_constant_with_its_source(make_run):
+    directory = make_run(cost=CostConfig(years=5))
+    text = run_page(read_run(directory))
+    constants = read_result(directory).constants
+    assert len(constants) == 13
+    for constant in constants:
+        assert f">{constant.name}<" in text
+    assert "given by the user" in text
+    assert "codecarbon" in text
+    assert "no price is known of the storage" in text
+
+
+def test_a_result_whose_rent_is_not_the_one_among_its_constants_is_refused(make_run):
+    directory = make_run()
+    path = directory / "result.json"
+    content = json.loads(path.read_text())
+    content["hardware"]["usd_per_hour"] = 0.01
+    path.write_text(json.dumps(content))
+    with pytest.raises(BadInputError, match="not the usd_per_hour among the constants"):
+        read_result(directory)
+
+
 def test_observations_that_cannot_be_read_leave_the_results_own_tables(make_run):
     directory = make_run()
     (directory / "steps.parquet").write_bytes(b"nothing")
@@ -206,7 +245,7 @@ def test_a_changed_file_is_named(make_run):
 def test_a_projected_run_says_that_nothing_was_measured(make_run):
     text = run_page(read_run(make_run(kind="projected")))
     assert "Nothing was measured." in text
-    assert "As projected" in text
+    assert "Cost at the projected speed of this run" in text
 
 
 def test_the_report_is_written_beside_the_result_or_where_one_says(make_run, tmp_path):

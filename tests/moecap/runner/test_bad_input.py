@@ -90,13 +90,19 @@ def test_a_corrupt_weights_file_is_refused(base, capsys, tmp_path, checkpoints):
     _refused(capsys, [*base, "--model", str(folder)], "corrupt safetensors file")
 
 
-def test_weights_of_another_shape_fail_in_the_engine_with_its_own_message(base, tmp_path, checkpoints, capsys):
+def test_weights_of_another_shape_are_named_with_both_shapes(base, tmp_path, checkpoints, capsys):
     folder = tmp_path / "model"
     shutil.copytree(checkpoints("mixtral"), folder)
     config = folder / "config.json"
-    config.write_text(config.read_text().replace('"intermediate_size": 48', '"intermediate_size": 64'))
+    config.write_text(config.read_text().replace('"vocab_size": 49152', '"vocab_size": 49160'))
+    vocabulary = json.loads(config.read_text())["vocab_size"]
+    hidden = json.loads(config.read_text())["hidden_size"]
+    stored = json.loads((checkpoints("mixtral") / "config.json").read_text())["vocab_size"]
+    if stored == vocabulary:
+        raise AssertionError(f"the tiny model has {stored} tokens")
     assert main(_latest([*base, "--model", str(folder)])) == 1
-    assert "the run failed" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"{(stored, hidden)} in the checkpoint and {(vocabulary, hidden)} by config.json; fetch the model" in said
 
 
 def test_an_output_that_cannot_be_used_is_refused(base, capsys, tmp_path):

@@ -1,9 +1,11 @@
 """Whole runs on a small real model: what they leave, that it can be recomputed, and how they end."""
 
+import hashlib
 import json
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -53,6 +55,7 @@ def test_a_run_leaves_every_file_of_the_contract_and_verifies(run_options):
         "steps.parquet",
         "routing.npz",
         "telemetry.parquet",
+        "peaks.parquet",
         "environment.json",
     }
     assert (result.kind, result.status, result.reason) == ("measured", "complete", None)
@@ -102,18 +105,49 @@ def test_s_mbu_and_s_mfu_equal_a_hand_calculation_from_the_stored_steps(run_opti
 
 
 def test_two_runs_with_one_seed_give_the_same_tokens_and_routing(run_options, tmp_path):
-    folders = []
-    for name in ("a", "b"):
-        folders.append(_run(run_options | {"output": str(tmp_path / name)})[0])
-    routing = [np.load(folder / "routing.npz") for folder in folders]
-    assert np.array_equal(routing[0]["experts"][-200:], routing[1]["experts"][-200:])
-    prompts = [pq.read_table(f / "requests.parquet")["prompt_id"].to_pylist()[-10:] for f in folders]
-    assert prompts[0] == prompts[1]
+    seen = []
+    for name, seed in (("a", 7), ("b", 7), ("c", 8)):
+        folder, _ = _run(run_options | {"seed": seed, "output": str(tmp_path / name)})
+        requests = pq.read_table(folder / "requests.parquet").to_pandas()
+        steps = pq.read_table(folder / "steps.parquet", columns=["step", "stage"]).to_pandas()
+        routing = np.load(folder / "routing.npz")
+        load = np.isin(routing["token_step"], steps["step"][steps["stage"] == "load"])  # warm-ups differ in length
+        answers = requests["answer_sha256"][requests["stage"] == "load"].tolist()
+        seen.append((answers, routing["experts"][load].tolist()))
+    assert len(set(seen[0][0])) > 1
+    assert len(seen[0][1]) == 10 * (16 + 5)
+    assert seen[0] == seen[1]
+    assert seen[0] != seen[2]
+
+
+def test_an_answers_digest_is_that_of_its_token_ids(run_options, monkeypatch):
+    from moecap_backends.transformers import TransformersEngine
+
+    generated = []
+    original = TransformersEngine.generate
+
+    def kept(self, *arguments):
+        generated.extend(original(self, *arguments))
+        return generated
+
+    monkeypatch.setattr(TransformersEngine, "generate", kept)
+    directory, _ = _run(run_options)
+    stored = pq.read_table(directory / "requests.parquet")["answer_sha256"].to_pylist()
+    packed = [struct.pack(f"<{len(g.tokens)}i", *g.tokens) for g in generated]
+    assert stored == [hashlib.sha256(p).hexdigest() for p in packed]
 
 
 @pytest.mark.parametrize(
     "name",
-    ["requests.parquet", "chunks.parquet", "steps.parquet", "routing.npz", "telemetry.parquet", "environment.json"],
+    [
+        "requests.parquet",
+        "chunks.parquet",
+        "steps.parquet",
+        "routing.npz",
+        "telemetry.parquet",
+        "peaks.parquet",
+        "environment.json",
+    ],
 )
 def test_one_changed_byte_of_any_observation_is_refused(run_options, name, capsys):
     directory, _ = _run(run_options)
@@ -154,6 +188,17 @@ def test_the_price_of_the_user_and_the_default_price_are_named(run_options, tmp_
     _, mine = _run(run_options | {"price": 7.2, "output": str(tmp_path / "mine")})
     rate = mine.metrics["output_tokens_per_second"].value
     assert mine.metrics["cost_per_million_output_tokens"].value == pytest.approx(7.2 / 3600 / rate * 1e6)
+
+
+def test_owning_is_priced_with_the_constants_that_the_result_stores(run_options):
+    own = {"basis": "own", "capital": 8760, "years": 1, "kw": 2, "pue": 1.5, "usd_per_kwh": 0.5}
+    directory, result = _run(run_options | {"cost": own})
+    rate = result.metrics["output_tokens_per_second"].value
+    # a dollar of purchase and 1.50 of electricity an hour
+    assert result.metrics["cost_per_million_output_tokens"].value == pytest.approx(2.5 / 3600 / rate * 1e6)
+    assert {c.name: c.value for c in result.constants if c.given} == {k: v for k, v in own.items() if k != "basis"}
+    assert "--set cost.basis=own" in result.provenance.command
+    assert verify_run(directory).ok
 
 
 def test_nothing_that_names_this_machine_or_its_user_is_in_the_run_directory(run_options):
@@ -224,7 +269,7 @@ def test_an_engine_that_does_not_open_leaves_a_failed_result_with_reasons(run_op
 
 def test_few_requests_and_a_limit_are_flagged(run_options):
     _, result = _run(run_options | {"num_requests": 5})
-    assert {"few_requests", "static_batch", "probed_peak"} <= {flag.name for flag in result.flags}
+    assert {"few_requests", "static_batch", "profile_from_file"} <= {flag.name for flag in result.flags}
 
 
 def test_a_busy_neighbour_is_flagged(run_options):
@@ -322,6 +367,7 @@ def test_numbers_outside_the_metrics_are_recomputed_too(run_options):
     assert {d.metric for d in verify_run(directory).differences} == {
         "model.active_params",
         "workload.num_requests",
+        "provenance.command",
         "ttft.p50",
     }
 

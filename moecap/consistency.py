@@ -1,0 +1,160 @@
+"""What a result states beside its metrics, against its own parts, its observations and the packaged profiles."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+import moecap
+from moecap.hardware.profile import HardwareProfile, ProfileSource
+from moecap.hardware.registry import load_profile, names_file, packaged_id
+from moecap.metrics.constants import constants_in_force
+from moecap.metrics.summary import RunFacts
+from moecap.models.accounting import count_parameters
+from moecap.observations.reader import Observations
+from moecap.result import Flag, HardwareRecord, Result
+from moecap.runner.reproduction import reproduction_command
+
+__all__ = ["Difference", "flag_differences", "record_differences"]
+
+PEAKS = {"id", "kind", "memory_bandwidth", "dense_flops"}
+"""What a packaged profile must still say in a later version of moecap; its prices and notes may have changed."""
+
+Stated = float | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A statement of a result that does not follow from its observations: a metric, a flag or another field.
+
+    Attributes:
+        metric: Its name; ``flags.NAME`` for flags, the dotted key for a field.
+        stored: What the result states.
+        recomputed: What follows, or what is needed.
+    """
+
+    metric: str
+    stored: Stated
+    recomputed: Stated
+
+
+def record_differences(result: Result, facts: RunFacts, observations: Observations) -> Iterator[Difference]:
+    """Every field outside metrics and flags that contradicts the rest of the result or its observations.
+
+    Args:
+        result: The result.
+        facts: Its model and hardware, as the metrics take them.
+        observations: What the run observed.
+    """
+    pairs = _model(result, facts) | _hardware(result) | _load(result, observations) | _ending(result, observations)
+    pairs["provenance.command"] = (result.provenance.command, reproduction_command(result.workload))
+    for name, (stored, found) in pairs.items():
+        if stored != found:
+            yield Difference(name, stored, found)
+    started, finished = result.provenance.started, result.provenance.finished
+    if datetime.fromisoformat(started) > datetime.fromisoformat(finished):
+        yield Difference("provenance.finished", finished, f"not before {started}")
+
+
+def flag_differences(stored: tuple[Flag, ...], recomputed: tuple[Flag, ...]) -> Iterator[Difference]:
+    """Flags that a result lacks, that it has without cause, or whose level or text is another."""
+    for name in sorted({flag.name for flag in (*stored, *recomputed)}):
+        texts = [sorted(f"{f.level}: {f.text}" for f in flags if f.name == name) for flags in (stored, recomputed)]
+        if texts[0] != texts[1]:
+            yield Difference(f"flags.{name}", *("; ".join(text) or None for text in texts))
+
+
+def _model(result: Result, facts: RunFacts) -> dict[str, tuple[Stated, Stated]]:
+    """Sizes by its configuration; one number format serves weights, cache and products."""
+    model, parameters = result.model, count_parameters(facts.spec)
+    asked = result.workload.precision
+    return {
+        "model.total_params": (model.total_params, parameters.total),
+        "model.active_params": (model.active_params, parameters.active),
+        "model.is_moe": (model.is_moe, facts.spec.is_moe),
+        "model.weight_dtype": (model.weight_dtype, model.weight_dtype if asked == "auto" else asked),
+        "model.kv_dtype": (model.kv_dtype, model.weight_dtype),
+        "model.compute_dtype": (model.compute_dtype, model.weight_dtype),
+    }
+
+
+def _hardware(result: Result) -> dict[str, tuple[Stated, Stated]]:
+    """Name, price, number and source of the devices, and the peaks of a packaged profile."""
+    stored, workload, profile = result.hardware, result.workload, result.hardware.profile
+    count = workload.num_gpus or 1
+    constants = constants_in_force(workload.cost, workload.usd_per_hour, profile, count)
+    expected = HardwareRecord.of(profile, count, _source(workload.hw, profile), constants)
+    pairs: dict[str, tuple[Stated, Stated]] = {
+        f"hardware.{name}": (getattr(stored, name), getattr(expected, name))
+        for name in HardwareRecord.model_fields
+        if name != "profile"
+    }
+    same_version = result.provenance.moecap == moecap.__version__
+    if same_version:
+        pairs |= _pairs("constants", {c.name: repr(c) for c in result.constants}, {c.name: repr(c) for c in constants})
+    if stored.source == "packaged":
+        names = set(HardwareProfile.model_fields) - {"probe"} if same_version else PEAKS
+        identifier = packaged_id(workload.hw) or packaged_id(profile.id)
+        packaged = load_profile(identifier) if identifier else None
+        pairs |= _pairs("hardware.profile", _texts(profile, names), _texts(packaged, names) if packaged else {})
+    if stored.source == "probed":
+        datasheet = profile.memory_bandwidth is not None or any(profile.dense_flops.values())
+        probed = profile.kind == "host" and profile.probe is not None and not datasheet
+        pairs["hardware.profile.probe"] = (None if probed else "no host with a probe alone", None)
+    return pairs
+
+
+def _texts(profile: HardwareProfile, names: set[str]) -> dict[str, str]:
+    return {name: repr(getattr(profile, name)) for name in sorted(names)}
+
+
+def _pairs(prefix: str, stored: dict[str, str], found: dict[str, str]) -> dict[str, tuple[Stated, Stated]]:
+    return {f"{prefix}.{name}": (stored.get(name), found.get(name)) for name in stored | found}
+
+
+def _source(hw: str, profile: HardwareProfile) -> ProfileSource:
+    """Where a profile comes from that ``--hw`` gave."""
+    if names_file(hw):
+        return "file"
+    if packaged_id(hw) is not None:
+        return "packaged"
+    return "probed" if profile.kind == "host" else "packaged"  # auto, or a name of this machine's host
+
+
+def _load(result: Result, observations: Observations) -> dict[str, tuple[Stated, Stated]]:
+    """The load that was asked for against the requests that were sent."""
+    workload, requests = result.workload, observations.requests
+    load = requests[requests["stage"] == "load"]
+    pairs: dict[str, tuple[Stated, Stated]] = {}
+    if result.status == "complete":
+        pairs["workload.num_requests"] = (workload.num_requests, len(load))
+    if len(load):
+        pairs["workload.input_len"] = (workload.input_len, int(load["input_tokens_asked"].max()))
+        pairs["workload.output_len"] = (workload.output_len, int(load["output_tokens_asked"].max()))
+    return pairs
+
+
+def _ending(result: Result, observations: Observations) -> dict[str, tuple[Stated, Stated]]:
+    """Kind, status and reason against what was observed."""
+    complete, steps = result.status == "complete", observations.steps
+    pairs: dict[str, tuple[Stated, Stated]] = {}
+    if result.kind == "projected" and (len(observations.requests) or len(steps)):
+        pairs["kind"] = (result.kind, "measured")
+    if not complete:
+        pairs["reason"] = (result.reason, result.reason or "why it did not complete")
+        return pairs
+    pairs["reason"] = (result.reason, None)
+    unfinished = int((observations.requests["status"] == "unfinished").sum())
+    if unfinished:
+        pairs["status"] = (result.status, f"{unfinished} requests are unfinished")
+    if result.kind == "measured" and result.backend.timer != "none" and not (steps.stage == "load").any():
+        pairs["kind"] = (result.kind, "no step of the load was measured")
+    samples = Counter(sample["task"] for sample in observations.samples)
+    for task in {*result.workload.task, *samples}:
+        most = result.workload.limit if task in result.workload.task else 0
+        if not samples[task] or (most is not None and samples[task] > most):
+            wanted = f"{'at least 1' if most is None else f'at most {most}'} samples"
+            pairs[f"workload.task.{task}"] = (wanted, samples[task])
+    return pairs
