@@ -124,6 +124,7 @@ class EngineInfo:
         timer: ``host`` or ``device``: whose clock measured the steps.
         batching: ``static`` or ``continuous``.
         details: More facts that a reader would want, by name.
+        client_chunks_per_second: What the load generator can take here, for engines behind HTTP.
     """
 
     name: str
@@ -135,6 +136,7 @@ class EngineInfo:
     timer: str
     batching: str
     details: Mapping[str, str] = field(default_factory=dict)
+    client_chunks_per_second: float | None = None
 
 
 class Engine(ABC):

@@ -104,7 +104,7 @@ class RunConfig(BaseModel):
     engine_arg: tuple[str, ...] = ()
     """Argument for the engine as KEY=VALUE; may be repeated."""
     endpoint: str | None = None
-    """URL of a server that runs already; not built yet."""
+    """URL of an OpenAI-compatible server that runs already; a key comes from MOECAP_API_KEY."""
     task: tuple[str, ...] = ("arc_easy",)
     """Accuracy task (`moecap tasks list`), or `none`; may be repeated."""
     task_arg: tuple[str, ...] = ()
@@ -118,7 +118,11 @@ class RunConfig(BaseModel):
     concurrency: Positive = 4
     """Requests in flight at once (closed loop)."""
     rate: Annotated[float, Field(gt=0)] | None = None
-    """Requests a second (open loop), in place of --concurrency; not built yet."""
+    """Requests a second (open loop), in place of --concurrency; for backends that are servers."""
+    arrival: Literal["poisson", "constant", "gamma"] = "poisson"
+    """How requests arrive in an open loop."""
+    burstiness: Annotated[float, Field(gt=0)] = 1.0
+    """Shape of the gaps between gamma arrivals: 1 is Poisson, below 1 they come in bursts."""
     num_requests: Positive = 20
     """Requests to measure."""
     input_len: Positive = 64
@@ -132,7 +136,7 @@ class RunConfig(BaseModel):
     measured: bool = False
     """Refuse to project where nothing can be measured; this version never projects."""
     allow_prefix_cache: bool = False
-    """Let an engine serve prompts from its prefix cache; an engine in process has none."""
+    """Let an engine serve prompts from its prefix cache: it is left on, and prompts carry no mark of their run."""
     price: Annotated[float, Field(ge=0)] | None = None
     """Rent of one device in dollars an hour, in place of the profile's price."""
     output: Path | None = None
@@ -174,7 +178,7 @@ class RunConfig(BaseModel):
 
     @model_validator(mode="after")
     def _requests_fill_the_concurrency(self) -> RunConfig:
-        if self.num_requests < self.concurrency:
+        if self.rate is None and self.num_requests < self.concurrency:
             raise ValueError(
                 f"{self.num_requests} requests never reach a concurrency of {self.concurrency}; "
                 "ask for more requests or less concurrency"

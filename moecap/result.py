@@ -92,6 +92,8 @@ class BackendRecord(_Record):
     timer: str
     batching: str
     details: dict[str, str]
+    client_chunks_per_second: float | None = None
+    attached: bool = False
 
 
 class Flag(_Record):

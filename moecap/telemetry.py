@@ -1,4 +1,4 @@
-"""Samples this process and its machine on a thread of its own while a run goes on."""
+"""Samples this process, the ones that it started, and its machine on a thread of its own while a run goes on."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from moecap.hardware.energy_counter import EnergyCounter, EnergyReading
 from moecap.hardware.host import usable_processors
 from moecap.observations.recorder import Recorder
 
-__all__ = ["Telemetry", "processor_seconds"]
+__all__ = ["Telemetry", "descendants", "processor_seconds"]
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 TICKS = os.sysconf("SC_CLK_TCK")
+FAMILY_SECONDS = 2.0
+"""How long a list of the started processes is used before they are looked for again."""
 
 
 class Telemetry:
@@ -40,6 +42,8 @@ class Telemetry:
         self._interval = interval
         cpus, self._usable = usable_processors()
         self._names = [f"cpu{cpu}" for cpu in cpus]
+        self._family: list[int] = []
+        self._family_until = 0.0
         self._stop = threading.Event()
         self._sampling = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
@@ -73,17 +77,43 @@ class Telemetry:
 
     def _sample(self) -> None:
         """Record one row of the telemetry schema."""
-        resident = int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
+        if (now := time.monotonic()) >= self._family_until:
+            self._family, self._family_until = descendants(os.getpid()), now + FAMILY_SECONDS
+        started = [use for pid in self._family if (use := _use(pid)) is not None]
+        resident = int(Path("/proc/self/statm").read_text().split()[1]) * PAGE + sum(r for r, _ in started)
         usage = resource.getrusage(resource.RUSAGE_SELF)
         seconds = processor_seconds(Path("/proc/stat").read_text())
         busy, steal = seconds["cpu"]
-        own = usage.ru_utime + usage.ru_stime
+        own = usage.ru_utime + usage.ru_stime + sum(seconds for _, seconds in started)
         row: tuple[Any, ...] = (time.monotonic_ns(), resident, own, busy, os.getloadavg()[0], steal)
         allowed = [seconds[name] for name in self._names if name in seconds]
         known = len(allowed) == len(self._names)  # a container may be shown numbers that are not those of its mask
         shares = [sum(column) for column in zip(*allowed, strict=True)] if known else [None, None]
         energy = self._counter.read() if self._counter is not None else EnergyReading(None, None)
         self._recorder.telemetry((*row, len(self._names), self._usable, *shares, energy.watts, energy.joules))
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes that a process has started, and theirs, as far as they still run."""
+    found, waiting = [], [pid]
+    while waiting:
+        for children in Path(f"/proc/{waiting.pop()}/task").glob("*/children"):
+            try:
+                started = [int(child) for child in children.read_text().split()]
+            except OSError:  # it has ended meanwhile
+                continue
+            found += started
+            waiting += started
+    return found
+
+
+def _use(pid: int) -> tuple[int, float] | None:
+    """Resident bytes of a process and the processor seconds that it has used; ``None`` where it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return int(fields[21]) * PAGE, (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def processor_seconds(stat: str) -> dict[str, tuple[float, float]]:

@@ -12,17 +12,17 @@ import numpy as np
 
 from moecap.consistency import Difference, flag_differences, record_differences
 from moecap.errors import BadInputError, MoecapError
+from moecap.facts import result_facts
 from moecap.files import file_sha256
-from moecap.metrics.summary import RunFacts, run_metrics
+from moecap.metrics.summary import run_metrics
 from moecap.metrics.value import Metric
-from moecap.models.reading import read_model
 from moecap.observations.reader import Observations, read_observations
 from moecap.observations.schema import TABLES
 from moecap.result import RESULT_FILE, Flag, Result, read_result
 from moecap.runner.flags import run_flags
 from moecap.tasks.multiple_choice import choice_scores
 
-__all__ = ["Verification", "result_facts", "verify_run"]
+__all__ = ["Verification", "verify_run"]
 
 TOLERANCE = 1e-9
 
@@ -47,21 +47,6 @@ class Verification:
     def ok(self) -> bool:
         """Whether every file and every number holds."""
         return not self.differences and not self.corrupt
-
-
-def result_facts(result: Result) -> RunFacts:
-    """What the metrics need, from a result alone."""
-    spec = read_model(result.model.config, result.model.id, weights=result.model.weight_dtype, kv=result.model.kv_dtype)
-    return RunFacts(
-        spec=spec,
-        profile=result.hardware.profile,
-        devices=result.hardware.count,
-        compute_dtype=result.model.compute_dtype,
-        concurrency=result.workload.concurrency,
-        usd_per_hour=result.hardware.usd_per_hour,
-        basis=result.workload.cost.basis,
-        constants=result.constants,
-    )
 
 
 def verify_run(directory: Path) -> Verification:

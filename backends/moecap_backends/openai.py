@@ -91,7 +91,7 @@ class OpenaiEngine(ServedEngine):
         self._api = job.arguments.get("api", "completions")
         if self._api not in APIS:
             raise BadInputError(f"engine argument api={self._api}: not one of {', '.join(APIS)}")
-        super().__init__(target, "", _seconds(job.arguments.get("timeout")))
+        super().__init__(target, "", _seconds(job.arguments.get("timeout")), job.concurrency)
         self.model = _served_name(target, job.arguments.get("model"))
         self._server = detect_server(target)
         self._tokenizer = Tokenizer(job.model) if self._api == "chat" else None
@@ -105,6 +105,7 @@ class OpenaiEngine(ServedEngine):
             timer="none",
             batching="continuous",
             details={"api": self._api, "served_name": self.model, "exact_lengths": str(bool(self._server.extras))},
+            client_chunks_per_second=self.client.chunks_per_second,
         )
 
     def render(self, prompt: Prompt, key: str) -> bytes:

@@ -16,6 +16,7 @@ import numpy as np
 from moecap.backend import Engine, Generation, Prompt
 from moecap.errors import RunError
 from moecap.load.answers import Answer, decode_answer, error_text
+from moecap.load.calibration import calibrate
 from moecap.load.connection import ConnectionPool, Reply, Target
 from moecap.load.driver import Exchange, Session, Turn, drive_closed, drive_open, undisturbed
 from moecap.load.loop import run_loop
@@ -52,11 +53,13 @@ class ServedEngine(Engine):
         target: The server.
         model: The name under which it serves the model.
         timeout: Seconds after which a request has failed.
+        concurrency: Requests that will be in flight, with which the client is calibrated.
     """
 
-    def __init__(self, target: Target, model: str, timeout: float) -> None:
+    def __init__(self, target: Target, model: str, timeout: float, concurrency: int) -> None:
         self.target = target
         self.model = model
+        self.client = calibrate(concurrency)
         self._timeout = timeout
         self._keys = itertools.count()
 

@@ -83,7 +83,7 @@ class VllmEngine(ServedEngine):
     def __init__(self, job: EngineJob) -> None:
         port = free_port()
         target = Target.parse(f"http://127.0.0.1:{port}")
-        super().__init__(target, "moecap", REQUEST_SECONDS)
+        super().__init__(target, "moecap", REQUEST_SECONDS, job.concurrency)
         self._experts = max((layer.experts for layer in job.spec.moe_layers), default=0)
         self._scoring = False
         self._server = ServerProcess(
@@ -112,6 +112,7 @@ class VllmEngine(ServedEngine):
             compute_dtype=job.dtype,
             timer="device" if job.device == "cuda" else "host",
             batching="continuous",
+            client_chunks_per_second=self.client.chunks_per_second,
             details={
                 "routers_captured": f"{captured} of {moe}",
                 "server": "loopback only, in development mode, through which its workers are asked",

@@ -72,13 +72,14 @@ def _findings() -> Iterator[Finding]:
         yield Finding("cache", f"{root}, {free / 1e9:.1f} GB free", room)
     except MoecapError as error:
         yield Finding("cache", "not usable", str(error))
-    usable = []
+    engines = []
     for name in plugin_names(BACKENDS):
         try:
-            reason = load_plugin(BACKENDS, name).unavailable()
+            backend = load_plugin(BACKENDS, name)
+            reason, own = backend.unavailable(), not backend.attaches
         except MoecapError as error:
-            reason = str(error)
-        usable += [name] if reason is None else []
-        yield Finding(f"backend {name}", "usable" if reason is None else "not usable", reason or "")
-    if not usable:
-        yield Finding("backends", "none is usable", 'pip install "moecap[transformers]"')
+            reason, own = str(error), True
+        engines += [name] if reason is None and own else []
+        yield Finding(f"backend {name}", "usable" if reason is None else f"not in use: {reason}")
+    if not engines:
+        yield Finding("engines", "none is installed", 'pip install "moecap[transformers]"')

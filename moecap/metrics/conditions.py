@@ -16,7 +16,7 @@ SPANNED = 0.8
 
 
 def condition_metrics(
-    observations: Observations, profile: HardwareProfile, window: tuple[int, int] | None
+    observations: Observations, profile: HardwareProfile, window: tuple[int, int] | None, *, attached: bool
 ) -> dict[str, Metric]:
     """The conditions under which a host's speed was measured.
 
@@ -24,12 +24,15 @@ def condition_metrics(
         observations: What the run observed.
         profile: The hardware.
         window: Start and end of the steady state, monotonic ns.
+        attached: Whether the engine is a server that somebody else started, whose processor time is not known.
 
     Returns:
         ``others_cpu_share``, and for each moment beside the load ``peak_bandwidth_before`` and ``_after`` (B/s) with
         ``peak_change_before`` and ``_after``: that rate over the probe's figure of the same kernel, less one.
     """
     metrics = {"others_cpu_share": _others(observations.telemetry, profile, window)}
+    if attached:
+        metrics["others_cpu_share"] = absent("1", "the server that was measured is one of the other processes")
     for moment in MOMENTS:
         metrics |= _peak(observations.peaks, profile, moment)
     return metrics
@@ -38,8 +41,8 @@ def condition_metrics(
 def _others(telemetry: pd.DataFrame, profile: HardwareProfile, window: tuple[int, int] | None) -> Metric:
     """Share of the usable processors that others left too little of, during the steady state.
 
-    Others are all processes but this one, and the hypervisor. Where n processors may be used and a quota allows q of
-    them at once, what others take of the n - q that would stay idle anyway takes nothing from this process:
+    Others are all processes but this one with those that it started, and the hypervisor. Where n processors may be used
+    and a quota allows q of them at once, what others take of the n - q that would stay idle anyway takes nothing:
     max(0, others - (n - q)) / q, and others / n without a quota. The counters advance in steps of 10 ms a processor, so
     over a window of 0.1 s the share is known within 0.1, over a second within 0.01.
     """

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from moecap.errors import BadInputError
 from moecap.hardware.profile import HardwareProfile
 from moecap.metrics.accuracy import accuracy_metrics
+from moecap.metrics.client import client_metrics
 from moecap.metrics.conditions import condition_metrics
 from moecap.metrics.constants import Constant, constant_value
 from moecap.metrics.cost import cost_metrics
@@ -39,22 +40,26 @@ class RunFacts:
         profile: The hardware of one device.
         devices: Number of devices.
         compute_dtype: Format of the matrix products.
-        concurrency: Target number of requests in flight.
+        concurrency: Target number of requests in flight; ``None`` for an open loop.
         usd_per_hour: Rent of one device, or ``None``.
         basis: Whether an hour costs the rent of the devices or the owning of the system.
         constants: The constants of the cost model that are in force.
         parallelism: How the model is split over the devices.
+        client_ceiling: Chunks a second that the load generator can take; ``None`` where the engine is in process.
+        attached: Whether the engine is a server that somebody else started.
     """
 
     spec: ModelSpec
     profile: HardwareProfile
     devices: int
     compute_dtype: str
-    concurrency: int
+    concurrency: int | None
     usd_per_hour: float | None
     basis: Literal["rent", "own"] = "rent"
     constants: tuple[Constant, ...] = ()
     parallelism: Parallelism = ONE_DEVICE
+    client_ceiling: float | None = None
+    attached: bool = False
 
     def __post_init__(self) -> None:
         """Refuse devices of which it is not said what they do.
@@ -125,7 +130,8 @@ def run_metrics(observations: Observations, facts: RunFacts) -> dict[str, Metric
     rate = metrics["output_tokens_per_second"]
     metrics |= energy_metrics(observations.telemetry, window, rate, facts.profile, facts.devices, facts.constants)
     metrics["peak_memory_bytes"] = _peak_memory(observations)
-    metrics |= condition_metrics(observations, facts.profile, window)
+    metrics |= condition_metrics(observations, facts.profile, window, attached=facts.attached)
+    metrics |= client_metrics(observations, facts.client_ceiling)
     metrics |= accuracy_metrics(observations.samples)
     return metrics
 

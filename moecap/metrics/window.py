@@ -7,21 +7,29 @@ import pandas as pd
 
 __all__ = ["steady_state"]
 
+EDGE = 0.1
+"""Share of the arrivals of an open loop at either end that are not steady."""
 
-def steady_state(requests: pd.DataFrame, concurrency: int, share: float = 0.9) -> tuple[int, int] | None:
-    """The longest span in which at least ``share`` of the target number of requests is in flight (closed loop).
+
+def steady_state(requests: pd.DataFrame, concurrency: int | None, share: float = 0.9) -> tuple[int, int] | None:
+    """The span over which a load is steady.
+
+    Closed loop: the longest span in which at least ``share`` of the target number of requests is in flight. Open loop:
+    from the end of the first tenth of the scheduled arrivals to the start of the last.
 
     A request is in flight from its sending until it has ended or failed. Where one ends and the next is sent at the
     same instant the number does not dip.
 
     Args:
         requests: Rows of the load with ``sent_ns`` and ``ended_ns``.
-        concurrency: Target number in flight.
+        concurrency: Target number in flight; ``None`` for an open loop.
         share: Share of the target that has to be in flight.
 
     Returns:
         Start and end in monotonic ns, or ``None`` where the target was never reached.
     """
+    if concurrency is None:
+        return _between_edges(requests)
     ended = requests.dropna(subset=["ended_ns"])
     if ended.empty:
         return None
@@ -39,3 +47,11 @@ def steady_state(requests: pd.DataFrame, concurrency: int, share: float = 0.9) -
     spans = instants[np.minimum(ends, len(instants) - 1)] - instants[starts]
     best = int(np.argmax(spans))
     return int(instants[starts[best]]), int(instants[min(ends[best], len(instants) - 1)])
+
+
+def _between_edges(requests: pd.DataFrame) -> tuple[int, int] | None:
+    due = np.sort(requests["scheduled_ns"].to_numpy(np.int64))
+    first = int(np.ceil(EDGE * len(due)))
+    if len(due) - 2 * first < 2:
+        return None
+    return int(due[first]), int(due[len(due) - 1 - first])

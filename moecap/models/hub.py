@@ -62,13 +62,16 @@ def fetch_config(hub_id: str, revision: str | None) -> Path:
     raise NotAvailableError(f"the model {hub_id!a:.100} {reason}")
 
 
-def fetch_checkpoint(hub_id: str, revision: str | None, say: Callable[[str], None]) -> Path:
+def fetch_checkpoint(
+    hub_id: str, revision: str | None, say: Callable[[str], None], *, tokenizer_only: bool = False
+) -> Path:
     """Download a checkpoint into the hub's own cache, or find it there.
 
     Args:
         hub_id: ``org/name``.
         revision: A branch, tag or commit; ``None`` for the main branch.
         say: Called with a line of progress.
+        tokenizer_only: Fetch the tokenizer and the configuration, for a server elsewhere that has the weights.
 
     Returns:
         The folder.
@@ -81,7 +84,7 @@ def fetch_checkpoint(hub_id: str, revision: str | None, say: Callable[[str], Non
     say(f"fetching {hub_id}")
     try:
         offline = not _is_reachable(hub_id)
-        patterns = list(CHECKPOINT_FILES)
+        patterns = [p for p in CHECKPOINT_FILES if not (tokenizer_only and "safetensors" in p)]
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=patterns, local_files_only=offline))
     except Exception as error:  # the hub's client and its transport raise many kinds
         reason = (str(error).strip().splitlines() or [""])[0]

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from moecap.files import replace_file
 from moecap.observations.schema import OPTIONAL_TABLES, PEAKS, TABLES, Phase
 
-__all__ = ["Recorder", "RequestRecord"]
+__all__ = ["Recorder", "RequestRecord", "chunk_gaps"]
 
 DURATION = TABLES["steps.parquet"].names.index("duration_ns")
 
@@ -87,6 +87,16 @@ class Recorder:
     def durations(self, first: int) -> list[int]:
         """Durations of the steps from number ``first`` on, ns."""
         return [row[DURATION] for row in self._steps[first:]]
+
+    @property
+    def chunk_count(self) -> int:
+        """Number of chunks recorded so far."""
+        return len(self._chunks)
+
+    def gaps(self, first: int) -> list[int]:
+        """Times between one chunk of a request and its next, among the chunks from number ``first`` on, ns."""
+        request, time_ns = np.array([row[:2] for row in self._chunks[first:]], np.int64).reshape(-1, 2).T
+        return [int(gap) for gap in chunk_gaps(request, time_ns)]
 
     def send(
         self, prompt_id: str, input_tokens: int, output_tokens: int, scheduled_ns: int, sent_ns: int | None = None
@@ -225,6 +235,22 @@ def distinct_experts(experts: npt.NDArray[np.integer[Any]], num_experts: int) ->
     seen[np.arange(layers)[None, :, None], experts] = True
     distinct: npt.NDArray[np.int64] = seen[:, :num_experts].sum(1)
     return distinct
+
+
+def chunk_gaps(request: npt.NDArray[np.int64], time_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Times between one chunk of a request and its next, ns.
+
+    Args:
+        request: The request of each chunk, [chunks].
+        time_ns: When each came, [chunks].
+
+    Returns:
+        [chunks - requests], in the order of the requests.
+    """
+    order = np.lexsort((time_ns, request))
+    same = request[order][1:] == request[order][:-1]
+    gaps: npt.NDArray[np.int64] = np.diff(time_ns[order])[same]
+    return gaps
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:

@@ -90,8 +90,12 @@ STEPS = pa.schema(
 TELEMETRY = pa.schema(
     [
         _field("time_ns", pa.int64(), "monotonic ns"),
-        _field("rss_bytes", pa.int64(), "resident memory of this process"),
-        _field("cpu_seconds", pa.float64(), "processor time that this process has used"),
+        _field(
+            "rss_bytes",
+            pa.int64(),
+            "resident memory of this process and the ones that it started, shared pages counted in each",
+        ),
+        _field("cpu_seconds", pa.float64(), "processor time that this process and the ones that it started have used"),
         _field("machine_cpu_seconds", pa.float64(), "processor time that all processes of the machine have used"),
         _field("load_average", pa.float64(), "load of the machine over a minute"),
         _field("steal_seconds", pa.float64(), "processor time that the hypervisor took from this machine"),

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from moecap.errors import BadInputError, MoecapError
+from moecap.facts import result_facts
 from moecap.metrics.latency import token_latencies
 from moecap.metrics.steps import StepWork, step_work
 from moecap.metrics.summary import RunFacts, hardware_peaks, phase_masks
@@ -19,7 +20,6 @@ from moecap.observations.reader import Observations, read_observations
 from moecap.report.cap import Label, Place, cap_label, places
 from moecap.report.figures import TIMES
 from moecap.result import RESULT_FILE, Result, read_result
-from moecap.verification import result_facts
 
 __all__ = ["LOAD_PHASES", "PHASES", "Evidence", "ReportedRun", "read_run"]
 

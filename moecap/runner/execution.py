@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from moecap.backend import Engine, EngineInfo, EngineJob, Prompt
+from moecap.config import RunConfig
 from moecap.hardware.bandwidth_check import check_bandwidth
 from moecap.hardware.energy_counter import open_energy_counter
+from moecap.load import arrivals
 from moecap.metrics.warmup import is_steady
 from moecap.observations.recorder import Recorder
 from moecap.runner.plan import Plan
@@ -35,11 +40,12 @@ class Execution:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def execute(plan: Plan, execution: Execution, reporter: Reporter) -> None:
+def execute(plan: Plan, directory: Path, execution: Execution, reporter: Reporter) -> None:
     """Run a plan to its end, filling ``execution`` as it goes, so that an interruption loses nothing.
 
     Args:
         plan: The resolved run.
+        directory: The run directory, in which a server writes its log.
         execution: Filled in place.
         reporter: Hears how far the run is.
 
@@ -58,6 +64,11 @@ def execute(plan: Plan, execution: Execution, reporter: Reporter) -> None:
         seed=config.seed,
         arguments=plan.engine_arguments,
         progress=reporter.say,
+        log=directory / "server.log",
+        concurrency=config.concurrency,
+        longest=max(config.input_len + config.output_len, *(_longest(plan, tokenizer))),
+        prefix_cache=config.allow_prefix_cache,
+        endpoint=config.endpoint,
     )
     counter = open_energy_counter(plan.device, plan.hardware.count) if config.endpoint is None else None
     with Telemetry(recorder, counter) as telemetry:
@@ -78,7 +89,7 @@ def execute(plan: Plan, execution: Execution, reporter: Reporter) -> None:
             clock.mark("warmup")
             recorder.stage = "load"
             with reporter.bar("requests", config.num_requests) as done:
-                engine.generate(prompts[warmup:], config.concurrency, recorder, done)
+                engine.generate(prompts[warmup:], config.concurrency, recorder, done, _arrivals(config))
             clock.mark("load")
             _check_peak(plan, recorder, telemetry, "after")
             clock.mark("peak_after")
@@ -110,21 +121,48 @@ class _Clock:
 
 
 def _prompts(plan: Plan, tokenizer: Tokenizer, count: int) -> list[Prompt]:
+    """Prompts of real text, all different; those for a server that others have used begin with a mark of this run."""
     config = plan.config
     tokens = exact_length_prompts(tokenizer, plan.texts, count, config.input_len)
+    if plan.backend.attaches and not config.allow_prefix_cache:
+        run = secrets.token_hex(4)
+        marks = [tokenizer.encode(f"{run} {i}: ") for i in range(count)]
+        tokens = [(*mark, *t)[: config.input_len] for mark, t in zip(marks, tokens, strict=True)]
     source = Path(config.dataset).name
     return [Prompt(f"{source}-{config.seed}-{i}", t, config.output_len) for i, t in enumerate(tokens)]
 
 
+def _longest(plan: Plan, tokenizer: Tokenizer) -> Iterator[int]:
+    """Tokens of the longest item of each task."""
+    for task, items in plan.tasks:
+        yield max((tokens for _, tokens in task.lengths(items, tokenizer)), default=0) + 1
+    yield 0
+
+
+def _arrivals(config: RunConfig) -> list[float] | None:
+    """When requests arrive, in seconds; ``None`` for a closed loop."""
+    if config.rate is None:
+        return None
+    if config.arrival == "constant":
+        due = arrivals.constant(config.rate, config.num_requests)
+    else:
+        shape = config.burstiness if config.arrival == "gamma" else 1.0
+        due = arrivals.gamma(config.rate, shape, config.num_requests, np.random.default_rng(config.seed))
+    return [float(seconds) for seconds in due]
+
+
 def _warm_up(plan: Plan, engine: Engine, prompts: Sequence[Prompt], recorder: Recorder) -> None:
-    """Run batches at the load's own concurrency and prompt length until the median decode step is steady."""
+    """Run batches at the load's own concurrency and prompt length until the median decode step is steady.
+
+    An engine that gives no step records is steady when the median gap between chunks is.
+    """
     warmup, concurrency = plan.config.warmup, plan.config.concurrency
     length = min(plan.config.output_len, warmup.output_len)
     batches: list[list[int]] = []
     for number in range(warmup.max_batches):
         batch = prompts[number * concurrency : (number + 1) * concurrency]
-        first = recorder.steps
+        first, told = recorder.steps, recorder.chunk_count
         engine.generate([Prompt(p.id, p.tokens, length) for p in batch], concurrency, recorder, lambda _done: None)
-        batches.append(recorder.durations(first))
+        batches.append(recorder.durations(first) or recorder.gaps(told))
         if not batches[-1] or is_steady(batches, warmup.tolerance):
             return

@@ -14,6 +14,7 @@ from moecap.data.texts import prompt_texts
 from moecap.errors import BadInputError, NotAvailableError, NotBuiltError
 from moecap.hardware.host import HostFacts, available_memory, read_host
 from moecap.hardware.resolve import ResolvedHardware, resolve_hardware
+from moecap.load.connection import Target
 from moecap.models.accounting import cache_bytes, checkpoint_bytes
 from moecap.models.activations import activation_bytes
 from moecap.models.reading import read_model
@@ -29,6 +30,12 @@ Say = Callable[[str], None]
 
 OVERHEAD_BYTES = 1_000_000_000
 """Libraries and temporary copies of the largest tensor, beside weights, KV cache and activations."""
+
+ENGINES = ("vllm", "sglang", "transformers")
+"""Engines that moecap chooses from by itself, the best for serving first."""
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+"""Where a server on this machine is reached."""
 
 SCORED_BATCH = 16
 """Given answers that an engine scores at a time, where the user does not set ``score_batch_size``."""
@@ -89,8 +96,13 @@ def make_plan(config: RunConfig, say: Say) -> Plan:
     engine_arguments = assignments(config.engine_arg, "--engine-arg")
     task_arguments = assignments(config.task_arg, "--task-arg")
     tasks = [load_task(name) for name in config.task]
-    hardware = resolve_hardware(config.hw, count=config.num_gpus, cache_dir=cache_root(), progress=say)
-    backend = _choose_backend(config, hardware)
+    backend = _asked_backend(config)
+    hardware = _resolve_hardware(config, say)
+    backend = backend or _best_backend(model, hardware)
+    if config.rate is not None and not backend.open_loop:
+        raise NotAvailableError(
+            f"--rate: backend {backend.name!r} answers in batches and has no arrivals; use --concurrency or a server"
+        )
     for task in tasks:
         refuse_mismatch(task, backend)
     host = read_host()
@@ -99,10 +111,11 @@ def make_plan(config: RunConfig, say: Say) -> Plan:
     dtype = backend.dtype(own, device, config.precision, frozenset(host.flags))
     spec = read_model(model_config, model.id, weights=dtype, kv=dtype)
     _refuse_context(config, spec)
-    scored = _scored_batch(tasks, engine_arguments)
-    free = available_memory() if device == "cpu" else (hardware.profile.memory_bytes or 0)
-    _refuse_memory(config, spec, dtype, scored, free)
-    checkpoint = _fetch_checkpoint(model, say)
+    if not backend.attaches:
+        scored = _scored_batch(tasks, engine_arguments)
+        free = available_memory() if device == "cpu" else (hardware.profile.memory_bytes or 0)
+        _refuse_memory(config, spec, dtype, scored, free)
+    checkpoint = _fetch_checkpoint(model, say, tokenizer_only=backend.attaches)
     backend.check(checkpoint, spec)
     options = TaskOptions(config.limit, config.data, task_arguments, say)
     items = tuple((task, task.items(options)) for task in tasks)
@@ -144,15 +157,13 @@ def assignments(pairs: Sequence[str], option: str) -> dict[str, str]:
 def _refuse_unbuilt(config: RunConfig) -> None:
     """Options of the contract whose capability this version does not have yet: never ignored in silence."""
     unbuilt = {
-        "--endpoint": config.endpoint is not None,
-        "--rate": config.rate is not None,
         "--repeats above 1": config.repeats > 1,
         "--tensor-parallel above 1": (config.tensor_parallel or 1) > 1,
         "--num-gpus above 1": (config.num_gpus or 1) > 1,
     }
     for option, asked in unbuilt.items():
         if asked:
-            raise NotBuiltError(f"{option} is not built yet; this version measures one device in process, closed loop")
+            raise NotBuiltError(f"{option} is not built yet; this version measures one device, once")
 
 
 def _refuse_output(output: Path | None) -> None:
@@ -181,22 +192,45 @@ def _refuse_unwritable(existing: Path, output: Path) -> None:
         raise BadInputError(f"--output {output}: cannot write there ({error.strerror}); name another place") from None
 
 
-def _choose_backend(config: RunConfig, hardware: ResolvedHardware) -> type[Backend]:
-    if not hardware.is_local:
+def _asked_backend(config: RunConfig) -> type[Backend] | None:
+    """The backend that the user named, or that an endpoint means; ``None`` where moecap is to choose."""
+    name = config.backend
+    if name == "auto":
+        if config.endpoint is None:
+            return None
+        name = "openai"
+    chosen: type[Backend] = load_plugin(BACKENDS, name)
+    if chosen.attaches and config.endpoint is None:
+        raise BadInputError(f"backend {name!r} measures a server that runs already; give its URL with --endpoint")
+    if config.endpoint is not None and not chosen.attaches:
+        raise BadInputError(f"backend {name!r} starts its own engine; leave --endpoint out, or take --backend openai")
+    if reason := chosen.unavailable():
+        raise NotAvailableError(f"backend {name!r}: {reason}")
+    return chosen
+
+
+def _resolve_hardware(config: RunConfig, say: Say) -> ResolvedHardware:
+    """The hardware of the run: in this machine, or of a server elsewhere whose hardware the user names."""
+    if config.endpoint is not None and config.hw == "auto" and Target.parse(config.endpoint).host not in LOOPBACK:
+        raise BadInputError(
+            "--endpoint is on another machine: name its hardware with --hw (moecap hw list shows the names)"
+        )
+    hardware = resolve_hardware(config.hw, count=config.num_gpus, cache_dir=cache_root(), progress=say)
+    if not hardware.is_local and config.endpoint is None:
         profile = hardware.profile
         asked = config.hw if config.hw.lower() == profile.id else f"{config.hw} ({profile.id})"
         raise NotAvailableError(
             f"{asked} is not in this machine, so nothing can be measured on it, and projecting is not built yet; "
             "run this where it is, or measure this machine with --hw auto"
         )
-    names = plugin_names(BACKENDS)
-    if config.backend != "auto":
-        chosen: type[Backend] = load_plugin(BACKENDS, config.backend)
-        if reason := chosen.unavailable():
-            raise NotAvailableError(f"backend {config.backend!r}: {reason}")
-        return chosen
-    reasons = []
-    for name in [n for n in ("vllm", "sglang", "transformers") if n in names]:
+    return hardware
+
+
+def _best_backend(model: ModelRef, hardware: ResolvedHardware) -> type[Backend]:
+    """The first engine that is installed; the embedded model on a host runs in process, which needs no server."""
+    order = ENGINES if hardware.profile.kind != "host" or model.origin != "embedded" else ENGINES[::-1]
+    names, reasons = plugin_names(BACKENDS), []
+    for name in [n for n in order if n in names]:
         candidate: type[Backend] = load_plugin(BACKENDS, name)
         reason = candidate.unavailable()
         if reason is None:
@@ -267,7 +301,8 @@ def _refuse_overlong(tasks: Sequence[tuple[Task, Sequence[Any]]], checkpoint: Pa
                 )
 
 
-def _fetch_checkpoint(model: ModelRef, say: Say) -> Path:
+def _fetch_checkpoint(model: ModelRef, say: Say, *, tokenizer_only: bool) -> Path:
+    """The folder with the weights and the tokenizer, or with the tokenizer alone where a server has the weights."""
     if model.origin == "embedded":
         from moecap.models import embedded
 
@@ -282,4 +317,4 @@ def _fetch_checkpoint(model: ModelRef, say: Say) -> Path:
         return model.path.parent
     from moecap.models.hub import fetch_checkpoint
 
-    return fetch_checkpoint(model.id, model.revision, say)
+    return fetch_checkpoint(model.id, model.revision, say, tokenizer_only=tokenizer_only)

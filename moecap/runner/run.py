@@ -12,10 +12,11 @@ from typing import Literal
 import moecap
 from moecap.config import RunConfig
 from moecap.errors import BadInputError, MoecapError, RunError, UsageError
+from moecap.facts import run_facts
 from moecap.files import file_sha256, write_text
 from moecap.interruption import interruptible
 from moecap.metrics.constants import constants_in_force
-from moecap.metrics.summary import RunFacts, run_metrics
+from moecap.metrics.summary import run_metrics
 from moecap.models.accounting import count_parameters
 from moecap.observations.reader import read_observations
 from moecap.result import RESULT_FILE, BackendRecord, HardwareRecord, ModelRecord, Provenance, Result, write_result
@@ -79,7 +80,7 @@ def run(config: RunConfig, reporter: Reporter) -> RunOutcome:
             try:
                 story.store(execution, "failed", RunError(UNENDED))
                 interruption.release()
-                execute(plan, execution, reporter)
+                execute(plan, directory, execution, reporter)
             finally:
                 interruption.hold()  # nothing disturbs what follows: the storing, and in the command line the report
         except KeyboardInterrupt as caught:
@@ -138,18 +139,11 @@ def _store(story: _Story, execution: Execution, status: Status, error: BaseExcep
         timer=engine.timer if engine else "none",
         batching=engine.batching if engine else "none",
         details={name: without_places(text) for name, text in engine.details.items()} if engine else {},
+        client_chunks_per_second=engine.client_chunks_per_second if engine else None,
+        attached=plan.backend.attaches,
     )
     public = _public_workload(plan)
-    facts = RunFacts(
-        spec=plan.spec,
-        profile=profile,
-        devices=plan.hardware.count,
-        compute_dtype=plan.dtype,
-        concurrency=config.concurrency,
-        usd_per_hour=hardware.usd_per_hour,
-        basis=config.cost.basis,
-        constants=constants,
-    )
+    facts = run_facts(plan.spec, plan.dtype, hardware, backend, public, constants)
     observations = read_observations(directory)
     metrics = run_metrics(observations, facts)
     flags = run_flags(public, model, hardware, backend, metrics, observations)
@@ -205,6 +199,7 @@ def _public_workload(plan: Plan) -> RunConfig:
         "dataset": Path(config.dataset).name,
         "engine_arg": tuple(map(without_places, config.engine_arg)),
         "task_arg": tuple(map(without_places, config.task_arg)),
+        "endpoint": None if config.endpoint is None else without_places(config.endpoint),
         "data": None,
         "output": None,
     }

@@ -1,7 +1,10 @@
 """The sampler reads this machine, counts only the processors that the process may use, and can be paused."""
 
 import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,7 +13,7 @@ import pytest
 from moecap import telemetry as module
 from moecap.observations.recorder import Recorder
 from moecap.observations.schema import TELEMETRY
-from moecap.telemetry import Telemetry, processor_seconds
+from moecap.telemetry import Telemetry, descendants, processor_seconds
 
 TICKS = os.sysconf("SC_CLK_TCK")
 STAT = """cpu  1000 0 0 9000 0 0 0 0 0 0
@@ -96,3 +99,28 @@ def test_nothing_is_sampled_while_it_is_paused():
     assert len(rows) > first
     assert rows["rss_bytes"].max() - rows["rss_bytes"].min() < 100_000_000
     assert rows["time_ns"].is_monotonic_increasing
+
+
+SPINS = "import subprocess, sys, time; x = bytearray(60_000_000); t = time.time()\nwhile time.time() < t + 5: pass"
+STARTS = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {SPINS!r}])"
+
+
+def test_memory_and_time_of_the_processes_that_it_started_are_counted():
+    recorder = Recorder()
+    with subprocess.Popen([sys.executable, "-c", STARTS]) as starter:
+        try:
+            time.sleep(1.0)
+            family = descendants(os.getpid())
+            assert starter.pid in family
+            assert set(descendants(starter.pid)) < set(family)
+            with Telemetry(recorder):
+                time.sleep(1.0)
+        finally:
+            for pid in descendants(starter.pid):
+                os.kill(pid, 9)
+            starter.kill()
+    rows = _rows(recorder)
+    own = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    assert rows["rss_bytes"].max() > own + 50_000_000
+    used = rows["cpu_seconds"].iloc[-2] - rows["cpu_seconds"].iloc[0]
+    assert used > 0.1  # this process sleeps, the one that it started spins

@@ -77,17 +77,52 @@ def test_schemas_are_printed(name, capsys):
     assert json.loads(capsys.readouterr().out)["type"] == "object"
 
 
+def test_schema_without_a_name_lists_what_there_is(capsys):
+    assert main(["schema"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["schema", "result", "run-config", "hardware"]
+    assert main(["schema", "--json"]) == 0
+    assert {row["name"] for row in json.loads(capsys.readouterr().out)} == {"result", "run-config", "hardware"}
+
+
 def test_doctor_finds_this_installation_well(capsys):
     status = main(["doctor", "--json"])
     answer = json.loads(capsys.readouterr().out)
     assert (status == 0) == answer["ok"]
     assert {"moecap", "python", "processor", "cache"} <= {f["what"] for f in answer["findings"]}
-    assert all(f["ok"] for f in answer["findings"] if f["what"].startswith("backend"))
+    backends = {f["what"]: f["found"] for f in answer["findings"] if f["what"].startswith("backend")}
+    assert backends["backend transformers"] == backends["backend openai"] == "usable"
+    assert not any(f["what"] == "engines" for f in answer["findings"])
+
+
+def test_doctor_misses_an_engine_where_only_endpoints_can_be_measured(capsys, monkeypatch):
+    monkeypatch.setattr("moecap.plugins.plugin_names", lambda _group: ["openai"])
+    assert main(["doctor", "--json"]) == 1
+    wrong = [f for f in json.loads(capsys.readouterr().out)["findings"] if not f["ok"]]
+    assert [f["what"] for f in wrong] == ["engines"]
 
 
 def test_an_unknown_command_offers_the_near_one(capsys):
     assert main(["reprot"]) == 2
     assert "did you mean 'report'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "--bogus"], "no option --bogus in moecap run; see moecap run --help"),
+        (["run", "--concurency", "3"], "no option --concurency in moecap run (did you mean --concurrency?); "),
+        (["hw", "list", "--jsn"], "no option --jsn in moecap hw list (did you mean --json?); "),
+        (["--bogus"], "no option --bogus in moecap; see moecap --help"),
+        (["hw", "bogus"], "no command named 'bogus'; known: detect, list, probe, show; see moecap hw --help"),
+    ],
+)
+def test_only_a_really_near_name_is_offered(arguments, said, capsys):
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"moecap: {said}")
+    assert captured.err.count("\n") == 1
 
 
 def test_the_version_is_printed(capsys):

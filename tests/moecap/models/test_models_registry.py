@@ -301,3 +301,20 @@ def test_importing_the_accounting_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["./none", "/nowhere/none", "~/none", "~nobody-here/none", "a/b/none", "none.json"])
+def test_a_path_that_does_not_exist_is_called_a_missing_folder_and_no_hub_id(name: str) -> None:
+    with pytest.raises(BadInputError, match=r"there is no folder or file '.*none.*'; check the path"):
+        load_model_config(name)
+
+
+def test_what_may_be_a_folder_or_a_hub_id_is_called_both(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "w").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(hub, "_is_reachable", lambda _: False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(NotAvailableError, match="there is no folder 'w/none', and the model 'w/none' is not in the"):
+        load_model_config("w/none")
+    with pytest.raises(NotAvailableError, match=r"^the model 'org/none' is not in the local cache"):
+        load_model_config("org/none")

@@ -1,5 +1,6 @@
 """What a run directory must not tell: where on this machine files lie, and who uses it."""
 
+import dataclasses
 import os
 import re
 import subprocess
@@ -18,28 +19,28 @@ ABSOLUTE = re.compile(r"(?<![\w.<~/:-])(?:file://)?~?/(?!/)[\w.-]")
 
 
 @pytest.fixture(autouse=True)
-def alice(monkeypatch):
-    monkeypatch.setenv("HOME", "/home/alice")
-    monkeypatch.setenv("LOGNAME", "alice")
+def alice7(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/alice7")
+    monkeypatch.setenv("LOGNAME", "alice7")
 
 
 @pytest.mark.parametrize(
     ("text", "public"),
     [
-        ("No such file or directory: '/home/alice/my model/x.json'", "No such file or directory: 'x.json'"),
+        ("No such file or directory: '/home/alice7/my model/x.json'", "No such file or directory: 'x.json'"),
         ("cannot open /data/team/kernels.so: no such file", "cannot open kernels.so: no such file"),
         ("error:/opt/a/b.so: bad", "error:b.so: bad"),
         ("in (/a/b/c.py:12)", "in (c.py:12)"),
         ("PATH=/a/b:/c/d", "PATH=b:d"),
         ("x=/x/y,/z/w", "x=y,w"),
         ("file:///srv/x/y.bin", "y.bin"),
-        ("gcc -I/home/bob/include", "gcc -I~/include"),
+        ("gcc -I/home/bob7/include", "gcc -I~/include"),
         ("~/.cache/x/y and ~bob/z", "y and z"),
-        ("/home/alice is full", "~ is full"),
-        ("/root/weights/w.bin", "w.bin"),
-        ("alice may not", "user may not"),
-        ("/data/alice", "user"),
-        ("http://alice:secret@host/a/b", "http://host/a/b"),
+        ("/home/alice7 is full", "~ is full"),
+        ("/" + "root/weights/w.bin", "w.bin"),
+        ("alice7 may not", "user may not"),
+        ("/data/alice7", "user"),
+        ("http://alice7:secret@host/a/b", "http://host/a/b"),
         ("https://host/a/b, </s>, 12 tokens/s, and/or, 1/2, /", "https://host/a/b, </s>, 12 tokens/s, and/or, 1/2, /"),
     ],
 )
@@ -60,8 +61,8 @@ def test_no_absolute_path_is_left_in_any_sentence(parts, quote, sentence):
 
 def test_a_config_loses_where_it_lay_at_any_depth_and_nothing_else():
     config = {
-        "_name_or_path": "/home/alice/m",
-        "text_config": {"_name_or_path": "m", "layers": [1, {"file": "/home/alice/q.json"}], "token": "</s>"},
+        "_name_or_path": "/home/alice7/m",
+        "text_config": {"_name_or_path": "m", "layers": [1, {"file": "/home/alice7/q.json"}], "token": "</s>"},
         "auto_map": {"AutoModel": "org/name--modeling.X"},
     }
     assert public_config(config) == {
@@ -76,18 +77,20 @@ def test_a_run_that_fails_with_a_path_in_its_error_leaves_none_in_its_directory(
     from moecap_backends.transformers import TransformersEngine
 
     def dies(*_arguments):
-        raise OSError(2, "alice has no such file", "/home/alice/kernels/fused moe.so")
+        raise OSError(2, "alice7 has no such file", "/home/alice7/kernels/fused moe.so")
 
     monkeypatch.setattr(TransformersEngine, "_generate_batch", dies)
-    monkeypatch.setenv("OMP_PROC_BIND", "/home/alice/bind")
+    monkeypatch.setenv("OMP_PROC_BIND", "/home/alice7/bind")
     options = run_options | {"engine_arg": ["experts_implementation=eager"], "output": str(tmp_path / "run")}
     outcome = run(with_settings(options, ()), Reporter(quiet=True))
     write_report(outcome.directory)
     assert outcome.result.reason == "FileNotFoundError: [Errno 2] user has no such file: 'fused moe.so'"
-    assert outcome.problem == "FileNotFoundError: [Errno 2] alice has no such file: '/home/alice/kernels/fused moe.so'"
+    assert (
+        outcome.problem == "FileNotFoundError: [Errno 2] alice7 has no such file: '/home/alice7/kernels/fused moe.so'"
+    )
     for name in ("result.json", "environment.json", "report.html"):
         text = (outcome.directory / name).read_text()
-        private = ["/home/", "alice", str(tmp_path), run_options["model"], run_options["dataset"], run_options["hw"]]
+        private = ["/home/", "alice7", str(tmp_path), run_options["model"], run_options["dataset"], run_options["hw"]]
         assert not [word for word in private if word in text], name
 
 
@@ -96,10 +99,13 @@ def test_paths_in_arguments_become_names_in_the_result_and_in_its_command(run_op
     from moecap.runner import run as module
 
     config = with_settings(
-        run_options | {"engine_arg": ["cache=/home/alice/c"], "task_arg": ["gold=/data/g.jsonl"], "num_requests": 11}, ()
+        run_options | {"engine_arg": ["cache=/home/alice7/c"], "task_arg": ["gold=/data/g.jsonl"], "num_requests": 11},
+        (),
     )
     plan = module.make_plan(config, print)
     public = module._public_workload(plan)
+    with_endpoint = plan.config.model_copy(update={"endpoint": "http://alice7:secret@host:8000/v1"})
+    assert module._public_workload(dataclasses.replace(plan, config=with_endpoint)).endpoint == "http://host:8000/v1"
     assert (public.engine_arg, public.task_arg) == (("cache=c",), ("gold=g.jsonl",))
     command = module.reproduction_command(public)
     assert "--num-requests 11" in command

@@ -238,7 +238,7 @@ def test_a_flag_says_where_peaks_come_from_that_are_not_packaged(honest, result,
 
 
 def test_a_profile_file_without_an_ending_is_not_named_like_a_profile():
-    assert public_hardware("/home/me/h100", "file") == "./h100"
+    assert public_hardware("/srv/me/h100", "file") == "./h100"
     assert public_hardware("mine/h100.yaml", "file") == "h100.yaml"
     assert public_hardware("h100", "packaged") == "h100"
 
