@@ -1,10 +1,13 @@
-"""Which groups of tests can run here, and the last lines that name those that cannot."""
+"""Which groups of tests can run here, the last lines that name those that cannot, and tiny checkpoints for all."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -50,3 +53,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """Name the groups that did not run."""
     for group, (reason, count) in config.stash.get(LEFT_OUT, {}).items():
         terminalreporter.write_line(f"not run: {count} tests of group {group!r}: {reason}", yellow=True)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A function from the name of a family to a tiny checkpoint folder, made once a session."""
+    from tiny_models import make_model
+
+    made: dict[str, Path] = {}
+
+    def make(family: str) -> Path:
+        if family not in made:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                made[family] = make_model(family, tmp_path_factory.mktemp("tiny") / f"tiny-{family}")
+        return made[family]
+
+    return make

@@ -145,7 +145,7 @@ class TransformersEngine(Engine):
         concurrency: int,
         recorder: Recorder,
         done: Callable[[int], None],
-        arrivals: Sequence[float] | None = None,
+        arrivals: Sequence[float] | None = None,  # batches have none: the plan refuses --rate
     ) -> list[Generation]:
         """Answer prompts in static batches; the next batch is sent at the instant at which the last one ended."""
         recorder.capture = "forward hooks on the routers" if self._captures else None

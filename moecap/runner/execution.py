@@ -89,7 +89,8 @@ def execute(plan: Plan, directory: Path, execution: Execution, reporter: Reporte
             clock.mark("warmup")
             recorder.stage = "load"
             with reporter.bar("requests", config.num_requests) as done:
-                engine.generate(prompts[warmup:], config.concurrency, recorder, done, _arrivals(config))
+                how = {} if config.rate is None else {"arrivals": _arrivals(config, config.rate)}
+                engine.generate(prompts[warmup:], config.concurrency, recorder, done, **how)
             clock.mark("load")
             _check_peak(plan, recorder, telemetry, "after")
             clock.mark("peak_after")
@@ -139,15 +140,13 @@ def _longest(plan: Plan, tokenizer: Tokenizer) -> Iterator[int]:
     yield 0
 
 
-def _arrivals(config: RunConfig) -> list[float] | None:
-    """When requests arrive, in seconds; ``None`` for a closed loop."""
-    if config.rate is None:
-        return None
+def _arrivals(config: RunConfig, rate: float) -> list[float]:
+    """When the requests of an open loop arrive, in seconds."""
     if config.arrival == "constant":
-        due = arrivals.constant(config.rate, config.num_requests)
+        due = arrivals.constant(rate, config.num_requests)
     else:
         shape = config.burstiness if config.arrival == "gamma" else 1.0
-        due = arrivals.gamma(config.rate, shape, config.num_requests, np.random.default_rng(config.seed))
+        due = arrivals.gamma(rate, shape, config.num_requests, np.random.default_rng(config.seed))
     return [float(seconds) for seconds in due]
 
 

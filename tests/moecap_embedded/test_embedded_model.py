@@ -252,7 +252,7 @@ def test_it_is_made_without_torch_in_little_memory_after_a_killed_attempt_and_da
     assert {answer["made"] for answer in made} == {str(embedded.folder())}
     assert [answer["heavy"] for answer in made] == [[], []]
     assert max(answer["peak"] for answer in made) < 1e9
-    assert sum("another process is at work" in err for _, err in answers) == 1
+    assert sum("is at work on" in err for _, err in answers) == 1, answers
     assert sum("making smollm2-moe: 747 of 747 MB" in err for _, err in answers) == 1
     assert [path.name for path in models.iterdir()] == [embedded.LONG_NAME]
 

@@ -72,7 +72,7 @@ def _conditions(rows=(), peaks=(), *, processors=2, usable=2.0, window=(0, 10 * 
     telemetry = pd.DataFrame([(int(t * SECOND), *rest) for t, *rest in rows], columns=COLUMNS)
     telemetry = telemetry.assign(processors=processors, usable_processors=usable)
     checks = pd.DataFrame(peaks, columns=["moment", "kernel", "bytes_per_second"])
-    return condition_metrics(SimpleNamespace(telemetry=telemetry, peaks=checks), profile, window)
+    return condition_metrics(SimpleNamespace(telemetry=telemetry, peaks=checks), profile, window, attached=False)
 
 
 def _others(rows, **how):

@@ -75,4 +75,16 @@ def test_a_warm_up_without_steps_is_not_steady():
     none = np.empty(0, np.int64)
     column = SimpleNamespace(values=none, offsets=np.zeros(1, np.int64))
     steps = SimpleNamespace(stage=np.empty(0, "U6"), duration_ns=none, seq_request=column)
-    assert ended_steady(SimpleNamespace(requests=requests, steps=steps), 1, 0.05) is False
+    chunks = pd.DataFrame({"request": [], "time_ns": []}, dtype=np.int64)
+    assert ended_steady(SimpleNamespace(requests=requests, steps=steps, chunks=chunks), 1, 0.05) is False
+
+
+@pytest.mark.parametrize(("last", "steady"), [(104, True), (120, False)])
+def test_a_warm_up_without_steps_is_judged_by_the_gaps_between_chunks(last, steady):
+    requests = pd.DataFrame({"request": [0, 1, 2, 3, 4], "stage": ["warmup"] * 4 + ["load"]})
+    none = np.empty(0, np.int64)
+    column = SimpleNamespace(values=none, offsets=np.zeros(1, np.int64))
+    steps = SimpleNamespace(stage=np.empty(0, "U6"), duration_ns=none, seq_request=column)
+    rows = [(r, 1000 * r + gap * i) for r, gap in ((0, 100), (1, 100), (2, last), (3, last)) for i in range(5)]
+    chunks = pd.DataFrame(rows, columns=["request", "time_ns"]).sort_values("time_ns")
+    assert ended_steady(SimpleNamespace(requests=requests, steps=steps, chunks=chunks), 2, 0.05) is steady

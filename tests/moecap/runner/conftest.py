@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny_models import make_model
 
 TEXTS = [
     "Which factor will most likely cause a person to develop a fever?",
@@ -16,21 +14,6 @@ TEXTS = [
     "When a switch is used in an electrical circuit, it can stop and start the flow of current.",
     "Rocks are classified as igneous, metamorphic, or sedimentary according to how they formed.",
 ]
-
-
-@pytest.fixture(scope="session")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """A function from a family's name to a tiny checkpoint folder."""
-    made: dict[str, Path] = {}
-
-    def make(family: str) -> Path:
-        if family not in made:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                made[family] = make_model(family, tmp_path_factory.mktemp("tiny") / f"tiny-{family}")
-        return made[family]
-
-    return make
 
 
 @pytest.fixture(scope="session")
@@ -52,12 +35,10 @@ def host_yaml(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run_options(
-    checkpoints: Callable[[str], Path], prompts: Path, host_yaml: Path, tmp_path: Path
-) -> dict[str, object]:
+def run_options(tiny_model: Callable[[str], Path], prompts: Path, host_yaml: Path, tmp_path: Path) -> dict[str, object]:
     """Options of a run that takes about a second."""
     return {
-        "model": str(checkpoints("mixtral")),
+        "model": str(tiny_model("mixtral")),
         "dataset": str(prompts),
         "hw": str(host_yaml),
         "task": ["none"],

@@ -81,23 +81,23 @@ def test_a_folder_without_a_config_is_refused(base, capsys, tmp_path):
     _refused(capsys, [*base, "--model", str(tmp_path)], "has no config.json")
 
 
-def test_a_config_without_weights_is_refused(base, capsys, tmp_path, checkpoints):
-    shutil.copy(checkpoints("mixtral") / "config.json", tmp_path)
+def test_a_config_without_weights_is_refused(base, capsys, tmp_path, tiny_model):
+    shutil.copy(tiny_model("mixtral") / "config.json", tmp_path)
     _refused(capsys, [*base, "--model", str(tmp_path)], "no *.safetensors file")
     _refused(capsys, [*base, "--model", str(tmp_path / "config.json")], "without weights cannot be run")
 
 
-def test_a_corrupt_weights_file_is_refused(base, capsys, tmp_path, checkpoints):
+def test_a_corrupt_weights_file_is_refused(base, capsys, tmp_path, tiny_model):
     folder = tmp_path / "model"
-    shutil.copytree(checkpoints("mixtral"), folder)
+    shutil.copytree(tiny_model("mixtral"), folder)
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     _refused(capsys, [*base, "--model", str(folder)], "corrupt safetensors file")
 
 
-def test_weights_of_another_shape_are_named_with_both_shapes(base, tmp_path, checkpoints, capsys):
+def test_weights_of_another_shape_are_named_with_both_shapes(base, tmp_path, tiny_model, capsys):
     folder = tmp_path / "model"
-    shutil.copytree(checkpoints("mixtral"), folder)
+    shutil.copytree(tiny_model("mixtral"), folder)
     config = folder / "config.json"
     config.write_text(config.read_text().replace('"intermediate_size": 48', '"intermediate_size": 64'))
     assert main(_latest([*base, "--model", str(folder)])) == 1
@@ -163,20 +163,20 @@ def test_a_cache_that_cannot_be_made_is_said_in_one_line(base, tmp_path):
     assert "MOECAP_CACHE" in done.stderr.splitlines()[-1]
 
 
-def test_a_checkpoint_that_lacks_tensors_is_never_measured_with_random_ones(base, tmp_path, checkpoints, capsys):
+def test_a_checkpoint_that_lacks_tensors_is_never_measured_with_random_ones(base, tmp_path, tiny_model, capsys):
     from safetensors.torch import load_file, save_file
 
     folder = tmp_path / "model"
-    shutil.copytree(checkpoints("mixtral"), folder)
+    shutil.copytree(tiny_model("mixtral"), folder)
     weights = {n: t for n, t in load_file(folder / "model.safetensors").items() if ".layers.1." not in n}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     assert main(_latest([*base, "--model", str(folder)])) == 1
     assert "tensors of the model are not in its checkpoint, first model.layers.1." in capsys.readouterr().err
 
 
-def test_a_broken_link_for_weights_is_refused(base, tmp_path, checkpoints, capsys):
+def test_a_broken_link_for_weights_is_refused(base, tmp_path, tiny_model, capsys):
     folder = tmp_path / "model"
-    shutil.copytree(checkpoints("mixtral"), folder)
+    shutil.copytree(tiny_model("mixtral"), folder)
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors").symlink_to(tmp_path / "nowhere")
     _refused(capsys, [*base, "--model", str(folder)], "a broken link?")

@@ -173,8 +173,8 @@ def test_a_changed_number_is_refused_even_where_the_digests_and_the_id_are_made_
     assert verify_run(directory).corrupt == ("result.json",)
 
 
-def test_a_dense_model_runs_and_is_marked_as_dense(run_options, checkpoints):
-    directory, result = _run(run_options | {"model": str(checkpoints("dense"))})
+def test_a_dense_model_runs_and_is_marked_as_dense(run_options, tiny_model):
+    directory, result = _run(run_options | {"model": str(tiny_model("dense"))})
     assert "dense" in {flag.name for flag in result.flags}
     assert not result.model.is_moe
     assert result.metrics["decode.s_mbu"].value == result.metrics["decode.mbu"].value
@@ -273,13 +273,13 @@ def test_few_requests_and_a_limit_are_flagged(run_options):
 
 
 def test_a_busy_neighbour_is_flagged(run_options):
-    spinners = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    spin = f"{sys.executable} -c 'while True: pass' >/dev/null 2>&1 & echo $!"  # their shell ends: they are no child's
+    spinners = [int(subprocess.check_output(["sh", "-c", spin])) for _ in range(2)]
     try:
         _, result = _run(run_options | {"num_requests": 100, "output_len": 24})
     finally:
         for spinner in spinners:
-            spinner.kill()
-            spinner.wait()
+            os.kill(spinner, signal.SIGKILL)
     assert result.metrics["others_cpu_share"].value > 0.1
     assert "disturbed" in {flag.name for flag in result.flags}
 

@@ -26,10 +26,10 @@ pytestmark = pytest.mark.engine
 
 
 @pytest.fixture(scope="module")
-def honest(tmp_path_factory, checkpoints, prompts, host_yaml) -> Path:
+def honest(tmp_path_factory, tiny_model, prompts, host_yaml) -> Path:
     """A complete run whose hardware profile is a file."""
     options = {
-        "model": str(checkpoints("mixtral")),
+        "model": str(tiny_model("mixtral")),
         "dataset": str(prompts),
         "hw": str(host_yaml),
         "task": ["none"],
