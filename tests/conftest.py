@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import signal
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +28,17 @@ def _no_gpu() -> str | None:
     return None if torch.cuda.is_available() else "no accelerator here"
 
 
-MISSING = {"browser": _no_browser, "gpu": _no_gpu}
+def _no_vllm() -> str | None:
+    return None if importlib.util.find_spec("vllm") else "vLLM is not installed here; make vllm installs its CPU build"
+
+
+def pytest_configure() -> None:
+    """Let what the tests start be interrupted, also where a shell without jobs has told this process to ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+MISSING = {"browser": _no_browser, "gpu": _no_gpu, "vllm": _no_vllm}
 OPTIONAL_IN_CI = ("gpu",)
 
 

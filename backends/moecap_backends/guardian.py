@@ -15,7 +15,8 @@ import threading
 
 __all__ = ["main"]
 
-GRACE_SECONDS = 15.0
+GRACE_SECONDS = float(os.environ.get("MOECAP_GRACE_SECONDS", "15"))
+"""Seconds between the request to end and the end by force."""
 
 
 def main() -> int:

@@ -35,7 +35,7 @@ GROUPS: dict[str, tuple[tuple[str, str], ...]] = {
         ("cost_per_million_output_tokens", "a million output tokens, all-in"),
         ("cost_per_million_tokens", "a million tokens, 3 input : 1 output"),
         ("energy_per_output_token", "energy per output token"),
-        ("peak_memory_bytes", "peak memory of the process"),
+        ("peak_memory_bytes", "peak memory of the processes"),
     ),
 }
 

@@ -47,15 +47,18 @@ class Calibration:
 
 
 @contextlib.contextmanager
-def running_stub() -> Iterator[Target]:
+def running_stub(first: float = 0.0, gap: float = 0.0) -> Iterator[Target]:
     """A stub server in a process of its own, ended on leaving.
+
+    Args:
+        first: Seconds until the first chunk of an answer, where a request does not say.
+        gap: Seconds between its chunks.
 
     Raises:
         RunError: If it does not start.
     """
-    process = subprocess.Popen(
-        [sys.executable, "-m", "moecap.load.stub"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, "-m", "moecap.load.stub", str(first), str(gap)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None and process.stdout is not None
     try:
         port = process.stdout.readline().strip()

@@ -82,8 +82,9 @@ async def drive_closed(
     queue = iter(enumerate(sessions))
 
     async def slot() -> None:
+        free = time.monotonic_ns()
         for number, session in queue:
-            await _run_session(pool, number, session, time.monotonic_ns(), log, ended)
+            free = await _run_session(pool, number, session, free, log, ended)
 
     async with asyncio.TaskGroup() as group:
         for _ in range(slots):
@@ -120,8 +121,8 @@ async def drive_open(
 
 async def _run_session(
     pool: ConnectionPool, number: int, session: Session, due: int, log: list[Exchange], ended: Ended
-) -> None:
-    """Send the turns one after the other; a turn that fails ends the session."""
+) -> int:
+    """Send the turns one after the other; a turn that fails ends the session. Returns when the last one ended, ns."""
     replies: list[Reply] = []
     for index, turn in enumerate(session):
         if replies:
@@ -136,8 +137,9 @@ async def _run_session(
         reply = await pool.ask(turn.render(replies), sent)
         ended(exchange)
         if reply.error is not None or reply.status != 200:
-            return
+            return reply.ended_ns
         replies.append(reply)
+    return replies[-1].ended_ns if replies else due
 
 
 async def _until(due_ns: int) -> None:

@@ -1,9 +1,10 @@
 """A server that answers on a known schedule, against which the client is calibrated and its timing is tested.
 
-``python -m moecap.load.stub`` listens on a free port of the loopback interface, prints the port, and ends when its
-standard input is closed. A request's body may hold ``max_tokens``, ``first`` and ``gap``: the first chunk is due
-``first`` seconds after the request was read, each further one ``gap`` seconds later. Each chunk carries ``sent_ns``,
-the monotonic clock just before it was handed to the socket; the clock is the same for all processes of a machine.
+``python -m moecap.load.stub [FIRST GAP]`` listens on a free port of the loopback interface, prints the port, and ends
+when its standard input is closed. It lists one model at ``/v1/models``. Any posted request is answered by a stream of
+``max_tokens`` chunks: the first is due ``first`` seconds after the request was read, each further one ``gap`` seconds
+later; the body may hold both, else they are those of the command line. Each chunk carries ``sent_ns``, the monotonic
+clock just before it was handed to the socket; the clock is the same for all processes of a machine.
 """
 
 from __future__ import annotations
@@ -32,10 +33,20 @@ USAGE = (
 )
 
 
-class StubProtocol(asyncio.Protocol):
-    """One connection."""
+MODELS = b'{"object":"list","data":[{"id":"stub","object":"model"}]}'
 
-    def __init__(self) -> None:
+
+class StubProtocol(asyncio.Protocol):
+    """One connection.
+
+    Args:
+        first: Seconds until the first chunk where a request does not say.
+        gap: Seconds between chunks where it does not.
+    """
+
+    def __init__(self, first: float, gap: float) -> None:
+        self._schedule = (first, gap)
+        self._url = b""
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
         self._body = b""
@@ -50,18 +61,27 @@ class StubProtocol(asyncio.Protocol):
         self._read_ns = time.monotonic_ns()
         self._parser.feed_data(data)
 
+    def on_url(self, url: bytes) -> None:
+        """The path of the request."""
+        self._url = url
+
     def on_body(self, body: bytes) -> None:
         """A piece of the request's body."""
         self._body += body
 
     def on_message_complete(self) -> None:
         """The request is whole."""
+        assert self._transport is not None
+        if self._parser.get_method() == b"GET":
+            status, body = (b"200 OK", MODELS) if self._url == b"/v1/models" else (b"404 Not Found", b"{}")
+            head = b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+            self._transport.write(head % (status, len(body)) + body)
+            return
         settings: dict[str, Any] = json.loads(self._body or b"{}")
         self._body = b""
-        assert self._transport is not None
         self._transport.write(HEAD)
         loop = asyncio.get_running_loop()
-        first, gap = float(settings.get("first", 0.0)), float(settings.get("gap", 0.0))
+        first, gap = (float(settings.get(n, d)) for n, d in zip(("first", "gap"), self._schedule, strict=True))
         self._emit(loop, loop.time() + first, gap, int(settings.get("max_tokens", 16)), 0)
 
     def _emit(self, loop: asyncio.AbstractEventLoop, due: float, gap: float, total: int, sent: int) -> None:
@@ -83,9 +103,9 @@ def _framed(text: str) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-async def _serve() -> None:
+async def _serve(first: float, gap: float) -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(StubProtocol, "127.0.0.1", 0, backlog=4096)
+    server = await loop.create_server(lambda: StubProtocol(first, gap), "127.0.0.1", 0, backlog=4096)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     async with server:
@@ -96,7 +116,8 @@ def main() -> None:
     """Serve until standard input is closed."""
     from moecap.load.loop import run_loop
 
-    run_loop(_serve())
+    first, gap = (float(word) for word in sys.argv[1:3] or ("0", "0"))
+    run_loop(_serve(first, gap))
 
 
 if __name__ == "__main__":

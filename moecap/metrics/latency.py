@@ -11,6 +11,7 @@ from moecap.metrics.value import Metric, absent, measured
 __all__ = ["PERCENTILES", "latencies", "percentile", "throughput", "token_latencies"]
 
 PERCENTILES = (50, 90, 95, 99)
+NAMES = ("ttft", "ttfo", "tpot", "itl", "e2e", "ttft_from_schedule", "e2e_from_schedule")
 TOKEN_KINDS = ("content", "reasoning")
 
 FloatArray = npt.NDArray[np.float64]
@@ -41,23 +42,30 @@ def token_latencies(requests: pd.DataFrame, chunks: pd.DataFrame) -> dict[str, F
         chunks: Received chunks of any request.
 
     Returns:
-        ``ttft`` and ``e2e`` [requests]; ``tpot`` [requests with more than one token after the first chunk];
+        ``ttft`` and ``e2e`` [requests], and both ``_from_schedule``, from when each was to be sent (no coordinated
+        omission); ``ttfo``, to the first token that is no reasoning [requests that have one];
+        ``tpot`` [requests with more than one token after the first chunk];
         ``itl`` [tokens after the first chunk], a chunk of m tokens after a gap g giving m values g/m; empty where the
         tokens of a chunk are unknown.
     """
     done = requests[requests["status"] == "completed"]
     bearing = chunks[chunks["kind"].isin(TOKEN_KINDS) & chunks["request"].isin(done["request"])]
     bearing = bearing.sort_values(["request", "time_ns"], kind="stable")
-    sent = done.set_index("request")["sent_ns"]
+    sent, due = (done.set_index("request")[name] for name in ("sent_ns", "scheduled_ns"))
     grouped = bearing.groupby("request", sort=True)
     first, last = grouped["time_ns"].first(), grouped["time_ns"].last()
     start = sent.loc[first.index]
     ttft = (first - start).to_numpy(np.float64) * 1e-9
     e2e = (last - start).to_numpy(np.float64) * 1e-9
+    late = (start - due.loc[first.index]).to_numpy(np.float64) * 1e-9
+    output = bearing[bearing["kind"] == "content"].groupby("request", sort=True)["time_ns"].first()
+    ttfo = (output - sent.loc[output.index]).to_numpy(np.float64) * 1e-9
+    known = {"ttft": ttft, "ttfo": ttfo, "e2e": e2e}
+    known |= {"ttft_from_schedule": ttft + late, "e2e_from_schedule": e2e + late}
     counts = bearing["tokens"]
     if counts.isna().any():
         nothing = np.empty(0)
-        return {"ttft": ttft, "e2e": e2e, "tpot": nothing, "itl": nothing}
+        return known | {"tpot": nothing, "itl": nothing}
     after_first = (grouped["tokens"].last() - grouped["tokens"].first()).to_numpy(np.float64)
     several = after_first > 0
     tpot = (e2e - ttft)[several] / after_first[several]
@@ -65,13 +73,13 @@ def token_latencies(requests: pd.DataFrame, chunks: pd.DataFrame) -> dict[str, F
     tokens = grouped["tokens"].diff().to_numpy(np.float64)
     follows = ~np.isnan(gap) & (tokens > 0)
     itl = np.repeat(gap[follows] / tokens[follows], tokens[follows].astype(np.int64))
-    return {"ttft": ttft, "e2e": e2e, "tpot": tpot, "itl": itl}
+    return known | {"tpot": tpot, "itl": itl}
 
 
 def latencies(requests: pd.DataFrame, chunks: pd.DataFrame) -> dict[str, Metric]:
-    """Percentiles of ``ttft``, ``tpot``, ``itl`` and ``e2e``."""
+    """Percentiles of every latency of ``token_latencies``."""
     values = token_latencies(requests, chunks)
-    return {f"{name}.p{p}": percentile(values[name], p) for name in ("ttft", "tpot", "itl", "e2e") for p in PERCENTILES}
+    return {f"{name}.p{p}": percentile(values[name], p) for name in NAMES for p in PERCENTILES}
 
 
 def throughput(

@@ -139,6 +139,8 @@ def run_metrics(observations: Observations, facts: RunFacts) -> dict[str, Metric
 def _busy_fraction(observations: Observations, mask: npt.NDArray[np.bool_], window: tuple[int, int] | None) -> Metric:
     if window is None or window[1] <= window[0]:
         return absent("1", "the target concurrency was never reached")
+    if not mask.any():
+        return absent("1", "the engine gave no record of its steps")
     busy = float(observations.steps.duration_ns[mask].sum())
     return measured(busy / (window[1] - window[0]), "1", int(mask.sum()))
 

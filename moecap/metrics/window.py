@@ -17,11 +17,12 @@ def steady_state(requests: pd.DataFrame, concurrency: int | None, share: float =
     Closed loop: the longest span in which at least ``share`` of the target number of requests is in flight. Open loop:
     from the end of the first tenth of the scheduled arrivals to the start of the last.
 
-    A request is in flight from its sending until it has ended or failed. Where one ends and the next is sent at the
-    same instant the number does not dip.
+    A request is in flight from when it was to be sent until it has ended or failed. In a closed loop it is to be sent
+    when the one before it has ended, so the number does not dip between the two; how late the client was is in the
+    request's own times.
 
     Args:
-        requests: Rows of the load with ``sent_ns`` and ``ended_ns``.
+        requests: Rows of the load with ``scheduled_ns`` and ``ended_ns``.
         concurrency: Target number in flight; ``None`` for an open loop.
         share: Share of the target that has to be in flight.
 
@@ -33,7 +34,7 @@ def steady_state(requests: pd.DataFrame, concurrency: int | None, share: float =
     ended = requests.dropna(subset=["ended_ns"])
     if ended.empty:
         return None
-    sent = ended["sent_ns"].to_numpy(np.int64)
+    sent = ended["scheduled_ns"].to_numpy(np.int64)
     gone = ended["ended_ns"].to_numpy(np.int64)
     times = np.concatenate([sent, gone])
     change = np.concatenate([np.ones(len(sent), np.int64), -np.ones(len(gone), np.int64)])

@@ -127,7 +127,7 @@ def _prompts(plan: Plan, tokenizer: Tokenizer, count: int) -> list[Prompt]:
     tokens = exact_length_prompts(tokenizer, plan.texts, count, config.input_len)
     if plan.backend.attaches and not config.allow_prefix_cache:
         run = secrets.token_hex(4)
-        marks = [tokenizer.encode(f"{run} {i}: ") for i in range(count)]
+        marks = [tokenizer.encode(f"{i}-{run} ") for i in range(count)]
         tokens = [(*mark, *t)[: config.input_len] for mark, t in zip(marks, tokens, strict=True)]
     source = Path(config.dataset).name
     return [Prompt(f"{source}-{config.seed}-{i}", t, config.output_len) for i, t in enumerate(tokens)]

@@ -11,6 +11,7 @@ from moecap.metrics.value import Metric
 from moecap.metrics.warmup import ended_steady
 from moecap.observations.reader import Observations
 from moecap.result import BackendRecord, Flag, HardwareRecord, ModelRecord
+from moecap.runner.served_flags import served_flags
 
 __all__ = ["run_flags"]
 
@@ -64,7 +65,8 @@ def run_flags(
             level="info",
             text="Requests run in static batches in process; a serving engine batches continuously.",
         )
-    if workload.num_requests < REQUESTS_PER_SLOT * workload.concurrency:
+    yield from served_flags(backend, metrics, observations.requests)
+    if workload.load == "closed" and workload.num_requests < REQUESTS_PER_SLOT * workload.concurrency:
         yield Flag(
             name="few_requests",
             level="warning",

@@ -92,15 +92,19 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def make_model(family: str, folder: Path, seed: int = 0) -> Path:
-    """Write a tiny checkpoint in fp32, with a byte-level tokenizer beside it."""
+def make_model(family: str, folder: Path, seed: int = 0, sizes: dict[str, Any] | None = None) -> Path:
+    """Write a tiny checkpoint in fp32, with a byte-level tokenizer beside it; ``sizes`` replace the usual ones."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import AutoConfig, AutoModelForCausalLM
 
     model_type, extra = FAMILIES[family]
     torch.manual_seed(seed)
-    settings = {k: v for k, v in (SIZES | extra).items() if v is not None or k.endswith("token_id") or k in extra}
+    settings = {
+        k: v
+        for k, v in (SIZES | extra | (sizes or {})).items()
+        if v is not None or k.endswith("token_id") or k in extra
+    }
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **settings))
     with torch.no_grad():
         for name, parameter in model.named_parameters():

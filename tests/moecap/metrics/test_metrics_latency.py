@@ -12,11 +12,12 @@ from moecap.metrics.window import steady_state
 S = 1_000_000_000
 
 
-def _request(number, sent, first, last, tokens, *, status="completed", inputs=64):
+def _request(number, sent, first, last, tokens, *, status="completed", inputs=64, due=None):
     done = status == "completed"
     return {
         "request": number,
         "stage": "load",
+        "scheduled_ns": int((sent if due is None else due) * S),
         "sent_ns": int(sent * S),
         "first_token_ns": int(first * S) if done else None,
         "last_token_ns": int(last * S) if done else None,
@@ -123,3 +124,39 @@ def test_back_to_back_batches_do_not_interrupt_the_steady_state():
 
 def test_a_target_that_is_never_reached_has_no_steady_state():
     assert steady_state(pd.DataFrame([_request(0, 0, 1, 2, 1)]), concurrency=2) is None
+
+
+def test_a_client_that_sends_a_little_late_does_not_interrupt_the_steady_state():
+    rows = [_request(i, i // 2 * 5 + 0.001, 1, (i // 2 + 1) * 5, 1, due=i // 2 * 5) for i in range(6)]
+    assert steady_state(pd.DataFrame(rows), concurrency=2) == (0, 15 * S)
+
+
+def test_an_open_loop_is_steady_between_the_first_and_the_last_tenth_of_its_arrivals():
+    rows = [_request(i, i, i + 1, i + 2, 1) for i in range(20)]
+    assert steady_state(pd.DataFrame(rows), concurrency=None) == (2 * S, 17 * S)
+    assert steady_state(pd.DataFrame(rows[:2]), concurrency=None) is None
+
+
+def test_latency_from_the_schedule_holds_the_time_that_a_request_waited_to_be_sent():
+    requests = pd.DataFrame([_request(0, 3.0, 3.5, 4.0, 2, due=1.0)])
+    values = token_latencies(requests, _chunks([(0, 3.5, 1, "content"), (0, 4.0, 2, "content")]))
+    assert values["ttft"] == pytest.approx([0.5])
+    assert values["ttft_from_schedule"] == pytest.approx([2.5])
+    assert values["e2e_from_schedule"] == pytest.approx([3.0])
+
+
+def test_the_first_token_that_is_no_reasoning_stands_apart():
+    """inference-perf#559: an answer that is all reasoning has a first token, and none of output."""
+    requests = pd.DataFrame([_request(0, 0.0, 1.0, 3.0, 3), _request(1, 0.0, 1.0, 2.0, 2)])
+    chunks = _chunks(
+        [
+            (0, 1.0, 1, "reasoning"),
+            (0, 2.0, 2, "reasoning"),
+            (0, 3.0, 3, "content"),
+            (1, 1.0, 1, "reasoning"),
+            (1, 2.0, 2, "reasoning"),
+        ]
+    )
+    values = token_latencies(requests, chunks)
+    assert values["ttft"] == pytest.approx([1.0, 1.0])
+    assert values["ttfo"] == pytest.approx([3.0])

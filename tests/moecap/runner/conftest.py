@@ -41,6 +41,7 @@ def run_options(tiny_model: Callable[[str], Path], prompts: Path, host_yaml: Pat
         "model": str(tiny_model("mixtral")),
         "dataset": str(prompts),
         "hw": str(host_yaml),
+        "backend": "transformers",
         "task": ["none"],
         "precision": "fp32",
         "num_requests": 10,

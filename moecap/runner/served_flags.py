@@ -1,0 +1,59 @@
+"""Remarks on loads over HTTP: whose server it is, whether the client kept up, what the server did otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from moecap.metrics.value import Metric
+from moecap.result import BackendRecord, Flag
+
+__all__ = ["served_flags"]
+
+CLIENT_SHARE = 0.6
+"""Share of the client's ceiling beyond which its own delays count as the server's."""
+
+CACHED_SHARE = 0.01
+"""Share of the prompts' tokens from a prefix cache beyond which prefill is not what the prompt lengths say."""
+
+
+def served_flags(backend: BackendRecord, metrics: dict[str, Metric], requests: pd.DataFrame) -> Iterator[Flag]:
+    """The flags of a load over HTTP; none for an engine in process.
+
+    Args:
+        backend: The engine.
+        metrics: The run's metrics.
+        requests: All requests of the run.
+    """
+    if backend.attached:
+        yield Flag(
+            name="attached",
+            level="info",
+            text="The server was running already: its hardware, number format and settings are as the user says.",
+        )
+    use = metrics["client.utilisation"].value or 0
+    if use > CLIENT_SHARE:
+        yield Flag(
+            name="client_limit",
+            level="invalid",
+            text=f"The load generator was at {use:.0%} of what it can take, more than {CLIENT_SHARE:.0%}: its own "
+            "delays count as the server's. Lower the load, or give the client a faster processor.",
+        )
+    done = requests[(requests["stage"] == "load") & (requests["status"] == "completed")]
+    for kind, what in (("output", "answers"), ("input", "prompts")):
+        counted = done[done[f"{kind}_tokens"].notna()]
+        other = int((counted[f"{kind}_tokens"] != counted[f"{kind}_tokens_asked"]).sum())
+        if other:
+            yield Flag(
+                name=f"{kind}_length",
+                level="warning",
+                text=f"{other} of {len(counted)} {what} have not the tokens that were asked for, as the server counts.",
+            )
+    cached, prompts = float(done["cached_tokens"].sum()), float(done["input_tokens"].sum())
+    if prompts and cached / prompts > CACHED_SHARE:
+        yield Flag(
+            name="prefix_cache",
+            level="warning",
+            text=f"A prefix cache served {cached / prompts:.0%} of the prompts' tokens: prefill is that much smaller.",
+        )

@@ -1,0 +1,133 @@
+"""Whole runs against a server that runs already: a stub of known schedule, which any OpenAI client could talk to."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from moecap.cli import main
+from moecap.config import with_settings
+from moecap.load.calibration import running_stub
+from moecap.runner.reporter import Reporter
+from moecap.runner.run import run
+from moecap.verification import verify_run
+
+pytestmark = pytest.mark.engine
+
+FIRST, GAP = 0.05, 0.01
+
+
+@pytest.fixture(scope="module")
+def stub():
+    with running_stub(FIRST, GAP) as target:
+        yield f"http://{target.name}/v1"
+
+
+def _run(options, stub, **changes):
+    outcome = run(with_settings(options | {"endpoint": stub, "backend": "auto"} | changes, ()), Reporter(quiet=True))
+    assert outcome.error is None
+    return outcome.directory, outcome.result
+
+
+def test_latencies_of_an_endpoint_are_those_of_its_schedule(run_options, stub):
+    directory, result = _run(run_options, stub, num_requests=40, concurrency=4)
+    metrics = result.metrics
+    assert metrics["ttft.p50"].value == pytest.approx(FIRST, abs=0.01)
+    assert metrics["tpot.p50"].value == pytest.approx(GAP, abs=0.003)
+    assert metrics["itl.p50"].value == pytest.approx(GAP, abs=0.003)
+    assert metrics["e2e.p50"].value == pytest.approx(FIRST + 5 * GAP, abs=0.02)
+    assert metrics["failed_requests"].value == 0
+    assert result.backend.name == "openai"
+    assert verify_run(directory).ok
+    assert json.loads((directory / "result.json").read_text())["workload"]["endpoint"].startswith("http://127.0.0.1:")
+
+
+def test_what_cannot_be_known_from_outside_is_null_with_a_reason(run_options, stub):
+    _, result = _run(run_options, stub)
+    for name in ("decode.s_mbu", "decode.mbu", "experts.distinct_mean", "others_cpu_share", "busy_fraction"):
+        assert result.metrics[name].value is None, name
+        assert result.metrics[name].reason
+    assert {"routing_unknown", "attached"} <= {flag.name for flag in result.flags}
+
+
+def test_the_client_says_how_much_of_its_ceiling_was_used(run_options, stub):
+    directory, result = _run(run_options, stub, num_requests=40)
+    ceiling = result.backend.client_chunks_per_second
+    chunks = pq.read_table(directory / "chunks.parquet").to_pandas()
+    requests = pq.read_table(directory / "requests.parquet").to_pandas()
+    load = chunks[chunks["request"].isin(requests["request"][requests["stage"] == "load"])]
+    second = ((load["time_ns"] - load["time_ns"].min()) // 1_000_000_000).value_counts().max()
+    assert result.metrics["client.peak_chunks_per_second"].value == second
+    assert result.metrics["client.utilisation"].value == pytest.approx(second / ceiling)
+    assert "client_limit" not in {flag.name for flag in result.flags}
+
+
+def test_a_client_near_its_ceiling_makes_the_run_invalid(run_options, stub, monkeypatch):
+    """inference-perf#86: the client's own delay must not pass for the server's latency."""
+    from moecap.load.calibration import Calibration
+
+    monkeypatch.setattr("moecap_backends.served.calibrate", lambda _n: Calibration(100.0, 0.01, 100, 2))
+    _, result = _run(run_options, stub, num_requests=40)
+    flag = next(flag for flag in result.flags if flag.name == "client_limit")
+    assert flag.level == "invalid"
+    assert "more than 60%: its own delays" in flag.text
+
+
+def test_an_open_loop_arrives_as_asked_and_counts_from_the_schedule(run_options, stub):
+    directory, result = _run(run_options, stub, rate=20.0, num_requests=40, arrival="constant")
+    requests = pq.read_table(directory / "requests.parquet").to_pandas()
+    load = requests[requests["stage"] == "load"].sort_values("scheduled_ns")
+    assert np.diff(load["scheduled_ns"]) * 1e-9 == pytest.approx([0.05] * 39, abs=1e-6)
+    assert result.metrics["requests_per_second"].value == pytest.approx(20, rel=0.1)
+    late = (load["sent_ns"] - load["scheduled_ns"]) * 1e-9
+    assert late.min() >= 0
+    scheduled, sent = (result.metrics[n].value for n in ("ttft_from_schedule.p50", "ttft.p50"))
+    assert scheduled >= sent
+    assert verify_run(directory).ok
+
+
+def test_two_runs_share_no_prompt_so_that_no_prefix_cache_inflates_them(run_options, stub, tmp_path, monkeypatch):
+    """vllm#52884: a fixed seed and a prefix cache made results up to 2.3 times too good."""
+    from moecap_backends.openai import OpenaiEngine
+
+    sent = []
+    original = OpenaiEngine.render
+
+    def render(self, prompt, key):
+        sent.append(prompt.tokens)
+        return original(self, prompt, key)
+
+    monkeypatch.setattr(OpenaiEngine, "render", render)
+    for name in ("a", "b"):
+        _run(run_options, stub, output=str(tmp_path / name))
+    assert len({tokens[:12] for tokens in sent}) == len(sent)
+    assert {len(tokens) for tokens in sent} == {16}
+    sent.clear()
+    for name in ("c", "d"):
+        _run(run_options, stub, output=str(tmp_path / name), allow_prefix_cache=True)
+    assert len(set(sent)) < len(sent)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--engine-arg", "model=other"], "no model 'other' is served; it serves stub"),
+        (["--engine-arg", "api=soap"], "api=soap: not one of completions, chat"),
+        (["--task", "arc_easy"], "needs prompt_logprobs, which backend 'openai' lacks"),
+    ],
+)
+def test_wrong_wishes_are_one_line(run_options, stub, capsys, options, problem):
+    words = ["run", "--endpoint", stub]
+    for name, value in run_options.items():
+        if name not in ("task", "backend"):
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    words += options if "--task" in options else ["--task", "none", *options]
+    assert main(words) == 2
+    assert problem in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_an_endpoint_elsewhere_needs_the_name_of_its_hardware(run_options, capsys):
+    words = ["run", "--endpoint", "http://192.0.2.1:8000", "--model", str(run_options["model"]), "--task", "none"]
+    assert main(words) == 2
+    assert "name its hardware with --hw" in capsys.readouterr().err

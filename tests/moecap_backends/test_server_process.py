@@ -1,0 +1,123 @@
+"""Servers that end with us, with their own words where they fail, and leave no process behind."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from moecap.errors import RunError
+from moecap.telemetry import descendants
+from moecap_backends.server_process import ServerProcess, free_port
+
+SLEEPS = "import time; time.sleep(600)"
+FAMILY = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {SLEEPS!r}]); {SLEEPS}"
+SERVES = "import http.server as h, sys; h.test(h.SimpleHTTPRequestHandler, port=int(sys.argv[1]), bind='127.0.0.1')"
+
+
+def _server(code, tmp_path, *arguments, port=9, deadline=30.0):
+    return ServerProcess(
+        "test",
+        [sys.executable, "-c", code, *arguments],
+        variables={"MOECAP_TEST": "1"},
+        log=tmp_path / "server.log",
+        health=f"http://127.0.0.1:{port}/",
+        deadline=deadline,
+    )
+
+
+def _alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _all_gone(pids, seconds=20):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if not any(_alive(pid) for pid in pids):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def _family(pid, size, seconds=20):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if len(found := descendants(pid)) >= size:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"{found} after {seconds} s")
+
+
+def test_a_server_is_ready_when_it_answers_and_gone_when_it_is_left(tmp_path):
+    port = free_port()
+    said = []
+    with _server(SERVES, tmp_path, str(port), port=port) as server:
+        server.wait_until_ready(said.append)
+        family = descendants(server._process.pid)
+        assert family
+        assert not server.ended
+    assert _all_gone(family)
+    assert said == ["starting test; it writes to server.log"]
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("print('loading'); raise ValueError('no such model: x')", "ValueError: no such model: x"),
+        (
+            "import argparse; argparse.ArgumentParser().parse_args(['--frobnicate'])",
+            "unrecognized arguments: --frobnicate",
+        ),
+        ("print('bye')", "bye"),
+        ("", "nothing"),
+    ],
+)
+def test_a_server_that_ends_while_starting_gives_its_own_words(tmp_path, code, words):
+    begin = time.monotonic()
+    with _server(code, tmp_path) as server, pytest.raises(RunError, match="ended with status") as caught:
+        server.wait_until_ready(lambda _line: None)
+    assert str(caught.value).endswith(words)
+    assert time.monotonic() - begin < 20
+
+
+def test_a_server_that_does_not_get_ready_is_ended_at_its_deadline(tmp_path):
+    with _server(f"print('still loading', flush=True); {SLEEPS}", tmp_path, deadline=1.0) as server:
+        family = _family(server._process.pid, 1)
+        with pytest.raises(RunError, match="was not ready within 1 s; the last it said: still loading"):
+            server.wait_until_ready(lambda _line: None)
+    assert _all_gone(family)
+
+
+def test_what_a_server_has_started_is_ended_with_it(tmp_path):
+    with _server(FAMILY, tmp_path) as server:
+        family = _family(server._process.pid, 2)
+    assert _all_gone(family)
+
+
+def test_no_process_is_left_behind_when_moecap_is_killed(tmp_path):
+    code = f"""
+import sys, time
+from pathlib import Path
+from moecap_backends.server_process import ServerProcess
+server = ServerProcess("test", [sys.executable, "-c", {FAMILY!r}], variables={{}}, log=Path({str(tmp_path / "log")!r}),
+                       health="http://127.0.0.1:9/", deadline=60)
+time.sleep(600)
+"""
+    with subprocess.Popen([sys.executable, "-c", code]) as parent:
+        family = _family(parent.pid, 3)
+        parent.kill()
+    assert _all_gone(family)
+
+
+def test_a_server_that_ignores_a_request_to_end_is_killed(tmp_path, monkeypatch):
+    stubborn = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); {SLEEPS}"
+    monkeypatch.setenv("MOECAP_GRACE_SECONDS", "1")
+    with _server(stubborn, tmp_path) as server:
+        family = _family(server._process.pid, 1)
+        while "up" not in (tmp_path / "server.log").read_text():
+            time.sleep(0.05)
+    assert _all_gone(family)
