@@ -17,11 +17,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from moecap.backend import Backend, Continuation, Engine, EngineInfo, EngineJob, Prompt, Scored
-from moecap.errors import BadInputError, RunError
+from moecap.errors import BadInputError, NotBuiltError, RunError
 from moecap.load.connection import Reply, Target
 from moecap.load.driver import Exchange, Turn
 from moecap.load.loop import run_loop
 from moecap.models.accounting import cache_bytes
+from moecap.models.config_file import read_config_file
 from moecap.models.spec import ModelSpec
 from moecap.observations.recorder import Recorder, RequestRecord
 from moecap.observations.schema import Phase
@@ -38,6 +39,19 @@ WORKER = "moecap_backends.vllm_worker.RecordingWorker"
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 OWN_KEY = re.compile(r"^cmpl-(moecap-\d+)-\d+(-|$)")
 GIB = 1 << 30
+UNCOUNTED = (
+    "tensor-parallel-size",
+    "pipeline-parallel-size",
+    "data-parallel-size",
+    "enable-expert-parallel",
+    "speculative-config",
+    "kv-transfer-config",
+    "quantization",
+    "kv-cache-dtype",
+)
+"""Arguments of vLLM that change what a step reads in ways that a run does not count yet."""
+OWNED = ("worker-cls", "served-model-name", "host", "port", "model")
+"""Arguments that moecap needs for itself."""
 
 
 class VllmBackend(Backend):
@@ -59,8 +73,13 @@ class VllmBackend(Backend):
 
     @classmethod
     def check(cls, model: Path, spec: ModelSpec) -> None:
-        """Refuse weights that are missing or corrupt."""
+        """Refuse weights that are missing or corrupt, and quantised ones, whose bytes a run does not count yet."""
         check_checkpoint(model)
+        if "quantization_config" in read_config_file(model / "config.json"):
+            raise NotBuiltError(
+                f"{model.name} is quantised, and a run of the vllm backend counts unquantised weights only; "
+                "take the checkpoint in bf16"
+            )
 
     @classmethod
     def dtype(cls, spec: ModelSpec, device: str, precision: str, host_flags: frozenset[str]) -> str:
@@ -74,6 +93,11 @@ class VllmBackend(Backend):
 
     def open(self, job: EngineJob) -> Engine:
         """Start the server and wait until it is ready."""
+        for name in job.arguments:
+            if name in UNCOUNTED:
+                raise NotBuiltError(f"engine argument {name}: a run does not count what it changes yet; leave it out")
+            if name in OWNED:
+                raise BadInputError(f"engine argument {name}: moecap sets it itself; leave it out")
         return VllmEngine(job)
 
 
@@ -136,8 +160,15 @@ class VllmEngine(ServedEngine):
     def observe(self, records: Mapping[str, RequestRecord], recorder: Recorder) -> None:
         """The steps of the load, from the first worker: the others did the same."""
         if self._server.ended:
-            return
+            raise RunError(f"vLLM ended during the load: {self._server.complaint()}")
         recorder.capture = "vLLM workers, on the routers" if self._captures else None
+        if preempted := int(self._rpc("moecap_preempted")):
+            self._rpc("moecap_take")
+            raise RunError(
+                f"vLLM preempted {preempted} sequences and fed them again, since its KV cache is too small for this "
+                "load: steps and S-MBU are not those of the load; enlarge the cache (VLLM_CPU_KVCACHE_SPACE, "
+                "gpu-memory-utilization) or lower the load"
+            )
         for step in _steps(self._rpc("moecap_take")):
             known = [(records.get(_key(name)), numbers) for name, numbers in step.sequences]
             if any(record is None for record, _ in known):

@@ -76,6 +76,7 @@ class _Recording:
             (name, int(started[name]), int(fed), self._prompt[name])
             for name, fed in scheduled.num_scheduled_tokens.items()
         ]
+        self.preempted += len(cached.resumed_req_ids)
         for name in scheduled.finished_req_ids:
             self._prompt.pop(name, None)
         return rows
@@ -83,6 +84,7 @@ class _Recording:
     def _clear(self) -> None:
         self._steps: list[tuple[int, int, list[Any], list[tuple[str, int, int, int]], torch.Tensor | None]] = []
         self._kept = 0
+        self.preempted = 0
 
     def take(self) -> str:
         steps = self._steps
@@ -148,6 +150,10 @@ class RecordingWorker(_worker_class()):  # type: ignore[misc]
         """The number of MoE layers whose router is captured; forget what was recorded so far."""
         self._moecap.take()
         return self._moecap.layers
+
+    def moecap_preempted(self) -> int:
+        """Sequences that were preempted since the records were last taken, and are fed again."""
+        return self._moecap.preempted
 
     def moecap_take(self) -> str:
         """Everything since the last call, as a NumPy archive in base64, and start anew."""

@@ -1,6 +1,10 @@
 """Whole runs against a server that runs already: a stub of known schedule, which any OpenAI client could talk to."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -9,6 +13,7 @@ import pytest
 from moecap.cli import main
 from moecap.config import with_settings
 from moecap.load.calibration import running_stub
+from moecap.result import read_result
 from moecap.runner.reporter import Reporter
 from moecap.runner.run import run
 from moecap.verification import verify_run
@@ -131,3 +136,30 @@ def test_an_endpoint_elsewhere_needs_the_name_of_its_hardware(run_options, capsy
     words = ["run", "--endpoint", "http://192.0.2.1:8000", "--model", str(run_options["model"]), "--task", "none"]
     assert main(words) == 2
     assert "name its hardware with --hw" in capsys.readouterr().err
+
+
+def test_an_interrupted_load_keeps_what_came_and_exits_with_130(run_options, tmp_path):
+    with running_stub(0.05, 0.05) as target:
+        options = run_options | {"endpoint": f"http://{target.name}", "backend": "auto", "output_len": 400}
+        words = [w for n, v in options.items() for x in (v if isinstance(v, list) else [v]) for w in _option(n, x)]
+        command = [sys.executable, "-m", "moecap", "run", *words]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for line in process.stderr:
+            if "requests: 10" in line:
+                break
+        time.sleep(1.5)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    result = read_result(tmp_path / "run")
+    assert result.status == "interrupted"
+    chunks = pq.read_table(tmp_path / "run" / "chunks.parquet").to_pandas()
+    requests = pq.read_table(tmp_path / "run" / "requests.parquet").to_pandas()
+    load = requests[requests["stage"] == "load"]
+    assert set(load["status"]) == {"unfinished"}
+    assert chunks["request"].isin(load["request"]).sum() > 10
+    assert verify_run(tmp_path / "run").ok
+
+
+def _option(name, value):
+    return f"--{name.replace('_', '-')}", str(value)
