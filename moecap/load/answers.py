@@ -18,7 +18,7 @@ from moecap.load.event_stream import MalformedStreamError, stream_events
 __all__ = ["Answer", "decode_answer", "error_text"]
 
 DONE = b"[DONE]"
-NOTHING = (b"", b"null", b"[]")
+NOTHING = (b"null", b"[]")
 BEARING = ("content", "reasoning")
 RANK = {"empty": 0, "role": 1, "reasoning": 2, "content": 3}
 """Which kind a chunk has whose choices carry different ones."""
@@ -37,7 +37,7 @@ class _Delta(msgspec.Struct):
     content: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
-    tool_calls: msgspec.Raw = msgspec.Raw()
+    tool_calls: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Choice(msgspec.Struct):
@@ -58,7 +58,7 @@ class _Chunk(msgspec.Struct):
     choices: list[_Choice] = []
     usage: _Usage | None = None
     sglext: _SglExt | None = None
-    error: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 _CHUNK = msgspec.json.Decoder(_Chunk)
@@ -141,8 +141,8 @@ def _decode_stream(reply: Reply, answer: Answer) -> None:
             ended = True
             break
         chunk = _CHUNK.decode(data)
-        if bytes(chunk.error) not in NOTHING:
-            answer.error = answer.error or error_text(b'{"error":' + bytes(chunk.error) + b"}")
+        if _given(chunk.error):
+            answer.error = answer.error or error_text(data)
             return
         kind, new = _content(chunk, texts, answer)
         bears = kind in BEARING
@@ -195,13 +195,18 @@ def _kind(choice: _Choice) -> str:
     delta = choice.delta
     if delta is None:
         return "content" if choice.text or choice.token_ids else "empty"
-    if delta.content or bytes(delta.tool_calls) not in NOTHING:
+    if delta.content or _given(delta.tool_calls):
         return "content"
     if delta.reasoning_content or delta.reasoning:
         return "reasoning"
     if choice.token_ids:
         return "content"
     return "role" if delta.role else "empty"
+
+
+def _given(value: msgspec.Raw | msgspec.UnsetType) -> bool:
+    """Whether a field is there and is neither null nor an empty list."""
+    return isinstance(value, msgspec.Raw) and bytes(value) not in NOTHING
 
 
 def _take_usage(usage: _Usage, answer: Answer) -> None:
@@ -227,7 +232,7 @@ def _infer_tokens(answer: Answer) -> None:
 def _decode_whole(reply: Reply, answer: Answer) -> None:
     """An answer that was not streamed: one chunk at its end."""
     chunk = _CHUNK.decode(reply.body)
-    if bytes(chunk.error) not in NOTHING:
+    if _given(chunk.error):
         answer.error = error_text(reply.body)
         return
     texts: list[str] = []

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 from moecap.errors import RunError
 
 __all__ = ["MalformedStreamError", "stream_events"]
 
-BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r){2,}")
+BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r){2}")
 LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
@@ -37,12 +37,11 @@ def stream_events(reads: Sequence[tuple[int, bytes]]) -> list[tuple[int, bytes]]
     events: list[tuple[int, bytes]] = []
     start = 0
     number = 0
-    for blank in BLANK_LINE.finditer(data):
-        complete = _second_line_end(data, blank.start())
+    for first, complete in _blank_lines(data):
         while ends[number] < complete:
             number += 1
-        event = data[start : blank.start()]
-        start = blank.end()
+        event = data[start:first]
+        start = complete
         if event.startswith(b"data: ") and b"\n" not in event and b"\r" not in event:
             events.append((reads[number][0], event[6:]))
         elif (content := _data(event)) is not None:
@@ -52,11 +51,16 @@ def stream_events(reads: Sequence[tuple[int, bytes]]) -> list[tuple[int, bytes]]
     return events
 
 
-def _second_line_end(data: bytes, first: int) -> int:
-    """Where the second of two line ends that start at ``first`` is over."""
-    for _ in range(2):
-        first += 2 if data[first : first + 2] == b"\r\n" else 1
-    return first
+def _blank_lines(data: bytes) -> Iterator[tuple[int, int]]:
+    """Where each blank line starts that ends an event, and where it is over."""
+    if b"\r" in data:
+        for blank in BLANK_LINE.finditer(data):
+            yield blank.span()
+        return
+    first = data.find(b"\n\n")  # many times as fast, and what servers send
+    while first >= 0:
+        yield first, first + 2
+        first = data.find(b"\n\n", first + 2)
 
 
 def _data(event: bytes) -> bytes | None:
