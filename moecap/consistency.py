@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
+
 import moecap
 from moecap.hardware.profile import HardwareProfile, ProfileSource
 from moecap.hardware.registry import load_profile, names_file, packaged_id
@@ -151,6 +153,8 @@ def _ending(result: Result, observations: Observations) -> dict[str, tuple[State
         pairs["status"] = (result.status, f"{unfinished} requests are unfinished")
     if result.kind == "measured" and result.backend.timer != "none" and not (steps.stage == "load").any():
         pairs["kind"] = (result.kind, "no step of the load was measured")
+    elif result.kind == "measured" and result.backend.timer != "none" and (unfed := _unfed(observations)):
+        pairs["status"] = (result.status, f"{unfed} completed requests were fed in no step")
     samples = Counter(sample["task"] for sample in observations.samples)
     for task in {*result.workload.task, *samples}:
         most = result.workload.limit if task in result.workload.task else 0
@@ -158,3 +162,11 @@ def _ending(result: Result, observations: Observations) -> dict[str, tuple[State
             wanted = f"{'at least 1' if most is None else f'at most {most}'} samples"
             pairs[f"workload.task.{task}"] = (wanted, samples[task])
     return pairs
+
+
+def _unfed(observations: Observations) -> int:
+    """Completed requests of the load that no step feeds."""
+    requests, steps = observations.requests, observations.steps
+    done = requests.loc[(requests["stage"] == "load") & (requests["status"] == "completed"), "request"]
+    fed = steps.seq_request.values[np.repeat(steps.stage == "load", steps.seq_new.lengths())]
+    return int((~done.isin(fed)).sum())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import threading
@@ -97,13 +98,12 @@ def descendants(pid: int) -> list[int]:
     """The processes that a process has started, and theirs, as far as they still run."""
     found, waiting = [], [pid]
     while waiting:
-        for children in Path(f"/proc/{waiting.pop()}/task").glob("*/children"):
-            try:
-                started = [int(child) for child in children.read_text().split()]
-            except OSError:  # it has ended meanwhile
-                continue
-            found += started
-            waiting += started
+        started: list[int] = []
+        with contextlib.suppress(OSError):  # it, or one of its threads, has ended meanwhile
+            for children in Path(f"/proc/{waiting.pop()}/task").glob("*/children"):
+                started += [int(child) for child in children.read_text().split()]
+        found += started
+        waiting += started
     return found
 
 

@@ -70,7 +70,7 @@ class Server:
 def detect_server(target: Target) -> Server:
     """Ask the paths by which servers show what they are."""
     found = _json(target, "/version")
-    if isinstance(found, dict) and isinstance(found.get("version"), str):
+    if isinstance(found, dict) and isinstance(found.get("version"), str) and _owner(target) == "vllm":
         return Server("vllm", found["version"], {"ignore_eos": True, "return_token_ids": True})
     found = _json(target, "/props")
     if isinstance(found, dict) and "build_info" in found:
@@ -79,6 +79,14 @@ def detect_server(target: Target) -> Server:
     if isinstance(found, dict) and "version" in found:
         return Server("sglang", str(found["version"]), {"ignore_eos": True})
     return Server("unknown", "unknown", {})
+
+
+def _owner(target: Target) -> str | None:
+    """Who the list of models says that they belong to."""
+    try:
+        return str(_json(target, "/v1/models")["data"][0]["owned_by"])
+    except (KeyError, IndexError, TypeError):
+        return None
 
 
 class OpenaiEngine(ServedEngine):
@@ -96,7 +104,7 @@ class OpenaiEngine(ServedEngine):
         self._server = detect_server(target)
         self._tokenizer = Tokenizer(job.model) if self._api == "chat" else None
         self.info = EngineInfo(
-            name="openai" if self._server.kind == "unknown" else self._server.kind,
+            name="openai",
             version=self._server.version,
             device=job.device,
             weight_dtype=job.dtype,
@@ -104,7 +112,12 @@ class OpenaiEngine(ServedEngine):
             compute_dtype=job.dtype,
             timer="none",
             batching="continuous",
-            details={"api": self._api, "served_name": self.model, "exact_lengths": str(bool(self._server.extras))},
+            details={
+                "server": self._server.kind,
+                "api": self._api,
+                "served_name": self.model,
+                "exact_lengths": str(bool(self._server.extras)),
+            },
             client_chunks_per_second=self.client.chunks_per_second,
         )
 

@@ -21,6 +21,7 @@ from moecap.load.connection import ConnectionPool, Reply, Target
 from moecap.load.driver import Exchange, Session, Turn, drive_closed, drive_open, undisturbed
 from moecap.load.loop import run_loop
 from moecap.observations.recorder import Recorder, RequestRecord
+from moecap.runner.places import without_places
 
 __all__ = ["ServedEngine", "fetch", "key_headers"]
 
@@ -96,7 +97,7 @@ class ServedEngine(Engine):
             with undisturbed():
                 run_loop(self._drive(sessions, concurrency, arrivals, log, _Progress(done)))
         except OSError as error:
-            raise RunError(f"{self.target.name} cannot be reached ({error.strerror or error})") from None
+            raise RunError(f"the server cannot be reached ({error.strerror or type(error).__name__})") from None
         finally:
             answers = self._record(prompts, keys, log, recorder)
         done(len(log))
@@ -151,7 +152,7 @@ def _fill(record: RequestRecord, reply: Reply, answer: Answer) -> None:
     record.ended_ns = reply.ended_ns or None
     if answer.error is not None:
         interrupted = answer.error in ("interrupted", "not finished when the run ended")
-        record.status, record.error = ("unfinished", None) if interrupted else ("failed", answer.error)
+        record.status, record.error = ("unfinished", None) if interrupted else ("failed", without_places(answer.error))
     elif not bearing:
         record.status, record.error = "failed", "the answer has no token"
     else:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import importlib.util
-import io
 import json
 import os
 import re
@@ -34,24 +32,35 @@ __all__ = ["VllmBackend"]
 
 START_SECONDS = 900.0
 REQUEST_SECONDS = 3600.0
+RPC_SECONDS = 600.0
 SCORING_AT_ONCE = 16
 WORKER = "moecap_backends.vllm_worker.RecordingWorker"
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 OWN_KEY = re.compile(r"^cmpl-(moecap-\d+)-\d+(-|$)")
 GIB = 1 << 30
 UNCOUNTED = (
-    "tensor-parallel-size",
-    "pipeline-parallel-size",
+    "config",
+    "cpu-offload-gb",
     "data-parallel-size",
+    "decode-context-parallel-size",
+    "enable-eplb",
     "enable-expert-parallel",
-    "speculative-config",
-    "kv-transfer-config",
-    "quantization",
+    "enable-lora",
+    "hf-overrides",
     "kv-cache-dtype",
+    "kv-transfer-config",
+    "load-format",
+    "model-impl",
+    "pipeline-parallel-size",
+    "prefill-context-parallel-size",
+    "quantization",
+    "speculative-config",
+    "tensor-parallel-size",
 )
 """Arguments of vLLM that change what a step reads in ways that a run does not count yet."""
-OWNED = ("worker-cls", "served-model-name", "host", "port", "model")
-"""Arguments that moecap needs for itself."""
+OWNED = ("dtype", "host", "model", "port", "seed", "served-model-name", "worker-cls", "worker-extension-cls")
+"""Arguments that moecap sets from its own options, or needs for itself."""
+SECRET = re.compile(r"(^|-)(key|keys|token|password|secret)$")
 
 
 class VllmBackend(Backend):
@@ -94,10 +103,7 @@ class VllmBackend(Backend):
     def open(self, job: EngineJob) -> Engine:
         """Start the server and wait until it is ready."""
         for name in job.arguments:
-            if name in UNCOUNTED:
-                raise NotBuiltError(f"engine argument {name}: a run does not count what it changes yet; leave it out")
-            if name in OWNED:
-                raise BadInputError(f"engine argument {name}: moecap sets it itself; leave it out")
+            _refuse_argument(name)
         return VllmEngine(job)
 
 
@@ -110,6 +116,7 @@ class VllmEngine(ServedEngine):
         super().__init__(target, "moecap", REQUEST_SECONDS, job.concurrency)
         self._experts = max((layer.experts for layer in job.spec.moe_layers), default=0)
         self._scoring = False
+        self._log = job.log
         self._server = ServerProcess(
             "vLLM",
             [*_command(), *_arguments(job, port)],
@@ -162,14 +169,7 @@ class VllmEngine(ServedEngine):
         if self._server.ended:
             raise RunError(f"vLLM ended during the load: {self._server.complaint()}")
         recorder.capture = "vLLM workers, on the routers" if self._captures else None
-        if preempted := int(self._rpc("moecap_preempted")):
-            self._rpc("moecap_take")
-            raise RunError(
-                f"vLLM preempted {preempted} sequences and fed them again, since its KV cache is too small for this "
-                "load: steps and S-MBU are not those of the load; enlarge the cache (VLLM_CPU_KVCACHE_SPACE, "
-                "gpu-memory-utilization) or lower the load"
-            )
-        for step in _steps(self._rpc("moecap_take")):
+        for step in self._taken():
             known = [(records.get(_key(name)), numbers) for name, numbers in step.sequences]
             if any(record is None for record, _ in known):
                 continue  # a step of somebody else's request: health checks, or an earlier load
@@ -185,6 +185,30 @@ class VllmEngine(ServedEngine):
                 experts=step.experts if self._captures else None,
                 num_experts=self._experts,
             )
+
+    def _taken(self) -> Iterator[_Step]:
+        """What the first worker recorded since the last time; it writes a file, as a long load is too large for HTTP.
+
+        Raises:
+            RunError: If the records are not those of the load.
+        """
+        file = self._log.with_name(f"{self._log.stem}-steps.npz")
+        preempted, dropped = json.loads(self._rpc("moecap_take", str(file.absolute())))
+        try:
+            if preempted:
+                raise RunError(
+                    f"vLLM preempted {preempted} sequences and fed them again, as its KV cache is too small for this "
+                    "load: its steps are not those of the load; enlarge the cache (VLLM_CPU_KVCACHE_SPACE, "
+                    "gpu-memory-utilization) or lower the load"
+                )
+            if dropped and self._captures:
+                raise RunError(
+                    f"the routed experts of {dropped} steps did not fit into the memory set aside for them; "
+                    "ask for fewer requests"
+                )
+            yield from _steps(file)
+        finally:
+            file.unlink(missing_ok=True)
 
     def score(
         self, continuations: Sequence[Continuation], recorder: Recorder, done: Callable[[int], None]
@@ -231,10 +255,12 @@ class VllmEngine(ServedEngine):
         }
         return self.target.request("/v1/completions", json.dumps(body).encode(), {"X-Request-Id": key})
 
-    def _rpc(self, method: str) -> str:
-        reply = fetch(self.target, "/collective_rpc", {"method": method}, timeout=120)
+    def _rpc(self, method: str, *arguments: str) -> str:
+        call = {"method": method, "args": list(arguments)}
+        reply = fetch(self.target, "/collective_rpc", call, timeout=RPC_SECONDS)
         if reply.error is not None or reply.status != 200:
-            raise RunError(f"vLLM's workers do not answer {method}: {explained(reply)}")
+            said = self._server.complaint() if self._server.ended or reply.status == 500 else explained(reply)
+            raise RunError(f"vLLM's workers do not answer {method}: {said}")
         result: str = json.loads(reply.body)["results"][0]
         return result
 
@@ -248,8 +274,8 @@ class _Step:
         self.start_ns, self.duration_ns, self.sequences, self.experts = start_ns, duration_ns, sequences, experts
 
 
-def _steps(archive: str) -> Iterator[_Step]:
-    with np.load(io.BytesIO(base64.b64decode(archive)), allow_pickle=False) as data:
+def _steps(file: Path) -> Iterator[_Step]:
+    with np.load(file, allow_pickle=False) as data:
         start, duration, count, captured = (data[n] for n in ("start_ns", "duration_ns", "sequences", "captured"))
         names, numbers, experts = data["request"], data["numbers"], data["experts"]
     ends = np.cumsum(count)
@@ -264,6 +290,21 @@ def _steps(archive: str) -> Iterator[_Step]:
             (str(n), (int(a), int(b), int(c))) for n, (a, b, c) in zip(names[here], numbers[here], strict=True)
         ]
         yield _Step(int(start[i]), int(duration[i]), sequences, chosen)
+
+
+def _refuse_argument(name: str) -> None:
+    """Refuse an argument under any spelling that vLLM's parser takes: underscores, dotted parts, first letters."""
+    plain = name.split(".", maxsplit=1)[0].replace("_", "-").lower()
+    if SECRET.search(plain):
+        raise BadInputError(
+            f"engine argument {name}: a result would hold it; leave it out, the server is on loopback only"
+        )
+    if any(uncounted.startswith(plain) for uncounted in UNCOUNTED):
+        raise NotBuiltError(f"engine argument {name}: a run does not count what it changes yet; leave it out")
+    if any(owned.startswith(plain) for owned in OWNED):
+        raise BadInputError(
+            f"engine argument {name}: moecap sets it itself (--precision, --seed and so on); leave it out"
+        )
 
 
 def _phase(start: int, new: int, prompt: int, scoring: bool) -> Phase:
@@ -320,7 +361,7 @@ def _arguments(job: EngineJob, port: int) -> list[str]:
         words += [f"--{name}"] if value.lower() == "true" else [f"--{name}", value]
     if not {"enable-prefix-caching", "no-enable-prefix-caching"} & job.arguments.keys() and not job.prefix_cache:
         words.append("--no-enable-prefix-caching")
-    return words
+    return [*words, "--enable-prompt-tokens-details"]  # without it the prompt tokens from a prefix cache are not told
 
 
 def _variables(job: EngineJob) -> dict[str, str]:

@@ -7,8 +7,7 @@ rows of its tokens are copied on the device. Nothing waits for the device until 
 
 from __future__ import annotations
 
-import base64
-import io
+import json
 import time
 from collections.abc import Callable
 from functools import partial
@@ -86,26 +85,26 @@ class _Recording:
         self._kept = 0
         self.preempted = 0
 
-    def take(self) -> str:
-        steps = self._steps
+    def take(self, path: str | None) -> str:
+        steps, preempted = self._steps, self.preempted
         self._clear()
         if self._cuda:
             torch.cuda.synchronize()
         durations = [round(e[0].elapsed_time(e[1]) * 1e6) if e else d for _, d, e, _, _ in steps]
         rows = [row for _, _, _, rows, _ in steps for row in rows]
         kept = [experts.cpu().numpy() for *_, experts in steps if experts is not None]
-        file = io.BytesIO()
-        np.savez_compressed(
-            file,
-            start_ns=np.array([s[0] for s in steps], np.int64),
-            duration_ns=np.array(durations, np.int64),
-            sequences=np.array([len(s[3]) for s in steps], np.int64),
-            captured=np.array([s[4] is not None for s in steps], bool),
-            request=np.array([r[0] for r in rows], np.str_),
-            numbers=np.array([r[1:] for r in rows], np.int64).reshape(-1, 3),
-            experts=np.concatenate(kept) if kept else np.empty((0, 0, 0), np.uint8),
-        )
-        return base64.b64encode(file.getvalue()).decode("ascii")
+        if path is not None:
+            np.savez(
+                path,
+                start_ns=np.array([s[0] for s in steps], np.int64),
+                duration_ns=np.array(durations, np.int64),
+                sequences=np.array([len(s[3]) for s in steps], np.int64),
+                captured=np.array([s[4] is not None for s in steps], bool),
+                request=np.array([r[0] for r in rows], np.str_),
+                numbers=np.array([r[1:] for r in rows], np.int64).reshape(-1, 3),
+                experts=np.concatenate(kept) if kept else np.empty((0, 0, 0), np.uint8),
+            )
+        return json.dumps([preempted, len(steps) - len(kept)])
 
 
 def _keep(buffer: torch.Tensor, layer: int, chosen: torch.Tensor) -> None:
@@ -148,13 +147,13 @@ class RecordingWorker(_worker_class()):  # type: ignore[misc]
 
     def moecap_layers(self) -> int:
         """The number of MoE layers whose router is captured; forget what was recorded so far."""
-        self._moecap.take()
+        self._moecap.take(None)
         return self._moecap.layers
 
-    def moecap_preempted(self) -> int:
-        """Sequences that were preempted since the records were last taken, and are fed again."""
-        return self._moecap.preempted
+    def moecap_take(self, path: str) -> str:
+        """Write everything since the last call to a file, from the first worker, and start anew.
 
-    def moecap_take(self) -> str:
-        """Everything since the last call, as a NumPy archive in base64, and start anew."""
-        return self._moecap.take()
+        Returns:
+            JSON: the sequences that were preempted, which were fed again, and the steps whose experts did not fit.
+        """
+        return self._moecap.take(path if self.rank == 0 else None)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from moecap.load.connection import Reply
-from moecap.load.event_stream import MalformedStreamError, stream_events
+from moecap.load.event_stream import stream_events
 
 __all__ = ["Answer", "decode_answer", "error_text"]
 
@@ -55,7 +55,7 @@ class _SglExt(msgspec.Struct):
 
 
 class _Chunk(msgspec.Struct):
-    choices: list[_Choice] = []
+    choices: list[_Choice] | None = None
     usage: _Usage | None = None
     sglext: _SglExt | None = None
     error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
@@ -107,8 +107,6 @@ def decode_answer(reply: Reply) -> Answer:
             _decode_stream(reply, answer)
         elif reply.error is None:
             _decode_whole(reply, answer)
-    except MalformedStreamError as error:
-        answer.error = answer.error or str(error)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         answer.error = answer.error or f"malformed answer ({error})"
     return answer
@@ -136,7 +134,8 @@ def _decode_stream(reply: Reply, answer: Answer) -> None:
     ended = False
     counted = 0
     exact = True
-    for time_ns, data in stream_events(reply.reads):
+    events, whole = stream_events(reply.reads)
+    for time_ns, data in events:
         if data == DONE:
             ended = True
             break
@@ -149,8 +148,8 @@ def _decode_stream(reply: Reply, answer: Answer) -> None:
         usage = chunk.usage
         if usage is not None:
             _take_usage(usage, answer)
-            if bears and usage.completion_tokens is not None:
-                new = usage.completion_tokens - counted
+            if bears and new is None and (usage.completion_tokens or 0) > counted:
+                new = (usage.completion_tokens or 0) - counted
             if not bears and kind == "empty":
                 kind = "usage"
         exact = exact and (not bears or new is not None)
@@ -159,10 +158,10 @@ def _decode_stream(reply: Reply, answer: Answer) -> None:
         answer.kinds.append(kind)
         answer.tokens.append(counted if exact else None)
     answer.text = "".join(texts)
-    if not ended and answer.error is None:
-        raise MalformedStreamError("the stream of events ended without [DONE]")
-    if not exact:
+    if not exact or (answer.output_tokens is not None and counted != answer.output_tokens):
         _infer_tokens(answer)
+    if not ended and answer.error is None:
+        answer.error = f"the stream of events {'ended without [DONE]' if whole else 'broke off inside an event'}"
 
 
 def _content(chunk: _Chunk, texts: list[str], answer: Answer) -> tuple[str, int | None]:
@@ -170,7 +169,7 @@ def _content(chunk: _Chunk, texts: list[str], answer: Answer) -> tuple[str, int 
     kind, new, known = "empty", 0, True
     if chunk.sglext is not None and chunk.sglext.routed_experts is not None:
         answer.routed_experts.append(chunk.sglext.routed_experts)
-    for choice in chunk.choices:
+    for choice in chunk.choices or ():
         own = _kind(choice)
         if RANK[own] > RANK[kind]:
             kind = own
@@ -236,7 +235,7 @@ def _decode_whole(reply: Reply, answer: Answer) -> None:
         answer.error = error_text(reply.body)
         return
     texts: list[str] = []
-    for choice in chunk.choices:
+    for choice in chunk.choices or ():
         choice.delta = choice.message
     kind, new = _content(chunk, texts, answer)
     answer.text = "".join(texts)

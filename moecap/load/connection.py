@@ -264,7 +264,7 @@ class ConnectionPool:
             connection = self._take() or await self._connect()
         except OSError as error:
             now = time.monotonic_ns()
-            reply = Reply(now, ended_ns=now, error=f"cannot connect to {self.target.name} ({_reason(error)})")
+            reply = Reply(now, ended_ns=now, error=f"cannot connect ({_reason(error)})")
             sent(reply)
             return reply
         self._busy.add(connection)

@@ -6,19 +6,13 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
-from moecap.errors import RunError
-
-__all__ = ["MalformedStreamError", "stream_events"]
+__all__ = ["stream_events"]
 
 BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r){2}")
 LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
-class MalformedStreamError(RunError):
-    """A stream of events that breaks off or is none."""
-
-
-def stream_events(reads: Sequence[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+def stream_events(reads: Sequence[tuple[int, bytes]]) -> tuple[list[tuple[int, bytes]], bool]:
     """The ``data`` of each event and the time of the read that completed it.
 
     Comments and fields other than ``data`` are dropped; several ``data`` lines of one event are joined by a newline.
@@ -27,10 +21,8 @@ def stream_events(reads: Sequence[tuple[int, bytes]]) -> list[tuple[int, bytes]]
         reads: Time in ns and body bytes of each read, in order.
 
     Returns:
-        Time in ns and data, in order; an event without data is left out.
-
-    Raises:
-        MalformedStreamError: If the stream breaks off inside an event.
+        Time in ns and data of each, in order, where one without data is left out; and whether the stream ends with an
+        event and does not break off inside one.
     """
     data = b"".join(body for _, body in reads)
     ends = list(accumulate(len(body) for _, body in reads))
@@ -46,9 +38,7 @@ def stream_events(reads: Sequence[tuple[int, bytes]]) -> list[tuple[int, bytes]]
             events.append((reads[number][0], event[6:]))
         elif (content := _data(event)) is not None:
             events.append((reads[number][0], content))
-    if data[start:].strip():
-        raise MalformedStreamError("the stream of events broke off inside an event")
-    return events
+    return events, not data[start:].strip()
 
 
 def _blank_lines(data: bytes) -> Iterator[tuple[int, int]]:

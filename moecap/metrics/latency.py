@@ -104,6 +104,7 @@ def throughput(
     bearing = chunks[chunks["kind"].isin(TOKEN_KINDS) & chunks["request"].isin(done["request"])]
     bearing = bearing.sort_values(["request", "time_ns"], kind="stable")
     gained = bearing["tokens"] - bearing.groupby("request")["tokens"].shift(fill_value=0)
+    uncounted = bearing["tokens"].isna().any()
     for suffix, span, missing in (
         ("", window, "the target concurrency was never reached"),
         ("_whole_run", whole, "no request ended"),
@@ -121,11 +122,15 @@ def throughput(
         inside = (bearing["time_ns"] > span[0]) & (bearing["time_ns"] <= span[1])
         first = done["first_token_ns"].between(span[0], span[1], inclusive="right")
         ended = done["ended_ns"].between(span[0], span[1], inclusive="right")
-        output = float(gained[inside].sum()) / seconds
+        output = float(done["output_tokens"].sum() if suffix and uncounted else gained[inside].sum()) / seconds
         inputs = float(done.loc[first, "input_tokens"].sum()) / seconds
         values = (output, output / devices, inputs, float(ended.sum()) / seconds)
         metrics |= {
             name: measured(value, unit, int(ended.sum()))
             for (name, unit), value in zip(names.items(), values, strict=True)
         }
+        unknown = (not suffix and uncounted) or done.empty or (uncounted and done["output_tokens"].isna().any())
+        if unknown:
+            reason = "no request completed" if done.empty else "how many tokens a chunk carries is not known"
+            metrics |= {name: absent(unit, reason) for name, unit in names.items() if "output" in name}
     return metrics

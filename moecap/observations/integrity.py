@@ -101,8 +101,9 @@ def check_feeding(steps: Steps, requests: pd.DataFrame) -> None:
     """Refuse steps that do not feed each request its prompt and its answer, each token once.
 
     What a prefix cache served of a prompt is not fed, nor is the last token of an answer. A request that did not
-    complete may have been fed less. In decode more tokens may be fed than the answer has, since a speculating engine
-    feeds drafts too. Passes that score given answers belong to no request.
+    complete may have been fed less; one that no step feeds at all has lost its steps with the engine. In decode more
+    tokens may be fed than the answer has, since a speculating engine feeds drafts too. Passes that score given answers
+    belong to no request.
 
     Raises:
         BadInputError: With the first request that is concerned.
@@ -129,7 +130,7 @@ def check_feeding(steps: Steps, requests: pd.DataFrame) -> None:
         )
     new, phase = steps.seq_new.values[of_requests], steps.seq_phase.values[of_requests]
     fed = [np.bincount(row[phase == p], new[phase == p], len(ids)) for p in (Phase.PREFILL, Phase.DECODE)]
-    completed = (table["status"] == "completed").to_numpy()
+    completed = (table["status"] == "completed").to_numpy() & (fed[0] + fed[1] > 0)
     cached = table["cached_tokens"].fillna(0)
     prompt = (table["input_tokens"].fillna(table["input_tokens_asked"]) - cached).to_numpy()
     answer = table["output_tokens"].fillna(0).to_numpy()

@@ -12,6 +12,7 @@ import numpy as np
 
 from moecap.backend import Engine, EngineInfo, EngineJob, Prompt
 from moecap.config import RunConfig
+from moecap.errors import RunError
 from moecap.hardware.bandwidth_check import check_bandwidth
 from moecap.hardware.energy_counter import open_energy_counter
 from moecap.load import arrivals
@@ -90,7 +91,9 @@ def execute(plan: Plan, directory: Path, execution: Execution, reporter: Reporte
             recorder.stage = "load"
             with reporter.bar("requests", config.num_requests) as done:
                 how = {} if config.rate is None else {"arrivals": _arrivals(config, config.rate)}
+                sent = len(recorder.requests)
                 engine.generate(prompts[warmup:], config.concurrency, recorder, done, **how)
+                _refuse_silence(recorder, sent)
             clock.mark("load")
             _check_peak(plan, recorder, telemetry, "after")
             clock.mark("peak_after")
@@ -150,6 +153,18 @@ def _arrivals(config: RunConfig, rate: float) -> list[float]:
     return [float(seconds) for seconds in due]
 
 
+def _refuse_silence(recorder: Recorder, first: int) -> None:
+    """End a run whose engine answers nothing.
+
+    Raises:
+        RunError: With the first error, if none of the requests from number ``first`` on completed.
+    """
+    requests = recorder.requests[first:]
+    if requests and not any(request.status == "completed" for request in requests):
+        error = next((request.error for request in requests if request.error), "no reason was given")
+        raise RunError(f"none of {len(requests)} requests was answered: {error}")
+
+
 def _warm_up(plan: Plan, engine: Engine, prompts: Sequence[Prompt], recorder: Recorder) -> None:
     """Run batches at the load's own concurrency and prompt length until the median decode step is steady.
 
@@ -160,8 +175,9 @@ def _warm_up(plan: Plan, engine: Engine, prompts: Sequence[Prompt], recorder: Re
     batches: list[list[int]] = []
     for number in range(warmup.max_batches):
         batch = prompts[number * concurrency : (number + 1) * concurrency]
-        first, told = recorder.steps, recorder.chunk_count
+        first, told, sent = recorder.steps, recorder.chunk_count, len(recorder.requests)
         engine.generate([Prompt(p.id, p.tokens, length) for p in batch], concurrency, recorder, lambda _done: None)
+        _refuse_silence(recorder, sent)
         batches.append(recorder.durations(first) or recorder.gaps(told))
         if not batches[-1] or is_steady(batches, warmup.tolerance):
             return

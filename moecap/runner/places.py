@@ -7,8 +7,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-__all__ = ["public_config", "without_places"]
+__all__ = ["public_config", "public_endpoint", "without_places"]
 
 _SECRET = re.compile(r"(?<=://)[^/\s@'\"]+@")
 _HOMES = re.compile(r"/(?:home|Users)/[^/\s'\",:;]+|/root(?=/|\b)")
@@ -34,6 +35,14 @@ def without_places(text: str) -> str:
     text = _PATH.sub(_last_component, text)
     user = _user()
     return re.sub(rf"(?<![\w.-]){re.escape(user)}(?![\w-])", "user", text) if user else text
+
+
+def public_endpoint(url: str) -> str:
+    """A server's URL: on this machine as it is, elsewhere with ``endpoint`` in place of the machine's name."""
+    parts = urlsplit(without_places(url if "://" in url else f"http://{url}"))
+    if parts.hostname in ("127.0.0.1", "localhost", "::1"):
+        return parts.geturl()
+    return f"{parts.scheme}://endpoint{parts.path}"
 
 
 def public_config(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from moecap.result import RESULT_FILE, BackendRecord, HardwareRecord, ModelRecor
 from moecap.runner.environment import environment, software
 from moecap.runner.execution import Execution, execute
 from moecap.runner.flags import run_flags
-from moecap.runner.places import public_config, without_places
+from moecap.runner.places import public_config, public_endpoint, without_places
 from moecap.runner.plan import Plan, make_plan
 from moecap.runner.reporter import Reporter
 from moecap.runner.reproduction import public_hardware, reproduction_command
@@ -69,7 +69,7 @@ def run(config: RunConfig, reporter: Reporter) -> RunOutcome:
     """
     with interruptible() as interruption:
         plan = make_plan(config, reporter.say)
-        digest = _weights_digest(plan)
+        digest = None if plan.backend.attaches else _weights_digest(plan)
         interruption.hold()
         directory, made = _make_directory(plan)
         story = _Story(plan, directory, digest, datetime.now(UTC))
@@ -121,6 +121,10 @@ class _Story:
             raise RunError(
                 f"{self.directory}: the run cannot be stored ({failure.strerror}); free some room and run again"
             ) from None
+        except BadInputError as failure:
+            raise RunError(
+                f"{self.directory}: the observations are kept there and give no result, since {failure}"
+            ) from error
 
 
 def _store(story: _Story, execution: Execution, status: Status, error: BaseException | None) -> Result:
@@ -199,7 +203,7 @@ def _public_workload(plan: Plan) -> RunConfig:
         "dataset": Path(config.dataset).name,
         "engine_arg": tuple(map(without_places, config.engine_arg)),
         "task_arg": tuple(map(without_places, config.task_arg)),
-        "endpoint": None if config.endpoint is None else without_places(config.endpoint),
+        "endpoint": None if config.endpoint is None else public_endpoint(config.endpoint),
         "data": None,
         "output": None,
     }

@@ -7,14 +7,20 @@ import pytest
 from tiny_models import VOCABULARY, make_model
 
 from moecap.backend import Continuation, Prompt
-from moecap.errors import RunError
+from moecap.errors import BadInputError, NotBuiltError, RunError
 from moecap.observations.reader import read_observations
 from moecap.observations.recorder import Recorder
+from moecap_backends.router_capture import ROUTER
 
 pytestmark = [pytest.mark.engine, pytest.mark.vllm]
 
-VLLM_SIZES = {"head_dim": 32, "num_attention_heads": 2, "hidden_size": 64}
-"""vLLM's CPU attention knows heads of 32 and more."""
+HEADS_OF_32 = {"head_dim": 32, "num_attention_heads": 2, "hidden_size": 64}
+FAMILIES = {
+    "mixtral": HEADS_OF_32,
+    "qwen3_moe": HEADS_OF_32,
+    "olmoe": HEADS_OF_32 | {"num_key_value_heads": 2},
+}
+"""Sizes that vLLM's CPU attention knows: heads of 32 and more."""
 
 
 def _prompts(lengths, output=6, seed=1):
@@ -24,9 +30,10 @@ def _prompts(lengths, output=6, seed=1):
     ]
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return make_model("mixtral", tmp_path_factory.mktemp("vllm") / "tiny-mixtral", sizes=VLLM_SIZES)
+@pytest.fixture(scope="module", params=FAMILIES)
+def checkpoint(request, tmp_path_factory):
+    family = request.param
+    return make_model(family, tmp_path_factory.mktemp("vllm") / f"tiny-{family}", sizes=FAMILIES[family])
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +67,7 @@ def reference(checkpoint):
 
     def routing(tokens):
         chosen = []
-        routers = [m for _, m in model.named_modules() if type(m).__name__ == "MixtralTopKRouter"]
+        routers = [m for _, m in model.named_modules() if ROUTER.search(type(m).__name__)]
         handles = [
             m.register_forward_hook(
                 lambda _m, _i, out: chosen.append(next(t for t in out if not t.is_floating_point()))
@@ -125,8 +132,9 @@ def test_the_experts_of_each_step_are_those_that_the_routers_chose(observed, ref
     same = np.sort(got, -1) == np.sort(expected, -1)
     assert same.all()
     steps = seen.steps
-    distinct = [len(set(expected[:11, layer].ravel().tolist())) for layer in range(3)]
-    assert steps.distinct_experts.values[:3].tolist() == distinct
+    layers = expected.shape[1]
+    distinct = [len(set(expected[:11, layer].ravel().tolist())) for layer in range(layers)]
+    assert steps.distinct_experts.values[:layers].tolist() == distinct
 
 
 def test_scores_are_those_of_transformers(engine, reference):
@@ -140,11 +148,47 @@ def test_scores_are_those_of_transformers(engine, reference):
     assert recorder.steps >= 1
 
 
-def test_a_model_that_cannot_be_served_ends_in_the_engines_own_words(vllm_job, tmp_path, checkpoint):
+def test_a_model_that_cannot_be_served_ends_in_the_engines_own_words(vllm_job, tmp_path, tiny_model):
     from moecap_backends.vllm import VllmEngine
 
     begin = time.monotonic()
     with pytest.raises(RunError, match="unrecognized arguments: --frobnicate"):
-        VllmEngine(vllm_job(checkpoint, tmp_path / "server.log", frobnicate="3"))
+        VllmEngine(vllm_job(tiny_model("mixtral"), tmp_path / "server.log", frobnicate="3"))
     assert time.monotonic() - begin < 120
     assert (tmp_path / "server.log").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "problem"),
+    [
+        (
+            {"tensor-parallel-size": "2"},
+            NotBuiltError,
+            "tensor-parallel-size: a run does not count what it changes yet",
+        ),
+        ({"tensor_parallel": "2"}, NotBuiltError, "tensor_parallel: a run does not count"),
+        ({"speculative-config.method": "ngram"}, NotBuiltError, "a run does not count what it changes yet"),
+        ({"port": "80"}, BadInputError, "port: moecap sets it itself"),
+        ({"dtype": "float32"}, BadInputError, "dtype: moecap sets it itself"),
+        ({"hf-token": "hf_x"}, BadInputError, "hf-token: a result would hold it"),
+    ],
+)
+def test_arguments_that_a_run_cannot_account_for_are_refused(vllm_job, tmp_path, tiny_model, arguments, error, problem):
+    from moecap_backends.vllm import VllmBackend
+
+    with pytest.raises(error, match=problem):
+        VllmBackend().open(vllm_job(tiny_model("mixtral"), tmp_path / "server.log", **arguments))
+
+
+def test_a_quantised_checkpoint_is_refused(tmp_path, tiny_model, vllm_job):
+    import json
+    import shutil
+
+    from moecap_backends.vllm import VllmBackend
+
+    folder = tmp_path / "quantised"
+    shutil.copytree(tiny_model("mixtral"), folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": {"quant_method": "fp8"}}))
+    with pytest.raises(NotBuiltError, match="quantised"):
+        VllmBackend.check(folder, vllm_job(tiny_model("mixtral"), tmp_path / "log").spec)

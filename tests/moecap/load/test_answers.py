@@ -160,3 +160,25 @@ def test_an_error_without_a_message_is_its_text():
     assert error_text(b"") == "no message"
     assert error_text(b'{"detail":"Not Found"}') == "Not Found"
     assert error_text(b'{"error":"broken"}') == "broken"
+
+
+def test_chunks_before_an_event_that_breaks_off_are_kept():
+    body = _stream(_text("a", token_ids=[1]), done=False) + 'data: {"choi'
+    answer = decode_answer(Reply(1, 200, {"content-type": "text/event-stream"}, [(5, body.encode())], 6))
+    assert (answer.times, answer.tokens, answer.error) == ([5], [1], "the stream of events broke off inside an event")
+
+
+def test_usage_that_stays_at_zero_until_the_end_counts_no_chunk():
+    chunks = [{**_text(t), "usage": {"prompt_tokens": 2, "completion_tokens": 0}} for t in ("a", "b")]
+    assert decode_answer(_reply(_stream(*chunks, _usage(2, 2)))).tokens == [1, 2, 2]
+    assert decode_answer(_reply(_stream(*chunks, _usage(2, 3)))).tokens == [None, None, None]
+
+
+def test_usage_that_lags_never_makes_the_count_fall():
+    chunks = [{**_text(t, token_ids=[1, 2]), "usage": {"completion_tokens": n}} for t, n in (("ab", 1), ("cd", 2))]
+    assert decode_answer(_reply(_stream(*chunks, _usage(2, 4)))).tokens == [2, 4, 4]
+
+
+def test_no_choices_at_all_is_no_error():
+    body = _stream(_text("a", token_ids=[1]), {"choices": None, "usage": {"completion_tokens": 1}})
+    assert decode_answer(_reply(body)).error is None

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moecap.load.event_stream import MalformedStreamError, stream_events
+from moecap.load.event_stream import stream_events
 
 
 def _reads(body, cuts):
@@ -16,22 +16,19 @@ def _reads(body, cuts):
 
 def test_an_event_has_the_time_of_the_read_that_completed_it():
     body = b"data: one\n\ndata: two\n\n"
-    assert stream_events([(10, body)]) == [(10, b"one"), (10, b"two")]
-    assert stream_events([(10, body[:4]), (20, body[4:10]), (30, body[10:11]), (40, body[11:])]) == [
-        (30, b"one"),
-        (40, b"two"),
-    ]
+    assert stream_events([(10, body)]) == ([(10, b"one"), (10, b"two")], True)
+    reads = [(10, body[:4]), (20, body[4:10]), (30, body[10:11]), (40, body[11:])]
+    assert stream_events(reads) == ([(30, b"one"), (40, b"two")], True)
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
 def test_all_line_ends_comments_and_several_data_lines(end):
     lines = [b": keep-alive", b"", b"event: x", b"data: a", b"data:b", b"id: 3", b"", b"retry: 5", b""]
-    assert stream_events([(1, end.join(lines) + end)]) == [(1, b"a\nb")]
+    assert stream_events([(1, end.join(lines) + end)]) == ([(1, b"a\nb")], True)
 
 
-def test_a_stream_that_breaks_off_inside_an_event_is_refused():
-    with pytest.raises(MalformedStreamError, match="broke off inside an event"):
-        stream_events([(1, b'data: {"a":1}\n\ndata: {"b"')])
+def test_a_stream_that_breaks_off_inside_an_event_keeps_those_before():
+    assert stream_events([(1, b'data: {"a":1}\n\ndata: {"b"')]) == ([(1, b'{"a":1}')], False)
 
 
 @given(
@@ -41,7 +38,8 @@ def test_a_stream_that_breaks_off_inside_an_event_is_refused():
 def test_how_the_network_cuts_the_stream_changes_no_event(texts, data):
     body = b"".join(b"data: " + t.encode() + b"\r\n\r\n" for t in texts)
     cuts = data.draw(st.lists(st.integers(0, len(body)), max_size=10))
-    events = stream_events(_reads(body, cuts))
+    events, whole_stream = stream_events(_reads(body, cuts))
+    assert whole_stream
     assert [e for _, e in events] == [t.encode() for t in texts]
     times = [t for t, _ in events]
     assert times == sorted(times)

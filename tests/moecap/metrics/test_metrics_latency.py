@@ -160,3 +160,13 @@ def test_the_first_token_that_is_no_reasoning_stands_apart():
     values = token_latencies(requests, chunks)
     assert values["ttft"] == pytest.approx([1.0, 1.0])
     assert values["ttfo"] == pytest.approx([3.0])
+
+
+def test_tokens_that_are_not_known_are_not_counted_as_none():
+    requests = pd.DataFrame([_request(0, 0.0, 1.0, 2.0, 6), _request(1, 0.0, 1.0, 2.0, 6)])
+    chunks = _chunks([(r, t, None, "content") for r in (0, 1) for t in (1.0, 2.0)])
+    metrics = throughput(requests, chunks, (0, 2 * S), 1)
+    assert metrics["output_tokens_per_second"].value is None
+    assert "not known" in metrics["output_tokens_per_second"].reason
+    assert metrics["output_tokens_per_second_whole_run"].value == pytest.approx(12 / 2)
+    assert metrics["requests_per_second"].value == pytest.approx(1.0)

@@ -63,7 +63,7 @@ def base(run_options):
         (["--dataset", "arc_hard"], "no data set of prompts named 'arc_hard'"),
         (["--dataset", "nowhere.jsonl"], "nowhere.jsonl: cannot be read"),
         (["--rate", "3"], "--rate: backend 'transformers' answers in batches and has no arrivals"),
-        (["--backend", "auto", "--endpoint", "http://127.0.0.1:1"], "cannot connect to 127.0.0.1:1"),
+        (["--backend", "auto", "--endpoint", "http://127.0.0.1:1"], "endpoint 127.0.0.1:1: cannot connect ("),
         (["--backend", "openai", "--endpoint", "ftp://x"], "endpoint 'ftp://x': not an http or https URL"),
         (["--endpoint", "http://127.0.0.1:1", "--backend", "transformers"], "starts its own engine"),
         (["--backend", "openai"], "give its URL with --endpoint"),

@@ -163,3 +163,29 @@ def test_an_interrupted_load_keeps_what_came_and_exits_with_130(run_options, tmp
 
 def _option(name, value):
     return f"--{name.replace('_', '-')}", str(value)
+
+
+def test_a_server_that_answers_nothing_ends_the_run_with_its_words(run_options, monkeypatch):
+    from moecap_backends.openai import OpenaiEngine
+
+    original = OpenaiEngine.render
+
+    def unknown(self, prompt, key):
+        request = original(self, prompt, key)
+        return request.replace(b"POST /v1/completions", b"GET /v1/completions0")
+
+    monkeypatch.setattr(OpenaiEngine, "render", unknown)
+    with running_stub() as target:
+        options = run_options | {"endpoint": f"http://{target.name}", "backend": "auto"}
+        outcome = run(with_settings(options, ()), Reporter(quiet=True))
+    assert outcome.result.status == "failed"
+    assert outcome.result.reason.startswith("none of 2 requests was answered: HTTP 404")
+    assert verify_run(outcome.directory).ok
+
+
+def test_the_name_of_another_machine_is_in_no_result():
+    from moecap.runner.places import public_endpoint
+
+    assert public_endpoint("http://gpu7.corp.internal:8000/v1") == "http://endpoint/v1"
+    assert public_endpoint("http://user:key@10.0.0.7/v1") == "http://endpoint/v1"
+    assert public_endpoint("http://127.0.0.1:8000/v1") == "http://127.0.0.1:8000/v1"

@@ -105,7 +105,7 @@ def test_paths_in_arguments_become_names_in_the_result_and_in_its_command(run_op
     plan = module.make_plan(config, print)
     public = module._public_workload(plan)
     with_endpoint = plan.config.model_copy(update={"endpoint": "http://alice7:secret@host:8000/v1"})
-    assert module._public_workload(dataclasses.replace(plan, config=with_endpoint)).endpoint == "http://host:8000/v1"
+    assert module._public_workload(dataclasses.replace(plan, config=with_endpoint)).endpoint == "http://endpoint/v1"
     assert (public.engine_arg, public.task_arg) == (("cache=c",), ("gold=g.jsonl",))
     command = module.reproduction_command(public)
     assert "--num-requests 11" in command

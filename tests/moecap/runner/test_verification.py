@@ -32,6 +32,7 @@ def honest(tmp_path_factory, tiny_model, prompts, host_yaml) -> Path:
         "model": str(tiny_model("mixtral")),
         "dataset": str(prompts),
         "hw": str(host_yaml),
+        "backend": "transformers",
         "task": ["none"],
         "precision": "fp32",
         "num_requests": 6,
