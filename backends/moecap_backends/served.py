@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
 import os
@@ -120,7 +119,6 @@ class ServedEngine(Engine):
                 await drive_closed(pool, sessions, concurrency, log, ended)
             else:
                 await drive_open(pool, sessions, np.asarray(arrivals), log, ended)
-            await asyncio.sleep(0)
 
     def _record(
         self, prompts: Sequence[Prompt], keys: Sequence[str], log: Sequence[Exchange], recorder: Recorder

@@ -145,11 +145,13 @@ def _longest(plan: Plan, tokenizer: Tokenizer) -> Iterator[int]:
 
 def _arrivals(config: RunConfig, rate: float) -> list[float]:
     """When the requests of an open loop arrive, in seconds."""
+    count, rng = config.num_requests, np.random.default_rng(config.seed)
     if config.arrival == "constant":
-        due = arrivals.constant(rate, config.num_requests)
+        due = arrivals.constant(rate, count)
+    elif config.arrival == "poisson":
+        due = arrivals.poisson(rate, count, rng)
     else:
-        shape = config.burstiness if config.arrival == "gamma" else 1.0
-        due = arrivals.gamma(rate, shape, config.num_requests, np.random.default_rng(config.seed))
+        due = arrivals.gamma(rate, config.burstiness, count, rng)
     return [float(seconds) for seconds in due]
 
 

@@ -70,8 +70,8 @@ def test_a_recorded_llamacpp_stream_carries_its_usage_where_it_does(recordings, 
 
 def test_without_any_count_the_tokens_of_a_chunk_are_unknown(recordings):
     answer = decode_answer(_reply(recordings["llamacpp_chat_stream"]["body"]))
-    if answer.output_tokens is None:
-        assert set(answer.tokens) == {None}
+    assert answer.output_tokens is None
+    assert set(answer.tokens) == {None}
     answer = decode_answer(_reply(_stream(_text("a"), _text("b"))))
     assert answer.tokens == [None, None]
 
