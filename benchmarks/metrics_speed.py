@@ -82,17 +82,20 @@ def write_observations(folder: Path, steps: int, sequences: int) -> None:
         "answer_sha256": pa.nulls(requests, pa.string()),
         "cached_tokens": pa.nulls(requests, pa.int32()),
     }
-    pq.write_table(pa.table([rows[n] for n in REQUESTS.names], schema=REQUESTS), folder / "requests.parquet")
+    known = [rows[f.name] if f.name in rows else pa.nulls(requests, f.type) for f in REQUESTS]  # no sessions
+    pq.write_table(pa.table(known, schema=REQUESTS), folder / "requests.parquet")
     ends = np.repeat(np.arange(requests, dtype=np.int32), 2)
     times = np.stack([sent + STEP_NS, ended], 1).ravel()
     chunks = [ends, times, np.tile([1, OUTPUT], requests).astype(np.int32), np.full(len(ends), "content")]
-    pq.write_table(pa.table([pa.array(c) for c in chunks], schema=CHUNKS), folder / "chunks.parquet")
+    told = [*map(pa.array, chunks), pa.nulls(len(ends), pa.int32())]  # one choice
+    pq.write_table(pa.table(told, schema=CHUNKS), folder / "chunks.parquet")
     pq.write_table(TELEMETRY.empty_table(), folder / "telemetry.parquet")
 
 
 def measure(folder: str, queue: multiprocessing.Queue) -> None:
     """Read and compute in a process of its own."""
     from moecap.hardware.registry import load_profile
+    from moecap.metrics.routing_source import seen_steps
     from moecap.metrics.summary import RunFacts, run_metrics
     from moecap.models.registry import load_model
     from moecap.observations.reader import read_observations
@@ -102,7 +105,7 @@ def measure(folder: str, queue: multiprocessing.Queue) -> None:
     start = time.perf_counter()
     observations = read_observations(Path(folder))
     read = time.perf_counter()
-    metrics = run_metrics(observations, facts)
+    metrics = run_metrics(seen_steps(observations, facts.spec), facts)
     done = time.perf_counter()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     queue.put((read - start, done - read, peak, metrics["decode.s_mbu"].value))

@@ -9,11 +9,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar
 
+from moecap.models.parallelism import ONE_DEVICE, Parallelism
 from moecap.models.spec import ModelSpec
 from moecap.observations.recorder import Recorder
 
 __all__ = [
     "CAPABILITIES",
+    "GREEDY",
+    "PARALLEL",
+    "SAMPLING",
     "Backend",
     "Continuation",
     "Engine",
@@ -21,6 +25,7 @@ __all__ = [
     "EngineJob",
     "Generation",
     "Prompt",
+    "Sampling",
     "Scored",
 ]
 
@@ -41,13 +46,77 @@ CAPABILITIES = frozenset(
 """What a backend may declare and a task may require."""
 
 
+PARALLEL = frozenset({"tensor"})
+"""Ways of splitting a model that a run counts and a backend may declare."""
+
+
+SAMPLING = frozenset({"temperature", "top_p", "stop", "n", "natural_end"})
+"""What a backend may declare that it can do beside greedy answers of an exact length; ``natural_end`` is not to ignore
+the end-of-sequence token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How an answer is drawn and where it ends.
+
+    Attributes:
+        temperature: 0 is greedy.
+        top_p: Share of the probability from which tokens are drawn, above 0; 1 is all of it.
+        stop: Texts at which an answer ends.
+        n: Answers to one prompt, its choices.
+        exact: Whether an answer has exactly the tokens asked for (end-of-sequence is ignored), or at most as many.
+        seed: Seed of what is drawn; a backend whose engine takes none leaves it out.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
+    n: int = 1
+    exact: bool = True
+    seed: int = 0
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What of ``SAMPLING`` a backend must be able to do for it."""
+        wanted = {
+            "temperature": self.temperature > 0,
+            "top_p": self.top_p < 1,
+            "stop": bool(self.stop),
+            "n": self.n > 1,
+            "natural_end": not self.exact,
+        }
+        return frozenset(name for name, asked in wanted.items() if asked)
+
+
+GREEDY = Sampling()
+"""The most likely token each time, to the exact length."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt as token ids, with the number of tokens to answer, exactly (end-of-sequence is ignored)."""
+    """A prompt as token ids, with what is to be answered.
+
+    Attributes:
+        id: Its name.
+        tokens: Its token ids. Of a later turn of a session these are only the new ones until it is sent: the engine
+            puts the conversation so far before them.
+        output_tokens: Tokens of each choice of the answer: exactly, or at most, as ``sampling.exact`` says.
+        sampling: How the answer is drawn.
+        session: Number of its session; ``None`` for a single request.
+        turn: Number of the turn in its session.
+        wait: Seconds between the end of the turn before and this one: the time of a tool or of a reader.
+        parts: The conversation, user and engine in turns from the user on, whose parts joined are ``tokens``; empty for
+            the first turn and for a single request.
+    """
 
     id: str
     tokens: tuple[int, ...]
     output_tokens: int
+    sampling: Sampling = GREEDY
+    session: int | None = None
+    turn: int | None = None
+    wait: float = 0.0
+    parts: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +162,7 @@ class EngineJob:
         longest: Tokens of the longest sequence of the run, prompt and answer.
         prefix_cache: Whether prompts may be served from a prefix cache.
         endpoint: URL of the server to attach to, for backends that attach.
+        parallelism: How the model is split over ranks.
     """
 
     model: Path
@@ -108,6 +178,7 @@ class EngineJob:
     longest: int = 512
     prefix_cache: bool = False
     endpoint: str | None = None
+    parallelism: Parallelism = ONE_DEVICE
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +196,8 @@ class EngineInfo:
         batching: ``static`` or ``continuous``.
         details: More facts that a reader would want, by name.
         client_chunks_per_second: What the load generator can take here, for engines behind HTTP.
+        step_tokens: Tokens that it feeds in one step at most, prompts in parts beside what decodes; ``None`` where that
+            is not known or the engine records its steps.
     """
 
     name: str
@@ -137,6 +210,7 @@ class EngineInfo:
     batching: str
     details: Mapping[str, str] = field(default_factory=dict)
     client_chunks_per_second: float | None = None
+    step_tokens: int | None = None
 
 
 class Engine(ABC):
@@ -153,15 +227,16 @@ class Engine(ABC):
         done: Callable[[int], None],
         arrivals: Sequence[float] | None = None,
     ) -> list[Generation]:
-        """Answer prompts with ``concurrency`` of them in flight, greedily, and record requests, chunks and steps.
+        """Answer prompts with ``concurrency`` of them in flight and record requests, chunks and steps.
 
         Args:
-            prompts: The prompts, in the order in which they are sent.
-            concurrency: How many are in flight (closed loop).
+            prompts: The prompts, in the order in which they are sent; the turns of a session, which only backends that
+                declare ``sessions`` are given, stand one after the other.
+            concurrency: How many prompts (or sessions) are in flight (closed loop).
             recorder: Keeps the facts.
             done: Hears how many answers are complete.
-            arrivals: Seconds from the start at which each prompt is sent instead (open loop), ascending; only given to
-                backends that declare ``open_loop``.
+            arrivals: Seconds from the start at which each prompt (or session) is sent instead (open loop), ascending;
+                only given to backends that declare ``open_loop``.
 
         Returns:
             The answers, in the order of the prompts.
@@ -194,8 +269,16 @@ class Backend(ABC):
     summary: ClassVar[str]
     open_loop: ClassVar[bool] = False
     """Whether requests can arrive at their own times (``--rate``) and not only in a fixed number at once."""
+    sessions: ClassVar[bool] = False
+    """Whether a prompt can follow the answer to the one before it (several turns); engines behind HTTP do."""
+    sampling: ClassVar[frozenset[str]] = frozenset()
+    """What of ``SAMPLING`` it can do."""
     attaches: ClassVar[bool] = False
     """Whether it measures a server that runs already (``--endpoint``)."""
+    parallel: ClassVar[frozenset[str]] = frozenset()
+    """In which of ``PARALLEL`` it can split a model over ranks."""
+    quantised: ClassVar[bool] = False
+    """Whether it holds a quantised checkpoint in the checkpoint's own formats, and not all of it in one format."""
 
     @classmethod
     @abstractmethod
@@ -222,6 +305,15 @@ class Backend(ABC):
             precision: What the user asked for; ``auto`` leaves the choice to the backend.
             host_flags: Features of the processor (``avx512_bf16``, ``amx_bf16``, ...).
         """
+
+    @classmethod
+    def variant(cls, arguments: Mapping[str, str]) -> type[Backend]:
+        """The class that runs with the user's engine arguments, where a mode of this backend has one of its own.
+
+        Args:
+            arguments: The engine arguments.
+        """
+        return cls
 
     @abstractmethod
     def open(self, job: EngineJob) -> Engine:

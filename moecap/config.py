@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -94,11 +95,11 @@ class RunConfig(BaseModel):
     hw: str = "auto"
     """Hardware: a profile name (`moecap hw list`) or `auto` for this machine."""
     num_gpus: Positive | None = None
-    """Number of devices, 1 by default; more than 1 is not built yet."""
+    """Number of devices; by default the fewest, a power of two, that hold the model."""
     tensor_parallel: Positive | None = None
-    """Devices that share each layer; more than 1 is not built yet."""
+    """Ranks that share each layer, one a device; on a host, which is one device, all share it. Default: num_gpus."""
     precision: str = "auto"
-    """Number format of the weights (fp32, bf16, fp16); `auto` is the model's own where the hardware computes in it."""
+    """Format of weights, of a GGUF file (q8_0, too) or of what a quantised model leaves; `auto`: its own if native."""
     backend: str = "auto"
     """Backend: `auto` or a name from `moecap backends list`."""
     engine_arg: tuple[str, ...] = ()
@@ -114,21 +115,49 @@ class RunConfig(BaseModel):
     data: Path | None = None
     """Folder with data sets in their published formats, in place of the cache."""
     dataset: str = "arc_easy"
-    """Where prompts come from: a data set name or a JSONL file with a `prompt` field."""
+    """What is sent: a data set name, or a file of prompts, conversations, sessions or a trace (docs/workloads.md)."""
+    dataset_sha256: str | None = None
+    """SHA-256 that the file of the data set must have; a run writes it into its result."""
+    texts: str = "arc_easy"
+    """Where the words for prompts of given lengths come from if the data set has none: a name or a file of prompts."""
+    lengths: Literal["auto", "asked", "data"] = "auto"
+    """Who says how long requests are: `asked` (input_len, output_len), `data`, or `auto`: the data set if it can."""
     concurrency: Positive = 4
     """Requests in flight at once (closed loop)."""
     rate: Annotated[float, Field(gt=0)] | None = None
-    """Requests a second (open loop), in place of --concurrency; for backends that are servers."""
-    arrival: Literal["poisson", "constant", "gamma"] = "poisson"
-    """How requests arrive in an open loop."""
+    """Requests (or sessions) a second (open loop), in place of --concurrency; for backends that batch continuously."""
+    arrival: Literal["poisson", "constant", "gamma", "ramp", "trace"] = "poisson"
+    """How requests arrive in an open loop; `trace` takes the times of the data set and needs no rate."""
+    rate_start: Annotated[float, Field(gt=0)] | None = None
+    """Requests a second at the start of a ramp, which ends at the rate."""
+    trace_speed: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+    """How many times as fast a trace is replayed."""
     burstiness: Annotated[float, Field(gt=0)] = 1.0
     """Shape of the gaps between gamma arrivals: 1 is Poisson, below 1 they come in bursts."""
     num_requests: Positive = 20
-    """Requests to measure."""
+    """Requests to measure; each turn of a session is one."""
     input_len: Positive = 64
-    """Tokens of each prompt, exactly."""
+    """Tokens of each prompt, exactly; of a later turn the tokens that it adds."""
     output_len: Positive = 32
     """Tokens of each answer, exactly."""
+    length_spread: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Prompts and answers are drawn evenly from lengths up to this share shorter or longer; 0 gives all the same."""
+    shared_prefix_len: Annotated[int, Field(ge=0)] = 0
+    """Tokens at the start of the prompt that all requests share, out of those of input_len."""
+    turns: Positive | None = None
+    """Most turns of a session; by default 1, and all of a file of sessions."""
+    turn_wait: Annotated[float, Field(ge=0, le=86400)] = 0.0
+    """Seconds between an answer and the next turn, where the data set gives none."""
+    temperature: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """Temperature of sampling; 0 is greedy."""
+    top_p: Share = 1.0
+    """Share of the probability from which tokens are drawn."""
+    stop: tuple[str, ...] = ()
+    """Text at which an answer ends; may be repeated; needs natural_end."""
+    n: Annotated[int, Field(gt=0, le=128)] = 1
+    """Choices that each request asks for, each of output_len tokens."""
+    natural_end: bool = False
+    """Answers end where the model ends them, after at most output_len tokens, and not at exactly that length."""
     repeats: Positive = 1
     """How often the load is measured; more than 1 is not built yet."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
@@ -137,6 +166,8 @@ class RunConfig(BaseModel):
     """Refuse to project where nothing can be measured; this version never projects."""
     allow_prefix_cache: bool = False
     """Let an engine serve prompts from its prefix cache: it is left on, and prompts carry no mark of their run."""
+    energy_source: Literal["auto", "nvml", "rapl", "zeus"] = "auto"
+    """What counts the energy: NVML (boards), RAPL (a host), Zeus (AMD's boards too), or what there is of them."""
     price: Annotated[float, Field(ge=0)] | None = None
     """Rent of one device in dollars an hour, in place of the profile's price."""
     output: Path | None = None
@@ -149,16 +180,34 @@ class RunConfig(BaseModel):
     def _zero_is_all(cls, value: Any) -> Any:
         return None if value in (0, "0") else value
 
-    @field_validator("task", "task_arg", "engine_arg", mode="before")
+    @field_validator("task", "task_arg", "engine_arg", "stop", mode="before")
     @classmethod
     def _one_is_a_list(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
 
-    @field_validator("concurrency", "num_requests", "input_len", "output_len", "limit", "seed", mode="before")
+    @field_validator(
+        "concurrency",
+        "num_requests",
+        "input_len",
+        "output_len",
+        "limit",
+        "seed",
+        "turns",
+        "n",
+        "shared_prefix_len",
+        mode="before",
+    )
     @classmethod
     def _truth_is_no_number(cls, value: Any) -> Any:
         if isinstance(value, bool):
             raise ValueError("a whole number is needed, not true or false")
+        return value
+
+    @field_validator("dataset_sha256", mode="after")
+    @classmethod
+    def _a_digest(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch("[0-9a-f]{64}", value):
+            raise ValueError("not a SHA-256, which has 64 digits 0 to 9 and a to f")
         return value
 
     @field_validator("task", mode="after")
@@ -178,11 +227,47 @@ class RunConfig(BaseModel):
 
     @model_validator(mode="after")
     def _requests_fill_the_concurrency(self) -> RunConfig:
-        if self.rate is None and self.num_requests < self.concurrency:
+        sessions = -(-self.num_requests // (self.turns or 1))
+        if self.load == "closed" and sessions < self.concurrency:
+            what = "requests" if sessions == self.num_requests else f"requests in sessions of {self.turns} turns"
             raise ValueError(
-                f"{self.num_requests} requests never reach a concurrency of {self.concurrency}; "
+                f"{self.num_requests} {what} never reach a concurrency of {self.concurrency}; "
                 "ask for more requests or less concurrency"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _arrivals_fit(self) -> RunConfig:
+        if self.arrival == "trace" and self.rate is not None:
+            raise ValueError("arrival=trace takes the times of the trace; leave rate out, or set trace_speed")
+        if self.arrival not in ("poisson", "trace") and self.rate is None:
+            raise ValueError(f"arrival={self.arrival} is of an open loop; give its --rate")
+        if (self.arrival == "ramp") != (self.rate_start is not None):
+            raise ValueError("arrival=ramp and rate_start belong together; give both or none")
+        if self.trace_speed != 1 and self.arrival != "trace":
+            raise ValueError("trace_speed is of arrival=trace; give both or none")
+        return self
+
+    @model_validator(mode="after")
+    def _lengths_fit(self) -> RunConfig:
+        shortest = self.shortest(self.input_len)
+        if self.shared_prefix_len >= shortest:
+            raise ValueError(
+                f"shared_prefix_len {self.shared_prefix_len} leaves nothing of prompts of {shortest} tokens; "
+                "make it shorter"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _sampling_fits(self) -> RunConfig:
+        if any(not text for text in self.stop):
+            raise ValueError("stop: an empty text ends no answer; leave it out")
+        if self.stop and not self.natural_end:
+            raise ValueError("stop ends answers early; set natural_end with it")
+        if self.top_p < 1 and self.temperature == 0:
+            raise ValueError("top_p has no effect on greedy answers; set a temperature above 0")
+        if self.n > 1 and self.turns not in (None, 1):
+            raise ValueError("n above 1 has no one answer that a next turn could follow; take turns=1")
         return self
 
     @property
@@ -193,7 +278,35 @@ class RunConfig(BaseModel):
     @property
     def load(self) -> Literal["closed", "open"]:
         """Closed loop (a fixed number in flight) or open loop (a fixed rate of arrivals)."""
-        return "closed" if self.rate is None else "open"
+        return "closed" if self.rate is None and self.arrival != "trace" else "open"
+
+    @property
+    def shape(self) -> str:
+        """The lengths of its requests in words: ``of 64 tokens in and 32 out``."""
+        if self.lengths == "data":
+            return f"with the lengths of {Path(self.dataset).name}"
+        spread = f" (each up to {self.length_spread:.0%} more or less)" if self.length_spread else ""
+        choices = f", {self.n} choices each," if self.n > 1 else ""
+        turns = f" in sessions of {self.turns} turns" if (self.turns or 1) > 1 else ""
+        return f"of {self.input_len} tokens in and {self.output_len} out{spread}{choices}{turns}"
+
+    @property
+    def pace(self) -> str:
+        """How they come in words: ``at concurrency 4``."""
+        if self.load == "closed":
+            return f"at concurrency {self.concurrency}"
+        if self.arrival == "trace":
+            return "at the times of the trace" + (f", {self.trace_speed:g} times as fast" * (self.trace_speed != 1))
+        start = f"{self.rate_start:g} to " if self.rate_start else ""
+        return f"at {start}{self.rate:g} requests/s"
+
+    def shortest(self, length: int) -> int:
+        """The shortest length that ``length_spread`` allows for one that is asked for."""
+        return max(1, round(length * (1 - self.length_spread)))
+
+    def longest(self, length: int) -> int:
+        """The longest one."""
+        return round(length * (1 + self.length_spread))
 
 
 def first_problem(error: ValidationError) -> str:

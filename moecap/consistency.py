@@ -10,12 +10,20 @@ from datetime import datetime
 import numpy as np
 
 import moecap
+from moecap.dtypes import canonical_dtype
+from moecap.errors import MoecapError
+from moecap.facts import model_formats
 from moecap.hardware.profile import HardwareProfile, ProfileSource
 from moecap.hardware.registry import load_profile, names_file, packaged_id
+from moecap.load_consistency import load_pairs
 from moecap.metrics.constants import constants_in_force
 from moecap.metrics.summary import RunFacts
 from moecap.models.accounting import count_parameters
+from moecap.models.formats import asked_cache, asked_weights, run_formats
+from moecap.models.products import product_formats
+from moecap.models.reading import is_quantised, read_model
 from moecap.observations.reader import Observations
+from moecap.plugins import BACKENDS, load_plugin
 from moecap.result import Flag, HardwareRecord, Result
 from moecap.runner.reproduction import reproduction_command
 
@@ -50,7 +58,13 @@ def record_differences(result: Result, facts: RunFacts, observations: Observatio
         facts: Its model and hardware, as the metrics take them.
         observations: What the run observed.
     """
-    pairs = _model(result, facts) | _hardware(result) | _load(result, observations) | _ending(result, observations)
+    pairs = (
+        _model(result, facts)
+        | _hardware(result)
+        | _ranks(result)
+        | _load(result, observations)
+        | _ending(result, observations)
+    )
     pairs["provenance.command"] = (result.provenance.command, reproduction_command(result.workload))
     for name, (stored, found) in pairs.items():
         if stored != found:
@@ -69,17 +83,55 @@ def flag_differences(stored: tuple[Flag, ...], recomputed: tuple[Flag, ...]) -> 
 
 
 def _model(result: Result, facts: RunFacts) -> dict[str, tuple[Stated, Stated]]:
-    """Sizes by its configuration; one number format serves weights, cache and products."""
-    model, parameters = result.model, count_parameters(facts.spec)
-    asked = result.workload.precision
-    return {
+    """Sizes by its configuration; formats by those of the weights and by what was asked for."""
+    model, spec = result.model, facts.spec
+    parameters = count_parameters(spec)
+    pairs: dict[str, tuple[Stated, Stated]] = {
         "model.total_params": (model.total_params, parameters.total),
         "model.active_params": (model.active_params, parameters.active),
-        "model.is_moe": (model.is_moe, facts.spec.is_moe),
-        "model.weight_dtype": (model.weight_dtype, model.weight_dtype if asked == "auto" else asked),
-        "model.kv_dtype": (model.kv_dtype, model.weight_dtype),
-        "model.compute_dtype": (model.compute_dtype, model.weight_dtype),
+        "model.is_moe": (model.is_moe, spec.is_moe),
     }
+    cache = asked_cache(dict(pair.split("=", 1) for pair in result.workload.engine_arg))
+    formats, asked = model_formats(model), result.workload.precision
+    if model.quantised:
+        pairs["model.weight_dtype"] = (model.weight_dtype, formats.words(spec))
+        pairs["model.compute_dtype"] = (
+            model.compute_dtype,
+            model.compute_dtype if asked == "auto" else canonical_dtype(asked),
+        )
+        stored = read_model(model.config, model.id, unquantised=model.compute_dtype).kv_dtype
+        pairs["model.kv_dtype"] = (model.kv_dtype, cache or stored)
+    else:
+        one = run_formats(model.weight_dtype)
+        pairs["model.weight_dtype"] = (model.weight_dtype, asked_weights(asked, model.weight_dtype))
+        pairs["model.kv_dtype"] = (model.kv_dtype, cache or one.kv)
+        pairs["model.compute_dtype"] = (model.compute_dtype, one.compute)
+    own = is_quantised(model.config) and _holds_quantised(result.backend.name, model.quantised)
+    pairs["model.quantised"] = (str(model.quantised), str(own))
+    pairs |= _pairs("model.weight_dtypes", model.weight_dtypes, spec.weight_dtypes)
+    return pairs | _pairs("model.compute_dtypes", model.compute_dtypes, product_formats(spec, facts.compute_dtype))
+
+
+def _ranks(result: Result) -> dict[str, tuple[Stated, Stated]]:
+    """Ranks of a split model: one a device, or all on one host, by a backend that splits models."""
+    ranks, devices = result.workload.tensor_parallel or 1, result.hardware.count
+    expected = ranks if result.hardware.profile.kind == "host" and devices == 1 else devices
+    try:
+        able = "tensor" in load_plugin(BACKENDS, result.backend.name).parallel
+    except MoecapError:
+        able = True
+    pairs: dict[str, tuple[Stated, Stated]] = {"workload.tensor_parallel": (ranks, expected if able else 1)}
+    if "workers" in result.backend.details:
+        pairs["backend.details.workers"] = (result.backend.details["workers"], str(ranks))
+    return pairs
+
+
+def _holds_quantised(backend: str, stated: bool) -> bool:
+    """Whether a backend holds quantised checkpoints in their own formats; as stated for one that is not installed."""
+    try:
+        return bool(load_plugin(BACKENDS, backend).quantised)
+    except MoecapError:
+        return stated
 
 
 def _hardware(result: Result) -> dict[str, tuple[Stated, Stated]]:
@@ -100,6 +152,8 @@ def _hardware(result: Result) -> dict[str, tuple[Stated, Stated]]:
         names = set(HardwareProfile.model_fields) - {"probe"} if same_version else PEAKS
         identifier = packaged_id(workload.hw) or packaged_id(profile.id)
         packaged = load_profile(identifier) if identifier else None
+        if packaged is not None and profile.memory_bytes in packaged.memory_options_bytes:  # sold in several sizes
+            packaged = packaged.model_copy(update={"memory_bytes": profile.memory_bytes})
         pairs |= _pairs("hardware.profile", _texts(profile, names), _texts(packaged, names) if packaged else {})
     if stored.source == "probed":
         datasheet = profile.memory_bandwidth is not None or any(profile.dense_flops.values())
@@ -127,15 +181,8 @@ def _source(hw: str, profile: HardwareProfile) -> ProfileSource:
 
 def _load(result: Result, observations: Observations) -> dict[str, tuple[Stated, Stated]]:
     """The load that was asked for against the requests that were sent."""
-    workload, requests = result.workload, observations.requests
-    load = requests[requests["stage"] == "load"]
-    pairs: dict[str, tuple[Stated, Stated]] = {}
-    if result.status == "complete":
-        pairs["workload.num_requests"] = (workload.num_requests, len(load))
-    if len(load):
-        pairs["workload.input_len"] = (workload.input_len, int(load["input_tokens_asked"].max()))
-        pairs["workload.output_len"] = (workload.output_len, int(load["output_tokens_asked"].max()))
-    return pairs
+    drawn_with = result.provenance.environment.get("numpy")
+    return load_pairs(result.workload, observations.requests, result.status == "complete", drawn_with == np.__version__)
 
 
 def _ending(result: Result, observations: Observations) -> dict[str, tuple[Stated, Stated]]:

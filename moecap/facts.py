@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from moecap.config import RunConfig
 from moecap.metrics.constants import Constant
 from moecap.metrics.summary import RunFacts
-from moecap.models.reading import read_model
+from moecap.models.formats import Formats, checkpoint_formats, run_formats
+from moecap.models.parallelism import Parallelism
+from moecap.models.reading import read_model_as
 from moecap.models.spec import ModelSpec
-from moecap.result import BackendRecord, HardwareRecord, Result
+from moecap.result import BackendRecord, HardwareRecord, ModelRecord, Result
 
-__all__ = ["result_facts", "run_facts"]
+__all__ = ["model_formats", "result_facts", "run_facts"]
 
 
 def run_facts(
@@ -24,7 +28,7 @@ def run_facts(
 
     Args:
         spec: The model in the number formats that the engine holds in memory.
-        compute_dtype: Format of the matrix products.
+        compute_dtype: Format of the matrix products whose inputs are not quantised.
         hardware: The devices.
         backend: The engine.
         workload: The configuration.
@@ -39,14 +43,26 @@ def run_facts(
         usd_per_hour=hardware.usd_per_hour,
         basis=workload.cost.basis,
         constants=constants,
+        parallelism=Parallelism(tensor=workload.tensor_parallel or 1),
         client_ceiling=backend.client_chunks_per_second,
+        step_tokens=backend.step_tokens,
         attached=backend.attached,
     )
 
 
+def model_formats(model: ModelRecord) -> Formats:
+    """The number formats in which a recorded model ran.
+
+    Raises:
+        MoecapError: If the record names formats that are not known.
+    """
+    if model.quantised:
+        return checkpoint_formats(model.compute_dtype, model.kv_dtype)
+    return replace(run_formats(model.weight_dtype), kv=model.kv_dtype)
+
+
 def result_facts(result: Result) -> RunFacts:
     """What the metrics need, from a result alone."""
-    model = result.model
-    spec = read_model(model.config, model.id, weights=model.weight_dtype, kv=model.kv_dtype)
+    spec = read_model_as(result.model.config, result.model.id, model_formats(result.model))
     records = (result.hardware, result.backend, result.workload, result.constants)
-    return run_facts(spec, model.compute_dtype, *records)
+    return run_facts(spec, result.model.compute_dtype, *records)

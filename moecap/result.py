@@ -14,6 +14,7 @@ from moecap.errors import BadInputError
 from moecap.files import write_text
 from moecap.hardware.profile import HardwareProfile, ProfileSource
 from moecap.metrics.constants import Constant, constant_value
+from moecap.metrics.routing_source import RoutingSource
 from moecap.metrics.value import Metric
 
 __all__ = [
@@ -39,7 +40,17 @@ class _Record(BaseModel):
 
 
 class ModelRecord(_Record):
-    """Which model ran, with its whole configuration so that anyone can recompute its bytes and FLOPs."""
+    """Which model ran, with its whole configuration so that anyone can recompute its bytes and FLOPs.
+
+    Attributes:
+        weight_dtype: Number format of the weights; of a checkpoint that is quantised by itself those of its classes,
+            that of most bytes first, joined by ``+``.
+        kv_dtype: Number format of the KV cache.
+        compute_dtype: Number format in which everything is computed whose inputs are not quantised.
+        quantised: Whether each class of weights is in the format that the checkpoint's own configuration says.
+        weight_dtypes: Number format of each class of weights.
+        compute_dtypes: Number format in which each class is multiplied, and the scores of attention.
+    """
 
     id: str
     name: str
@@ -50,6 +61,9 @@ class ModelRecord(_Record):
     weight_dtype: str
     kv_dtype: str
     compute_dtype: str
+    quantised: bool = False
+    weight_dtypes: dict[str, str] = {}
+    compute_dtypes: dict[str, str] = {}
     total_params: int
     active_params: int
     is_moe: bool
@@ -93,6 +107,7 @@ class BackendRecord(_Record):
     batching: str
     details: dict[str, str]
     client_chunks_per_second: float | None = None
+    step_tokens: int | None = None
     attached: bool = False
 
 
@@ -125,6 +140,7 @@ class Result(_Record):
         status: How the run ended; ``reason`` says why where it did not complete.
         workload: The run configuration that was in force.
         constants: The constants of the cost model that are in force; ``hardware.usd_per_hour`` is among them.
+        routing_source: How the experts of the load's steps are known; null for a dense model, or without steps.
         metrics: Every metric by name.
         observations: SHA-256 of every observation file.
     """
@@ -139,6 +155,7 @@ class Result(_Record):
     backend: BackendRecord
     workload: RunConfig
     constants: tuple[Constant, ...] = ()
+    routing_source: RoutingSource | None = None
     metrics: dict[str, Metric]
     flags: tuple[Flag, ...]
     provenance: Provenance

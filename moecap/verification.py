@@ -14,6 +14,7 @@ from moecap.consistency import Difference, flag_differences, record_differences
 from moecap.errors import BadInputError, MoecapError
 from moecap.facts import result_facts
 from moecap.files import file_sha256
+from moecap.metrics.routing_source import SeenSteps, seen_steps
 from moecap.metrics.summary import run_metrics
 from moecap.metrics.value import Metric
 from moecap.observations.reader import Observations, read_observations
@@ -68,11 +69,13 @@ def verify_run(directory: Path) -> Verification:
         facts = result_facts(result)
         _check_routing(observations, max((layer.experts for layer in facts.spec.moe_layers), default=0))
         _check_samples(observations)
-        recomputed = run_metrics(observations, facts)
+        seen = seen_steps(observations, facts.spec, facts.step_tokens)
+        recomputed = run_metrics(seen, facts)
         differences = (
             *_metric_differences(result.metrics, recomputed),
-            *flag_differences(result.flags, _flags(result, recomputed, observations)),
+            *flag_differences(result.flags, _flags(result, recomputed, seen)),
             *record_differences(result, facts, observations),
+            *_source_difference(result, seen),
         )
     except Exception as error:  # observations come from anyone: whatever they break, they are what is broken
         problem = str(error) if isinstance(error, MoecapError) else f"{type(error).__name__}: {error}"
@@ -104,12 +107,17 @@ def _same(a: Metric | None, b: Metric | None) -> bool:
     )
 
 
-def _flags(result: Result, recomputed: dict[str, Metric], observations: Observations) -> tuple[Flag, ...]:
+def _source_difference(result: Result, seen: SeenSteps) -> Iterator[Difference]:
+    if result.routing_source != seen.source:
+        yield Difference("routing_source", result.routing_source, seen.source)
+
+
+def _flags(result: Result, recomputed: dict[str, Metric], seen: SeenSteps) -> tuple[Flag, ...]:
     """The flags that follow; from the stored digits of each metric that holds, lest the last one turn a rounding."""
     metrics = {
         name: result.metrics[name] if _same(result.metrics.get(name), m) else m for name, m in recomputed.items()
     }
-    return tuple(run_flags(result.workload, result.model, result.hardware, result.backend, metrics, observations))
+    return tuple(run_flags(result.workload, result.model, result.hardware, result.backend, metrics, seen))
 
 
 def _close(a: float | None, b: float | None) -> bool:

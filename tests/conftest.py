@@ -7,11 +7,12 @@ import os
 import shutil
 import signal
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+SGLANG = Path(__file__).parents[1] / ".venv-sglang" / "bin" / "python"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -32,13 +33,21 @@ def _no_vllm() -> str | None:
     return None if importlib.util.find_spec("vllm") else "vLLM is not installed here; make vllm installs its CPU build"
 
 
+def _no_sglang() -> str | None:
+    from moecap_backends.sglang_interpreter import VARIABLE, sglang_missing
+
+    if VARIABLE not in os.environ and SGLANG.exists():
+        return None
+    return sglang_missing()
+
+
 def pytest_configure() -> None:
     """Let what the tests start be interrupted, also where a shell without jobs has told this process to ignore it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-MISSING = {"browser": _no_browser, "gpu": _no_gpu, "vllm": _no_vllm}
+MISSING = {"browser": _no_browser, "gpu": _no_gpu, "sglang": _no_sglang, "vllm": _no_vllm}
 OPTIONAL_IN_CI = ("gpu",)
 
 
@@ -55,6 +64,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=members)
         items[:] = [item for item in items if item not in members]
     config.stash[LEFT_OUT] = left_out
+
+
+@pytest.fixture(scope="module")
+def sglang_python() -> Iterator[str]:
+    """The Python that has SGLang, which moecap finds for as long as a module's tests run."""
+    from moecap_backends.sglang_interpreter import VARIABLE, sglang_interpreter
+
+    with pytest.MonkeyPatch.context() as patch:
+        if VARIABLE not in os.environ and SGLANG.exists():
+            patch.setenv(VARIABLE, str(SGLANG))
+        python = sglang_interpreter()
+        assert python is not None
+        yield python
 
 
 LEFT_OUT = pytest.StashKey[dict[str, tuple[str, int]]]()

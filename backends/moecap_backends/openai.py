@@ -4,23 +4,41 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from moecap.backend import Backend, Continuation, Engine, EngineInfo, EngineJob, Prompt, Scored, refuse_unknown
+from moecap.backend import (
+    SAMPLING,
+    Backend,
+    Continuation,
+    Engine,
+    EngineInfo,
+    EngineJob,
+    Prompt,
+    Scored,
+    refuse_unknown,
+)
 from moecap.errors import BadInputError, NotAvailableError, RunError
-from moecap.load.connection import Target
+from moecap.load.answers import Answer, decode_answer
+from moecap.load.connection import Reply, Target
 from moecap.models.spec import ModelSpec
-from moecap.observations.recorder import Recorder
+from moecap.observations.recorder import Recorder, RequestRecord
 from moecap.tokenizer import Tokenizer
-from moecap_backends.served import ServedEngine, explained, fetch, key_headers
+from moecap_backends.routed_experts import decode_routed_experts
+from moecap_backends.served import ServedEngine, explained, fetch, key_headers, sampling_fields
+from moecap_backends.vllm_native import gives_routed_experts, native_request
 
 __all__ = ["OpenaiBackend"]
 
-ARGUMENTS = ("model", "api", "timeout")
-APIS = ("completions", "chat")
+ARGUMENTS = ("model", "api", "timeout", "step_tokens", "kv-cache-dtype")
+APIS = ("completions", "chat", "generate")
 TIMEOUT_SECONDS = 600.0
+CAPTURES = {
+    "sglang": "SGLang, beside each answer (its server was started with --enable-return-routed-experts)",
+    "vllm": "vLLM, in each answer (its server was started with --enable-return-routed-experts --enable-scale-out)",
+}
+"""Servers that tell the routed experts of an answer."""
 
 
 class OpenaiBackend(Backend):
@@ -29,7 +47,11 @@ class OpenaiBackend(Backend):
     name: ClassVar[str] = "openai"
     capabilities: ClassVar[frozenset[str]] = frozenset({"generate"})
     open_loop: ClassVar[bool] = True
+    sessions: ClassVar[bool] = True
+    sampling: ClassVar[frozenset[str]] = SAMPLING
     attaches: ClassVar[bool] = True
+    parallel: ClassVar[frozenset[str]] = frozenset({"tensor"})
+    quantised: ClassVar[bool] = True
     summary: ClassVar[str] = "any OpenAI-compatible server that runs already (--endpoint URL)"
 
     @classmethod
@@ -60,11 +82,13 @@ class Server:
         kind: ``vllm``, ``sglang``, ``llamacpp`` or ``unknown``.
         version: Its version as it says, or ``unknown``.
         extras: Fields of a request that make it answer exactly the tokens asked for, and say which.
+        headers: Headers of a request.
     """
 
     kind: str
     version: str
     extras: dict[str, Any]
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 def detect_server(target: Target) -> Server:
@@ -74,10 +98,14 @@ def detect_server(target: Target) -> Server:
         return Server("vllm", found["version"], {"ignore_eos": True, "return_token_ids": True})
     found = _json(target, "/props")
     if isinstance(found, dict) and "build_info" in found:
-        return Server("llamacpp", str(found["build_info"]), {"ignore_eos": True, "cache_prompt": False})
+        # its own defaults would draw from the 40 likeliest tokens, and serve prompts from its cache
+        fields = {"ignore_eos": True, "cache_prompt": False, "samplers": ["top_p", "temperature"], "top_p": 1.0}
+        # it closes a connection after a streamed answer, though it says that it keeps it
+        return Server("llamacpp", str(found["build_info"]), fields, {"Connection": "close"})
     found = _json(target, "/server_info")
     if isinstance(found, dict) and "version" in found:
-        return Server("sglang", str(found["version"]), {"ignore_eos": True})
+        routed = {"return_routed_experts": True} if found.get("enable_return_routed_experts") else {}
+        return Server("sglang", str(found["version"]), {"ignore_eos": True, **routed})
     return Server("unknown", "unknown", {})
 
 
@@ -96,19 +124,27 @@ class OpenaiEngine(ServedEngine):
         if job.endpoint is None:
             raise BadInputError("backend 'openai' needs --endpoint URL, the server to measure")
         target = Target.parse(job.endpoint.rstrip("/").removesuffix("/v1"), key_headers())
-        self._api = job.arguments.get("api", "completions")
-        if self._api not in APIS:
-            raise BadInputError(f"engine argument api={self._api}: not one of {', '.join(APIS)}")
+        api = job.arguments.get("api")
+        if api is not None and api not in APIS:
+            raise BadInputError(f"engine argument api={api}: not one of {', '.join(APIS)}")
         super().__init__(target, "", _seconds(job.arguments.get("timeout")), job.concurrency)
         self.model = _served_name(target, job.arguments.get("model"))
         self._server = detect_server(target)
-        self._tokenizer = Tokenizer(job.model) if self._api == "chat" else None
+        native = api in (None, "generate") and self._server.kind == "vllm" and gives_routed_experts(target, self.model)
+        if api == "generate" and not native:
+            raise BadInputError(
+                "engine argument api=generate: the server is no vLLM that was started with --enable-scale-out "
+                "--enable-return-routed-experts; leave it out"
+            )
+        self._api = "generate" if native else api or "completions"
+        self._spec, self._prefix_cache = job.spec, job.prefix_cache
+        self.tokenizer = Tokenizer(job.model)
         self.info = EngineInfo(
             name="openai",
             version=self._server.version,
             device=job.device,
-            weight_dtype=job.dtype,
-            kv_dtype=job.dtype,
+            weight_dtype=job.spec.formats,
+            kv_dtype=job.spec.kv_dtype,
             compute_dtype=job.dtype,
             timer="none",
             batching="continuous",
@@ -119,24 +155,48 @@ class OpenaiEngine(ServedEngine):
                 "exact_lengths": str(bool(self._server.extras)),
             },
             client_chunks_per_second=self.client.chunks_per_second,
+            step_tokens=_step_tokens(job.arguments.get("step_tokens")),
         )
 
     def render(self, prompt: Prompt, key: str) -> bytes:
-        """A streamed completion of token ids, or a chat with the prompt's text."""
+        """A streamed completion of token ids, or a chat with the texts of the conversation."""
+        if self._api == "generate":
+            return native_request(self.target, self.model, prompt)
         body: dict[str, Any] = {
             "model": self.model,
             "max_tokens": prompt.output_tokens,
-            "temperature": 0,
             "stream": True,
             "stream_options": {"include_usage": True},
             **self._server.extras,
+            **sampling_fields(prompt.sampling),
         }
-        if self._tokenizer is None:
+        if not prompt.sampling.exact:
+            body.pop("ignore_eos", None)
+        if self._prefix_cache:
+            body.pop("cache_prompt", None)
+        if self._api == "completions":
             body["prompt"] = list(prompt.tokens)
-        else:
-            body["messages"] = [{"role": "user", "content": self._tokenizer.decode(prompt.tokens)}]
-        path = "/v1/completions" if self._tokenizer is None else "/v1/chat/completions"
-        return self.target.request(path, json.dumps(body).encode())
+            return self.target.request("/v1/completions", json.dumps(body).encode(), self._server.headers)
+        assert self.tokenizer is not None
+        body["messages"] = [
+            {"role": "assistant" if place % 2 else "user", "content": self.tokenizer.decode(part)}
+            for place, part in enumerate(prompt.parts or (prompt.tokens,))
+        ]
+        return self.target.request("/v1/chat/completions", json.dumps(body).encode(), self._server.headers)
+
+    def decode(self, reply: Reply) -> Answer:
+        """The answers of an OpenAI-compatible server; of llama.cpp each choice counts its own tokens."""
+        return decode_answer(reply, usage_a_choice=self._server.kind == "llamacpp")
+
+    def keep_experts(self, record: RequestRecord, answer: Answer, recorder: Recorder) -> None:
+        """Hand over the routed experts that came with an answer, if they are those of this model."""
+        if self._server.kind not in CAPTURES or record.status != "completed" or len(answer.routed_experts) != 1:
+            return
+        fed = (answer.input_tokens or 0) + (answer.output_tokens or 0) - 1
+        experts = decode_routed_experts(answer.routed_experts[0], fed, self._spec)
+        if not isinstance(experts, str):
+            recorder.capture = CAPTURES[self._server.kind]
+            recorder.routes(record, experts)
 
     def score(
         self, continuations: Sequence[Continuation], recorder: Recorder, done: Callable[[int], None]
@@ -180,6 +240,15 @@ def _json(target: Target, path: str) -> Any:
         return json.loads(reply.body)
     except ValueError:
         return None
+
+
+def _step_tokens(text: str | None) -> int | None:
+    """What the user says of the server's largest step (vLLM: ``max-num-batched-tokens``)."""
+    if text is None:
+        return None
+    if not text.isdecimal() or not 0 < int(text) < 1 << 31:
+        raise BadInputError(f"engine argument step_tokens={text}: not a positive number of tokens")
+    return int(text)
 
 
 def _seconds(text: str | None) -> float:

@@ -8,11 +8,12 @@ import os
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
-from moecap.backend import Engine, Generation, Prompt
+from moecap.backend import Engine, Generation, Prompt, Sampling
 from moecap.errors import RunError
 from moecap.load.answers import Answer, decode_answer, error_text
 from moecap.load.calibration import calibrate
@@ -21,8 +22,11 @@ from moecap.load.driver import Exchange, Session, Turn, drive_closed, drive_open
 from moecap.load.loop import run_loop
 from moecap.observations.recorder import Recorder, RequestRecord
 from moecap.runner.places import without_places
+from moecap.tokenizer import Tokenizer
+from moecap_backends.conversation import Conversation
+from moecap_backends.server_metrics import ServerMetrics
 
-__all__ = ["ServedEngine", "fetch", "key_headers"]
+__all__ = ["ServedEngine", "fetch", "key_headers", "sampling_fields"]
 
 KEY_VARIABLES = ("MOECAP_API_KEY", "OPENAI_API_KEY")
 DONE_EVERY_SECONDS = 0.2
@@ -46,6 +50,20 @@ def fetch(target: Target, path: str, content: Mapping[str, Any] | None = None, t
     return run_loop(ask())
 
 
+def sampling_fields(sampling: Sampling) -> dict[str, Any]:
+    """How an answer is drawn, in the fields of OpenAI's API; what is as the API has it by itself is left out."""
+    fields: dict[str, Any] = {"temperature": sampling.temperature}
+    if sampling.temperature > 0:
+        fields["seed"] = sampling.seed
+    if sampling.top_p < 1:
+        fields["top_p"] = sampling.top_p
+    if sampling.stop:
+        fields["stop"] = list(sampling.stop)
+    if sampling.n > 1:
+        fields["n"] = sampling.n
+    return fields
+
+
 class ServedEngine(Engine):
     """An engine behind HTTP.
 
@@ -60,6 +78,8 @@ class ServedEngine(Engine):
         self.target = target
         self.model = model
         self.client = calibrate(concurrency)
+        self.tokenizer: Tokenizer | None = None
+        """Reads answers that come without token ids, so that a next turn can follow them; subclasses set it."""
         self._timeout = timeout
         self._keys = itertools.count()
 
@@ -68,8 +88,21 @@ class ServedEngine(Engine):
         """The whole streaming request for a prompt.
 
         Args:
-            prompt: What to answer, greedily and with exactly its number of tokens.
+            prompt: What to answer, and how (``prompt.sampling``); of a later turn the whole conversation.
             key: An id of the request, unique in this engine's life.
+        """
+
+    def decode(self, reply: Reply) -> Answer:
+        """What a reply says; by default as OpenAI-compatible servers say it."""
+        return decode_answer(reply)
+
+    def keep_experts(self, record: RequestRecord, answer: Answer, recorder: Recorder) -> None:
+        """Hand over the routed experts that came with an answer; by default nothing.
+
+        Args:
+            record: The request.
+            answer: Its answer, whole or not.
+            recorder: Keeps the facts.
         """
 
     def observe(self, records: Mapping[str, RequestRecord], recorder: Recorder) -> None:
@@ -90,21 +123,27 @@ class ServedEngine(Engine):
     ) -> list[Generation]:
         """Send the prompts and record what comes back, whatever ends the load."""
         keys = [f"moecap-{next(self._keys)}" for _ in prompts]
-        sessions = [self._session(p, k) for p, k in zip(prompts, keys, strict=True)]
+        conversations = [
+            Conversation(
+                [prompts[i] for i in turns], [keys[i] for i in turns], self.render, self.decode, self.tokenizer
+            )
+            for turns in _sessions(prompts)
+        ]
+        sessions = [conversation.turns() for conversation in conversations]
         log: list[Exchange] = []
+        watched = ServerMetrics(self.target, wanted=recorder.stage == "load")
         try:
+            watched.before()
             with undisturbed():
-                run_loop(self._drive(sessions, concurrency, arrivals, log, _Progress(done)))
+                run_loop(self._drive(sessions, concurrency, arrivals, log, _Progress(done), watched))
+            watched.after()
         except OSError as error:
             raise RunError(f"the server cannot be reached ({error.strerror or type(error).__name__})") from None
         finally:
-            answers = self._record(prompts, keys, log, recorder)
+            watched.record(recorder)
+            answers = self._record(prompts, keys, conversations, log, recorder)
         done(len(log))
         return [Generation(p.id, tuple(answers.get(i, Answer()).token_ids)) for i, p in enumerate(prompts)]
-
-    def _session(self, prompt: Prompt, key: str) -> Session:
-        request = self.render(prompt, key)
-        return (Turn(prompt.id, lambda _replies: request),)
 
     async def _drive(
         self,
@@ -113,32 +152,95 @@ class ServedEngine(Engine):
         arrivals: Sequence[float] | None,
         log: list[Exchange],
         ended: Callable[[Exchange], None],
+        watched: ServerMetrics | None = None,
     ) -> None:
-        async with ConnectionPool(self.target, self._timeout) as pool:
+        async with watched.watched() if watched else nullcontext(), ConnectionPool(self.target, self._timeout) as pool:
             if arrivals is None:
                 await drive_closed(pool, sessions, concurrency, log, ended)
             else:
                 await drive_open(pool, sessions, np.asarray(arrivals), log, ended)
 
+    def _replies(self, requests: Sequence[tuple[str, bytes]], at_once: int, done: Callable[[int], None]) -> list[Reply]:
+        """The replies to requests that are no load, in their order.
+
+        Args:
+            requests: A name and the whole request of each.
+            at_once: How many are in flight.
+            done: Hears how many have ended.
+        """
+        log: list[Exchange] = []
+        ended = itertools.count(1)
+        sessions = [(_fixed_turn(name, request),) for name, request in requests]
+        run_loop(self._drive(sessions, at_once, None, log, lambda _exchange: done(next(ended))))
+        replies = {exchange.session: exchange.reply for exchange in log if exchange.reply is not None}
+        return [replies[i] for i in range(len(requests))]
+
     def _record(
-        self, prompts: Sequence[Prompt], keys: Sequence[str], log: Sequence[Exchange], recorder: Recorder
+        self,
+        prompts: Sequence[Prompt],
+        keys: Sequence[str],
+        conversations: Sequence[Conversation],
+        log: Sequence[Exchange],
+        recorder: Recorder,
     ) -> dict[int, Answer]:
+        places = _sessions(prompts)
         answers: dict[int, Answer] = {}
         records: dict[str, RequestRecord] = {}
         for exchange in log:
             reply = exchange.reply
             if reply is None:
                 continue
-            prompt = prompts[exchange.session]
-            answers[exchange.session] = answer = decode_answer(reply)
-            record = recorder.send(
-                prompt.id, len(prompt.tokens), prompt.output_tokens, exchange.scheduled_ns, reply.sent_ns
-            )
-            records[keys[exchange.session]] = record
+            place, turn, known = places[exchange.session][exchange.turn], exchange.turn, conversations[exchange.session]
+            prompt = known.sent[turn]
+            answers[place] = answer = known.answers[turn] if turn < len(known.answers) else self.decode(reply)
+            record = _send(recorder, prompt, exchange.scheduled_ns, reply.sent_ns)
+            records[keys[place]] = record
             _fill(record, reply, answer)
-            recorder.chunks(record.request, answer.times, answer.tokens, answer.kinds)
+            choices = answer.choices if prompt.sampling.n > 1 and answer.choices else None
+            recorder.chunks(record.request, answer.times, answer.tokens, answer.kinds, choices)
+            self.keep_experts(record, answer, recorder)
+        for turns in places:
+            _give_up([(prompts[place], records.get(keys[place])) for place in turns], recorder)
         self.observe(records, recorder)
         return answers
+
+
+def _sessions(prompts: Sequence[Prompt]) -> list[list[int]]:
+    """The places of the prompts of each session, in the order of their turns; a single request is one of its own."""
+    sessions: list[list[int]] = []
+    for place, prompt in enumerate(prompts):
+        if prompt.turn:
+            sessions[-1].append(place)
+        else:
+            sessions.append([place])
+    return sessions
+
+
+def _send(recorder: Recorder, prompt: Prompt, scheduled_ns: int, sent_ns: int) -> RequestRecord:
+    asked = prompt.output_tokens * prompt.sampling.n
+    record = recorder.send(prompt.id, len(prompt.tokens), asked, scheduled_ns, sent_ns)
+    record.session, record.turn = prompt.session, prompt.turn
+    record.wait_ns = round(prompt.wait * 1e9) if prompt.turn else None
+    return record
+
+
+def _give_up(turns: Sequence[tuple[Prompt, RequestRecord | None]], recorder: Recorder) -> None:
+    """Turns that were not sent since one before them failed have failed too; one that was interrupted leaves them."""
+    before: RequestRecord | None = None
+    for prompt, record in turns:
+        unsent = record is None and before is not None and before.status == "failed"
+        before = _unsent(recorder, prompt, before) if unsent and before is not None else record
+
+
+def _unsent(recorder: Recorder, prompt: Prompt, before: RequestRecord) -> RequestRecord:
+    at = before.ended_ns or before.sent_ns
+    record = _send(recorder, prompt, at, at)
+    record.status, record.ended_ns, record.error = "failed", at, "not sent: the turn before it has failed"
+    return record
+
+
+def _fixed_turn(name: str, request: bytes) -> Turn:
+    return Turn(name, lambda _replies: request)
 
 
 def _fill(record: RequestRecord, reply: Reply, answer: Answer) -> None:

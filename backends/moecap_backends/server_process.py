@@ -91,6 +91,12 @@ class ServerProcess:
         """Whether the server is gone."""
         return self._process.poll() is not None
 
+    def ends_within(self, seconds: float) -> bool:
+        """Whether the server is gone, or is so within some seconds."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        return self.ended
+
     def complaint(self) -> str:
         """The last line of the log that complains, or the last line."""
         with contextlib.suppress(OSError), self._log.open("rb") as file:

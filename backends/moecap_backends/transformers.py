@@ -6,7 +6,7 @@ import importlib.util
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
@@ -30,7 +30,8 @@ from moecap_backends.checkpoint import check_checkpoint
 
 __all__ = ["TransformersBackend"]
 
-ARGUMENTS = ("score_batch_size", "experts_implementation", "onednn")
+ARGUMENTS = ("batching", "score_batch_size", "experts_implementation", "onednn")
+BATCHINGS = ("static", "continuous")
 NATIVE_BF16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 """Processor features with which a CPU multiplies in bf16; without them bf16 is emulated, a hundred times slower."""
 
@@ -69,6 +70,18 @@ class TransformersBackend(Backend):
             return "bf16" if host_flags & NATIVE_BF16 else "fp32"
         own = spec.weight_dtypes["embedding"]
         return own if own in known else "bf16"
+
+    @classmethod
+    def variant(cls, arguments: Mapping[str, str]) -> type[Backend]:
+        """Static batches, or those of transformers' own scheduler with ``batching=continuous``."""
+        batching = arguments.get("batching", "static")
+        if batching not in BATCHINGS:
+            raise BadInputError(f"engine argument batching={batching}: not one of {', '.join(BATCHINGS)}")
+        if batching == "static":
+            return cls
+        from moecap_backends.continuous_batching import ContinuousBackend
+
+        return ContinuousBackend
 
     def open(self, job: EngineJob) -> Engine:
         """Load the model."""

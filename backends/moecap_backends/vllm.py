@@ -14,18 +14,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from moecap.backend import Backend, Continuation, Engine, EngineInfo, EngineJob, Prompt, Scored
+from moecap.backend import SAMPLING, Backend, Continuation, Engine, EngineInfo, EngineJob, Prompt, Scored
 from moecap.errors import BadInputError, NotBuiltError, RunError
 from moecap.load.connection import Reply, Target
-from moecap.load.driver import Exchange, Turn
-from moecap.load.loop import run_loop
 from moecap.models.accounting import cache_bytes
-from moecap.models.config_file import read_config_file
+from moecap.models.products import linear_products
 from moecap.models.spec import ModelSpec
 from moecap.observations.recorder import Recorder, RequestRecord
 from moecap.observations.schema import Phase
+from moecap.tokenizer import Tokenizer
 from moecap_backends.checkpoint import check_checkpoint
-from moecap_backends.served import ServedEngine, explained, fetch
+from moecap_backends.engine_arguments import ArgumentRules, command_words
+from moecap_backends.served import ServedEngine, explained, fetch, sampling_fields
 from moecap_backends.server_process import ServerProcess, free_port
 
 __all__ = ["VllmBackend"]
@@ -38,29 +38,42 @@ WORKER = "moecap_backends.vllm_worker.RecordingWorker"
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 OWN_KEY = re.compile(r"^cmpl-(moecap-\d+)-\d+(-|$)")
 GIB = 1 << 30
-UNCOUNTED = (
-    "config",
-    "cpu-offload-gb",
-    "data-parallel-size",
-    "decode-context-parallel-size",
-    "enable-eplb",
-    "enable-expert-parallel",
-    "enable-lora",
-    "hf-overrides",
-    "kv-cache-dtype",
-    "kv-transfer-config",
-    "load-format",
-    "model-impl",
-    "pipeline-parallel-size",
-    "prefill-context-parallel-size",
-    "quantization",
-    "speculative-config",
-    "tensor-parallel-size",
+ARGUMENTS = ArgumentRules(
+    uncounted=(
+        "config",
+        "cpu-offload-gb",
+        "data-parallel-size",
+        "decode-context-parallel-size",
+        "enable-eplb",
+        "enable-expert-parallel",
+        "enable-lora",
+        "hf-overrides",
+        "kv-cache-dtype-skip-layers",
+        "kv-transfer-config",
+        "load-format",
+        "model-impl",
+        "pipeline-parallel-size",
+        "prefill-context-parallel-size",
+        "quantization",
+        "speculative-config",
+    ),
+    owned=(
+        "dtype",
+        "host",
+        "model",
+        "port",
+        "seed",
+        "served-model-name",
+        "tensor-parallel-size",
+        "worker-cls",
+        "worker-extension-cls",
+    ),
 )
-"""Arguments of vLLM that change what a step reads in ways that a run does not count yet."""
-OWNED = ("dtype", "host", "model", "port", "seed", "served-model-name", "worker-cls", "worker-extension-cls")
-"""Arguments that moecap sets from its own options, or needs for itself."""
-SECRET = re.compile(r"(^|-)(key|keys|token|password|secret)$")
+CACHE = ("kv-cache-dtype", "kv_cache_dtype")
+"""The argument of the KV cache's format, which a run counts; what is short for it is refused, since it is not read."""
+TRIED = {("bf16", None), ("fp16", None), ("fp32", None)}
+TRIED_LINEAR = TRIED | {("int8", "int8")}
+"""Formats of weights and of their inputs that this backend ran: of routed experts, and of all other matrices."""
 
 
 class VllmBackend(Backend):
@@ -71,6 +84,10 @@ class VllmBackend(Backend):
         {"generate", "logprobs", "prompt_logprobs", "routed_experts", "step_stats"}
     )
     open_loop: ClassVar[bool] = True
+    parallel: ClassVar[frozenset[str]] = frozenset({"tensor"})
+    quantised: ClassVar[bool] = True
+    sessions: ClassVar[bool] = True
+    sampling: ClassVar[frozenset[str]] = SAMPLING - {"n"}  # it feeds each choice the prompt as a sequence of its own
     summary: ClassVar[str] = "vLLM's own server; exact steps and routing, recorded in its workers"
 
     @classmethod
@@ -82,13 +99,15 @@ class VllmBackend(Backend):
 
     @classmethod
     def check(cls, model: Path, spec: ModelSpec) -> None:
-        """Refuse weights that are missing or corrupt, and quantised ones, whose bytes a run does not count yet."""
+        """Refuse weights that are missing or corrupt, and quantised ones in formats that this backend never ran."""
         check_checkpoint(model)
-        if "quantization_config" in read_config_file(model / "config.json"):
-            raise NotBuiltError(
-                f"{model.name} is quantised, and a run of the vllm backend counts unquantised weights only; "
-                "take the checkpoint in bf16"
-            )
+        for tensors, matrix, _ in (*linear_products(spec), ("lm_head", spec.lm_head, 1.0)):
+            stored = matrix.format.dtype, matrix.format.inputs
+            if stored not in (TRIED if tensors == "experts" else TRIED_LINEAR):
+                raise NotBuiltError(
+                    f"{model.name} has its {tensors} in {stored[0]}, which the vllm backend was never tried with; take "
+                    "the checkpoint in bf16, or start a vLLM server of your own and measure it with --endpoint"
+                )
 
     @classmethod
     def dtype(cls, spec: ModelSpec, device: str, precision: str, host_flags: frozenset[str]) -> str:
@@ -103,7 +122,8 @@ class VllmBackend(Backend):
     def open(self, job: EngineJob) -> Engine:
         """Start the server and wait until it is ready."""
         for name in job.arguments:
-            _refuse_argument(name)
+            if name not in CACHE:
+                ARGUMENTS.refuse(name)
         return VllmEngine(job)
 
 
@@ -116,6 +136,7 @@ class VllmEngine(ServedEngine):
         super().__init__(target, "moecap", REQUEST_SECONDS, job.concurrency)
         self._experts = max((layer.experts for layer in job.spec.moe_layers), default=0)
         self._scoring = False
+        self.tokenizer = Tokenizer(job.model)
         self._log = job.log
         self._server = ServerProcess(
             "vLLM",
@@ -127,7 +148,13 @@ class VllmEngine(ServedEngine):
         )
         try:
             self._server.wait_until_ready(job.progress)
-            captured = int(self._rpc("moecap_layers"))
+            layers = self._rpc_all("moecap_layers")
+            captured = int(layers[0])
+            if len(layers) != job.parallelism.devices or len(set(layers)) != 1:
+                raise RunError(
+                    f"vLLM has {len(layers)} workers with {', '.join(layers)} captured routers, asked for were "
+                    f"{job.parallelism.devices} alike"
+                )
             running = json.loads(fetch(target, "/version").body)["version"]
         except BaseException:
             self._server.stop()
@@ -138,14 +165,15 @@ class VllmEngine(ServedEngine):
             name="vllm",
             version=running,
             device=job.device,
-            weight_dtype=job.dtype,
-            kv_dtype=job.dtype,
+            weight_dtype=job.spec.formats,
+            kv_dtype=job.spec.kv_dtype,
             compute_dtype=job.dtype,
             timer="device" if job.device == "cuda" else "host",
             batching="continuous",
             client_chunks_per_second=self.client.chunks_per_second,
             details={
                 "routers_captured": f"{captured} of {moe}",
+                "workers": str(len(layers)),
                 "server": "loopback only, in development mode, through which its workers are asked",
             },
         )
@@ -156,8 +184,8 @@ class VllmEngine(ServedEngine):
             "model": self.model,
             "prompt": list(prompt.tokens),
             "max_tokens": prompt.output_tokens,
-            "temperature": 0,
-            "ignore_eos": True,
+            **sampling_fields(prompt.sampling),
+            "ignore_eos": prompt.sampling.exact,
             "stream": True,
             "stream_options": {"include_usage": True},
             "return_token_ids": True,
@@ -215,31 +243,17 @@ class VllmEngine(ServedEngine):
     ) -> list[Scored]:
         """Log-likelihoods by ``prompt_logprobs``: each answer is sent as the end of a prompt, and one token follows."""
         keys = [f"moecap-{next(self._keys)}" for _ in continuations]
-        sessions = [
-            (_fixed_turn(c.id, self._score_request(c, key)),) for c, key in zip(continuations, keys, strict=True)
-        ]
-        log: list[Exchange] = []
         first = recorder.continuations
         recorder.continuations += len(continuations)
-        ended = 0
-
-        def heard(_exchange: Exchange) -> None:
-            nonlocal ended
-            ended += 1
-            done(ended)
-
-        run_loop(self._drive(sessions, SCORING_AT_ONCE, None, log, heard))
+        requests = [(c.id, self._score_request(c, key)) for c, key in zip(continuations, keys, strict=True)]
+        replies = self._replies(requests, SCORING_AT_ONCE, done)
         self._scoring = True
         try:
             numbered = {k: _numbered(first + i) for i, k in enumerate(keys)}
             self.observe(numbered, recorder)
         finally:
             self._scoring = False
-        scored: dict[int, Scored] = {}
-        for exchange in log:
-            assert exchange.reply is not None
-            scored[exchange.session] = _scored(continuations[exchange.session], exchange.reply)
-        return [scored[i] for i in range(len(continuations))]
+        return [_scored(c, reply) for c, reply in zip(continuations, replies, strict=True)]
 
     def close(self) -> None:
         """End the server."""
@@ -256,13 +270,18 @@ class VllmEngine(ServedEngine):
         return self.target.request("/v1/completions", json.dumps(body).encode(), {"X-Request-Id": key})
 
     def _rpc(self, method: str, *arguments: str) -> str:
+        """What the first worker answers."""
+        return self._rpc_all(method, *arguments)[0]
+
+    def _rpc_all(self, method: str, *arguments: str) -> list[str]:
+        """What each worker answers, in the order of their ranks."""
         call = {"method": method, "args": list(arguments)}
         reply = fetch(self.target, "/collective_rpc", call, timeout=RPC_SECONDS)
         if reply.error is not None or reply.status != 200:
             said = self._server.complaint() if self._server.ended or reply.status == 500 else explained(reply)
             raise RunError(f"vLLM's workers do not answer {method}: {said}")
-        result: str = json.loads(reply.body)["results"][0]
-        return result
+        results: list[str] = json.loads(reply.body)["results"]
+        return results
 
 
 class _Step:
@@ -292,21 +311,6 @@ def _steps(file: Path) -> Iterator[_Step]:
         yield _Step(int(start[i]), int(duration[i]), sequences, chosen)
 
 
-def _refuse_argument(name: str) -> None:
-    """Refuse an argument under any spelling that vLLM's parser takes: underscores, dotted parts, first letters."""
-    plain = name.split(".", maxsplit=1)[0].replace("_", "-").lower()
-    if SECRET.search(plain):
-        raise BadInputError(
-            f"engine argument {name}: a result would hold it; leave it out, the server is on loopback only"
-        )
-    if any(uncounted.startswith(plain) for uncounted in UNCOUNTED):
-        raise NotBuiltError(f"engine argument {name}: a run does not count what it changes yet; leave it out")
-    if any(owned.startswith(plain) for owned in OWNED):
-        raise BadInputError(
-            f"engine argument {name}: moecap sets it itself (--precision, --seed and so on); leave it out"
-        )
-
-
 def _phase(start: int, new: int, prompt: int, scoring: bool) -> Phase:
     if scoring:
         return Phase.SCORE
@@ -316,10 +320,6 @@ def _phase(start: int, new: int, prompt: int, scoring: bool) -> Phase:
 def _key(name: str) -> str:
     found = OWN_KEY.match(name)
     return found[1] if found else name
-
-
-def _fixed_turn(name: str, request: bytes) -> Turn:
-    return Turn(name, lambda _replies: request)
 
 
 def _numbered(number: int) -> RequestRecord:
@@ -356,9 +356,9 @@ def _arguments(job: EngineJob, port: int) -> list[str]:
         "seed": str(job.seed),
         "worker-cls": WORKER,
     }
-    words = [word for name, value in own.items() if name not in job.arguments for word in (f"--{name}", value)]
-    for name, value in job.arguments.items():
-        words += [f"--{name}"] if value.lower() == "true" else [f"--{name}", value]
+    if job.parallelism.tensor > 1:
+        own["tensor-parallel-size"] = str(job.parallelism.tensor)
+    words = command_words(own, job.arguments)
     if not {"enable-prefix-caching", "no-enable-prefix-caching"} & job.arguments.keys() and not job.prefix_cache:
         words.append("--no-enable-prefix-caching")
     return [*words, "--enable-prompt-tokens-details"]  # without it the prompt tokens from a prefix cache are not told
@@ -372,4 +372,18 @@ def _variables(job: EngineJob) -> dict[str, str]:
     if job.device == "cpu" and "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
         needed = cache_bytes(job.spec, job.longest) * job.concurrency
         found["VLLM_CPU_KVCACHE_SPACE"] = str(max(1, -(-2 * needed // GIB)))
+    if job.device == "cpu" and job.parallelism.tensor > 1 and "VLLM_CPU_OMP_THREADS_BIND" not in os.environ:
+        found["VLLM_CPU_OMP_THREADS_BIND"] = _shared_out(sorted(os.sched_getaffinity(0)), job.parallelism.tensor)
     return found
+
+
+def _shared_out(cores: Sequence[int], ranks: int) -> str:
+    """The cores of each rank, evenly and in order; by itself vLLM shares them out by memory nodes.
+
+    Raises:
+        BadInputError: If there are fewer cores than ranks.
+    """
+    each = len(cores) // ranks
+    if not each:
+        raise BadInputError(f"{ranks} tensor-parallel ranks are more than the {len(cores)} cores here; ask for fewer")
+    return "|".join(",".join(str(core) for core in cores[i * each : (i + 1) * each]) for i in range(ranks))

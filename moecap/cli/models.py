@@ -70,7 +70,7 @@ def show(
     experts: int | None = None,
     weight_dtype: str | None = None,
     kv_dtype: str | None = None,
-    tensor_parallel: int = 1,
+    tensor_parallel: int | None = None,
     hw: str | None = None,
     num_gpus: int = 1,
     layout: Path | None = None,
@@ -88,9 +88,10 @@ def show(
         weight_dtype: Number format of all weights, in place of the config's formats (bf16, fp8, int4, ...).
         kv_dtype: Number format of the KV cache.
         tensor_parallel: Devices that share every layer; the bytes of the step are then those that all of them read,
-            what each keeps a copy of (norms, routers, latent caches, few key and value heads) once a copy.
+            what each keeps a copy of (norms, routers, latent caches, few key and value heads) once a copy. 1 by
+            default, and for the fit all devices.
         hw: A hardware profile: whether the model fits in its memory, and the largest batch at the context.
-        num_gpus: Devices of that profile.
+        num_gpus: Devices of that profile, copies on them included; more than the tensor-parallel ones are stages.
         layout: A YAML file that says which tensors live in which memory: what the step takes from each, the tier that
             binds, and the purchase price of the whole.
         json: Print JSON.
@@ -99,8 +100,9 @@ def show(
     from moecap.models.summary import summarise
 
     spec, ref = load_model(model, weights=weight_dtype, kv=kv_dtype)
-    summary = summarise(spec, context=context, batch=batch, experts=experts, tensor_parallel=tensor_parallel)
-    placed = None if hw is None else _fit(summary, hw, num_gpus)
+    ranks = 1 if tensor_parallel is None else tensor_parallel
+    summary = summarise(spec, context=context, batch=batch, experts=experts, tensor_parallel=ranks)
+    placed = None if hw is None else _fit(summary, hw, num_gpus, tensor_parallel)
     tiers = None if layout is None else _tiers(summary, layout)
     if json:
         record = summary.as_json() | {"source": ref.source}
@@ -114,7 +116,7 @@ def show(
             _print_tiers(tiers)
 
 
-def _fit(summary: ModelSummary, hw: str, devices: int) -> Fit:
+def _fit(summary: ModelSummary, hw: str, devices: int, tensor: int | None) -> Fit:
     from moecap.hardware.registry import load_profile
     from moecap.models.fit import fit
 
@@ -125,6 +127,7 @@ def _fit(summary: ModelSummary, hw: str, devices: int) -> Fit:
         memory_bytes=profile.memory_bytes,
         devices=devices,
         context=summary.context,
+        tensor=tensor,
     )
 
 
@@ -133,7 +136,7 @@ def _print_fit(placed: Fit) -> None:
         ["memory", f"{placed.devices} x {placed.device}"],
         [
             ["of the devices", _size(placed.memory)],
-            ["weights", _size(placed.weights)],
+            [f"weights, of {placed.tensor} tensor-parallel ranks", _size(placed.weights)],
             [f"cache of a sequence at {placed.context:,}", _size(placed.sequence)],
             ["fits", "yes" if placed.fits else "no"],
             ["largest batch (without buffers of an engine)", f"{placed.largest_batch:,}"],

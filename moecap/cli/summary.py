@@ -9,7 +9,7 @@ from rich.text import Text
 from moecap.cli.output import Answers
 from moecap.cli.table import show_table
 from moecap.metrics.value import Metric
-from moecap.report.figures import display
+from moecap.report.figures import display, display_range
 from moecap.result import Result
 
 __all__ = ["print_summary"]
@@ -51,7 +51,7 @@ def print_summary(result: Result) -> None:
     config = result.workload
     setting = (
         f"{result.backend.name} {result.backend.version}, {result.model.weight_dtype}; {config.num_requests} requests "
-        f"of {config.input_len} tokens in and {config.output_len} out at concurrency {config.concurrency}"
+        f"{config.shape} {config.pace}"
     )
     console.print(Text(setting, style="dim"))
     columns = ("utilisation", "S-MBU", "MBU", "S-MFU", "MFU", "steps", "time")
@@ -62,18 +62,30 @@ def print_summary(result: Result) -> None:
         console.print(Text(f"{flag.level}: {flag.text}", style=style))
 
 
+SESSIONS = (
+    ("session.e2e.p50", "a whole session, median"),
+    ("session.prefill_share", "share of its time up to first tokens"),
+    ("session.decode_share", "share after first tokens"),
+    ("session.tool_share", "share in tools and waits"),
+    ("session.turns_mean", "turns"),
+)
+"""Shown where there are sessions."""
+
+
 def _utilisation(result: Result) -> Iterator[list[str]]:
     for phase in PHASES:
         time = result.metrics[f"{phase}.time"]
         if time.value is None:
             continue
-        cells = [display(result.metrics[f"{phase}.{name}"]) for name in ("s_mbu", "mbu", "s_mfu", "mfu")]
+        cells = [display_range(result.metrics[f"{phase}.{name}"]) for name in ("s_mbu", "mbu", "s_mfu", "mfu")]
         yield [phase, *cells, str(time.n), display(time)]
 
 
 def _metrics(result: Result) -> Iterator[list[str | Text]]:
     accuracy = tuple((name, name.removeprefix("accuracy.")) for name in result.metrics if name.startswith("accuracy."))
-    for group, names in (*GROUPS.items(), ("Accuracy", accuracy)):
+    turns = result.metrics.get("session.turns_mean")
+    sessions = SESSIONS if turns is not None and turns.value is not None else ()
+    for group, names in (*GROUPS.items(), ("Sessions", sessions), ("Accuracy", accuracy)):
         if not names:
             continue
         yield [Text(group, style="bold")]

@@ -1,27 +1,43 @@
-"""Real texts from which prompts of an exact length are cut."""
+"""Data sets for the load: real texts, conversations and traces, each told by its content."""
 
 from __future__ import annotations
 
-import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-from moecap.errors import BadInputError, UnknownNameError
+import msgspec
 
-__all__ = ["TEXT_SETS", "prompt_texts"]
+from moecap.data.conversations import read_prompts, read_sessions, read_sharegpt
+from moecap.data.recording import RecordedSession, RecordedTurn, Recording
+from moecap.data.traces import MOONCAKE_BLOCK, csv_rows, read_azure, read_burstgpt, read_mooncake
+from moecap.errors import BadInputError, UnknownNameError
+from moecap.files import file_sha256
+
+__all__ = ["TEXT_SETS", "read_recording"]
 
 TEXT_SETS = ("arc_easy",)
 """Data sets whose questions serve as prompts."""
 
+ENDINGS = (".jsonl", ".json", ".csv")
+KNOWN = (
+    "prompts (prompt), ShareGPT (conversations), sessions (session, turns), Mooncake (timestamp, input_length, "
+    "output_length), Azure (TIMESTAMP, ContextTokens, GeneratedTokens), BurstGPT (Timestamp, Request tokens, "
+    "Response tokens)"
+)
+"""Formats and the fields by which each is told."""
 
-def prompt_texts(dataset: str, data: Path | None, seed: int) -> Sequence[str]:
-    """Texts in an order drawn at random.
+Parts = tuple[str, Iterator[RecordedSession], int]
+
+
+def read_recording(dataset: str, data: Path | None, seed: int, most: int) -> Recording:
+    """A data set as a load: prompts and conversations in an order drawn at random, traces in their own.
 
     Args:
-        dataset: A name of ``TEXT_SETS``, or a JSONL file with a ``prompt`` field on every line.
+        dataset: A name of ``TEXT_SETS``, or a file in one of the known formats.
         data: Folder with data sets in their published formats, or ``None`` for the cache.
         seed: Seed of the order.
+        most: Requests that are needed; of a trace no more are read.
 
     Raises:
         UsageError: If the data set is unknown, not here or malformed.
@@ -31,25 +47,87 @@ def prompt_texts(dataset: str, data: Path | None, seed: int) -> Sequence[str]:
         from moecap.data.arc import load_arc
 
         texts = [q.question + "\n" + "\n".join(q.choices) for q in load_arc("easy", split="test", data=data)]
-    elif path.suffix in (".jsonl", ".json") or path.exists():
-        texts = _read_prompts(path)
-    else:
-        raise UnknownNameError("data set of prompts", dataset, TEXT_SETS, "or give a JSONL file with a prompt field")
-    random.Random(seed).shuffle(texts)
-    return texts
-
-
-def _read_prompts(path: Path) -> list[str]:
-    texts = []
+        random.Random(seed).shuffle(texts)
+        sessions = [RecordedSession(f"question {i}", (RecordedTurn(text=text),)) for i, text in enumerate(texts, 1)]
+        return Recording("texts", tuple(sessions))
+    if path.suffix not in ENDINGS and not path.exists():
+        raise UnknownNameError(
+            "data set of prompts", dataset, TEXT_SETS, "or give a JSONL file with a prompt field, or a trace"
+        )
     try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                row = json.loads(line)
-                if not isinstance(row, dict) or not isinstance(row.get("prompt"), str):
-                    raise BadInputError(f"{path} line {number}: no text field named 'prompt'")
-                texts.append(row["prompt"])
+        kind, found, block = _parts(path, most)
+        sessions = list(found)
+        digest = file_sha256(path)
     except (OSError, UnicodeDecodeError) as error:
         raise BadInputError(f"{path}: cannot be read ({error})") from None
-    except (json.JSONDecodeError, RecursionError):
-        raise BadInputError(f"{path} line {number}: not JSON") from None
-    return texts
+    if not sessions:
+        raise BadInputError(f"{path}: no request is in it; give another with --dataset")
+    if kind in ("prompts", "sharegpt"):
+        random.Random(seed).shuffle(sessions)
+    elif all(session.at is not None for session in sessions):
+        sessions.sort(key=lambda session: session.at or 0.0)
+    return Recording(kind, tuple(sessions), block, digest)
+
+
+def _parts(path: Path, most: int) -> Parts:
+    """The format of a file, what is in it, and the tokens of a block."""
+    with path.open(encoding="utf-8-sig") as file:
+        first = next((line for line in file if line.strip()), "")
+    if first.lstrip().startswith("["):
+        return "sharegpt", read_sharegpt(str(path), _array(path)), 0
+    if not first.lstrip().startswith("{"):
+        return _table(path, first, most)
+    fields = _fields(path, first)
+    lines = _lines(path)
+    if "conversations" in fields:
+        entries = ((f"line {n}", line.encode()) for n, line in lines)
+        return "sharegpt", read_sharegpt(str(path), entries), 0
+    if {"session", "turns"} <= fields:
+        return "sessions", read_sessions(str(path), lines), 0
+    if {"timestamp", "input_length", "output_length"} <= fields:
+        return "mooncake", read_mooncake(str(path), lines, most), MOONCAKE_BLOCK
+    if "prompt" in fields:
+        return "prompts", read_prompts(str(path), lines), 0
+    raise _unknown(path, fields)
+
+
+def _table(path: Path, header: str, most: int) -> Parts:
+    columns = {name.strip().strip('"') for name in header.split(",")}
+    if {"TIMESTAMP", "ContextTokens", "GeneratedTokens"} <= columns:
+        return "azure", read_azure(str(path), csv_rows(_texts(path)), most), 0
+    if {"Timestamp", "Request tokens", "Response tokens"} <= columns:
+        return "burstgpt", read_burstgpt(str(path), csv_rows(_texts(path)), most), 0
+    if path.suffix == ".csv" and len(columns) > 1:
+        raise _unknown(path, columns)
+    raise BadInputError(f"{path} line 1: not JSON, and no header of a trace; known formats: {KNOWN}")
+
+
+def _fields(path: Path, line: str) -> set[str]:
+    try:
+        found = msgspec.json.decode(line)
+    except (msgspec.DecodeError, RecursionError):
+        raise BadInputError(f"{path} line 1: not JSON") from None
+    return set(found)
+
+
+def _unknown(path: Path, fields: set[str]) -> BadInputError:
+    names = ", ".join(sorted(fields)[:8]) or "none"
+    return BadInputError(f"{path} line 1: fields {names} are of no format that is known; known are {KNOWN}")
+
+
+def _array(path: Path) -> Iterator[tuple[str, bytes]]:
+    try:
+        entries = msgspec.json.decode(path.read_bytes(), type=list[msgspec.Raw])
+    except msgspec.DecodeError as error:
+        raise BadInputError(f"{path}: not a JSON array of conversations ({error})") from None
+    return ((f"entry {number}", bytes(entry)) for number, entry in enumerate(entries, 1))
+
+
+def _texts(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        yield from file
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Lines that are not empty, with their numbers."""
+    return ((number, line) for number, line in enumerate(_texts(path), 1) if line.strip())

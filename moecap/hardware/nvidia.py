@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from moecap.hardware.device import MEASURE_IT, NO_PROFILE, Device, match_profile, visible_order
 from moecap.hardware.profile import HardwareProfile
 
-__all__ = ["ask_nvml", "import_nvml"]
+__all__ = ["ask_nvml", "bus_order", "import_nvml"]
+
+ORDER = "CUDA_DEVICE_ORDER"
 
 
 def import_nvml() -> Any | None:
@@ -19,6 +22,23 @@ def import_nvml() -> Any | None:
     except ImportError:
         return None
     return pynvml
+
+
+@contextmanager
+def bus_order() -> Iterator[None]:
+    """CUDA counts devices by the bus, as NVML does, in this process and in those that it starts.
+
+    Left to itself CUDA puts the fastest first, so that in a machine with different boards its numbers are not NVML's. A
+    process takes the order when it first uses CUDA; an order that the user has set stays.
+    """
+    if ORDER in os.environ:
+        yield
+        return
+    os.environ[ORDER] = "PCI_BUS_ID"
+    try:
+        yield
+    finally:
+        os.environ.pop(ORDER, None)
 
 
 def ask_nvml(nvml: Any) -> tuple[Device, ...]:

@@ -81,7 +81,7 @@ def resolve_hardware(
     else:
         same = [device for device in visible if _is(device, profile)]
         available = len(same)
-        profile = _with_probe(profile, same, cache_dir)
+        profile = _with_probe(_sized(profile, same[: count or 1]), same, cache_dir)
     source: ProfileSource = "file" if packaged_id(name) is None else "packaged"
     return ResolvedHardware(profile, count or 1, (count or 1) <= available, available, source)
 
@@ -144,6 +144,7 @@ def _local_devices(visible: list[Device], count: int | None, cache_dir: Path) ->
         )
     profile = match_profile(chosen.name, chosen.memory_bytes)
     assert profile is not None  # its id came from the same match
+    profile = _sized(profile, same[: count or 1])
     return ResolvedHardware(_with_probe(profile, same, cache_dir), count or 1, True, available, "packaged")
 
 
@@ -162,6 +163,13 @@ def _is(device: Device, profile: HardwareProfile) -> bool:
         return device.profile_id == profile.id
     names = (name.lower() for name in profile.driver_names)
     return device.name.lower() in names and profile.holds_memory(device.memory_bytes) is not None
+
+
+def _sized(profile: HardwareProfile, devices: list[Device]) -> HardwareProfile:
+    """The profile with the memory of the smallest of the devices, where it is sold in several sizes."""
+    held = [profile.holds_memory(device.memory_bytes) for device in devices if device.memory_bytes is not None]
+    sizes = [size for size in held if size is not None]
+    return profile.model_copy(update={"memory_bytes": min(sizes)}) if sizes else profile
 
 
 def _with_probe(profile: HardwareProfile, devices: list[Device], cache_dir: Path) -> HardwareProfile:

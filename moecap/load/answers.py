@@ -15,9 +15,11 @@ import msgspec
 from moecap.load.connection import Reply
 from moecap.load.event_stream import stream_events
 
-__all__ = ["Answer", "decode_answer", "error_text"]
+__all__ = ["DONE", "Answer", "decode_answer", "error_text"]
 
 DONE = b"[DONE]"
+"""The event that ends a stream."""
+
 NOTHING = (b"null", b"[]")
 BEARING = ("content", "reasoning")
 RANK = {"empty": 0, "role": 1, "reasoning": 2, "content": 3}
@@ -72,6 +74,7 @@ class Answer:
         times: When each chunk came, monotonic ns.
         tokens: Tokens of the answer so far after each chunk; ``None`` where unknown.
         kinds: ``role``, ``reasoning``, ``content``, ``usage`` or ``empty``.
+        choices: The choice whose tokens each chunk bears, ``None`` for several or none; empty where it is not told.
         text: The answer's text, of the first choice.
         token_ids: Its token ids where the server gives them, else empty.
         input_tokens: Prompt tokens as the server counts them.
@@ -79,12 +82,14 @@ class Answer:
         cached_tokens: Prompt tokens served from a prefix cache, where the server says.
         finish_reason: Of the first choice.
         routed_experts: The server's own encoding of the routed experts, one entry a choice that has them.
+        retractions: How often the server gave up the request's cache and fed it again, where it says.
         error: Why there is no whole answer.
     """
 
     times: list[int] = field(default_factory=list)
     tokens: list[int | None] = field(default_factory=list)
     kinds: list[str] = field(default_factory=list)
+    choices: list[int | None] = field(default_factory=list)
     text: str = ""
     token_ids: list[int] = field(default_factory=list)
     input_tokens: int | None = None
@@ -92,11 +97,18 @@ class Answer:
     cached_tokens: int | None = None
     finish_reason: str | None = None
     routed_experts: list[str] = field(default_factory=list)
+    retractions: int = 0
     error: str | None = None
 
 
-def decode_answer(reply: Reply) -> Answer:
-    """Decode a reply; whatever is wrong with it stands in the answer's ``error``, with the chunks before it kept."""
+def decode_answer(reply: Reply, *, usage_a_choice: bool = False) -> Answer:
+    """Decode a reply; whatever is wrong with it stands in the answer's ``error``, with the chunks before it kept.
+
+    Args:
+        reply: The reply.
+        usage_a_choice: Whether each choice of a stream ends with a usage of its own, as llama.cpp sends them; their
+            counts are then added up.
+    """
     answer = Answer(error=reply.error)
     if reply.error is None and reply.status != 200:
         answer.error = f"HTTP {reply.status}: {error_text(reply.body)}"
@@ -104,7 +116,7 @@ def decode_answer(reply: Reply) -> Answer:
         return answer
     try:
         if reply.headers.get("content-type", "").startswith("text/event-stream"):
-            _decode_stream(reply, answer)
+            _decode_stream(reply, answer, usage_a_choice)
         elif reply.error is None:
             _decode_whole(reply, answer)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -129,7 +141,7 @@ def error_text(body: bytes) -> str:
     return line[:LONGEST_ERROR] or "no message"
 
 
-def _decode_stream(reply: Reply, answer: Answer) -> None:
+def _decode_stream(reply: Reply, answer: Answer, usage_a_choice: bool) -> None:
     texts: list[str] = []
     ended = False
     counted = 0
@@ -147,7 +159,10 @@ def _decode_stream(reply: Reply, answer: Answer) -> None:
         bears = kind in BEARING
         usage = chunk.usage
         if usage is not None:
+            earlier = answer.output_tokens if usage_a_choice else None
             _take_usage(usage, answer)
+            if earlier is not None and usage.completion_tokens is not None:
+                answer.output_tokens = earlier + usage.completion_tokens
             if bears and new is None and (usage.completion_tokens or 0) > counted:
                 new = (usage.completion_tokens or 0) - counted
             if not bears and kind == "empty":
@@ -156,6 +171,7 @@ def _decode_stream(reply: Reply, answer: Answer) -> None:
         counted += new or 0
         answer.times.append(time_ns)
         answer.kinds.append(kind)
+        answer.choices.append(_choice(chunk))
         answer.tokens.append(counted if exact else None)
     answer.text = "".join(texts)
     if not exact or (answer.output_tokens is not None and counted != answer.output_tokens):
@@ -187,6 +203,12 @@ def _content(chunk: _Chunk, texts: list[str], answer: Answer) -> tuple[str, int 
         if choice.routed_experts is not None:
             answer.routed_experts.append(choice.routed_experts)
     return kind, new if known else None
+
+
+def _choice(chunk: _Chunk) -> int | None:
+    """The one choice whose tokens a chunk bears."""
+    bearing = [choice.index for choice in chunk.choices or () if _kind(choice) in BEARING]
+    return bearing[0] if len(bearing) == 1 else None
 
 
 def _kind(choice: _Choice) -> str:

@@ -30,12 +30,12 @@ class Turn:
 
     Attributes:
         id: Its prompt's id.
-        render: Gives the whole request from the replies to the session's earlier turns.
+        render: Gives the whole request from the replies to the session's earlier turns; ``None`` ends the session.
         wait: Seconds between the end of the last answer and this request.
     """
 
     id: str
-    render: Callable[[Sequence[Reply]], bytes]
+    render: Callable[[Sequence[Reply]], bytes | None]
     wait: float = 0.0
 
 
@@ -125,6 +125,9 @@ async def _run_session(
     """Send the turns one after the other; a turn that fails ends the session. Returns when the last one ended, ns."""
     replies: list[Reply] = []
     for index, turn in enumerate(session):
+        request = turn.render(replies)  # before the wait, which hides the time that it takes
+        if request is None:
+            break
         if replies:
             due = replies[-1].ended_ns + round(turn.wait * 1e9)
             await _until(due)
@@ -134,7 +137,7 @@ async def _run_session(
             exchange.reply = reply
             log.append(exchange)
 
-        reply = await pool.ask(turn.render(replies), sent)
+        reply = await pool.ask(request, sent)
         ended(exchange)
         if reply.error is not None or reply.status != 200:
             return reply.ended_ns

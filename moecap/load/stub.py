@@ -3,8 +3,9 @@
 ``python -m moecap.load.stub [FIRST GAP]`` listens on a free port of the loopback interface, prints the port, and ends
 when its standard input is closed. It lists one model at ``/v1/models``. Any posted request is answered by a stream of
 ``max_tokens`` chunks: the first is due ``first`` seconds after the request was read, each further one ``gap`` seconds
-later; the body may hold both, else they are those of the command line. Each chunk carries ``sent_ns``, the monotonic
-clock just before it was handed to the socket; the clock is the same for all processes of a machine.
+later; the body may hold both, else they are those of the command line. With ``n`` choices, one chunk of each is due at
+each of these times. The usage counts the tokens of the prompt, if it is a list of ids. Each chunk carries ``sent_ns``,
+the monotonic clock just before it was handed to the socket; the clock is the same for all processes of a machine.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ HEAD = (
 )
 CHUNK = (
     'data: {"id":"cmpl-8c99c23b4565b058","object":"text_completion","created":1795527313,"model":"stub","choices":'
-    '[{"index":0,"text":" word","logprobs":null,"finish_reason":null,"token_ids":[7]}],"sent_ns":%d}\n\n'
+    '[{"index":%d,"text":" word","logprobs":null,"finish_reason":null,"token_ids":[7]}],"sent_ns":%d}\n\n'
 )
 USAGE = (
     'data: {"id":"cmpl-8c99c23b4565b058","object":"text_completion","created":1795527313,"model":"stub","choices":[],'
-    '"usage":{"prompt_tokens":1,"completion_tokens":%d,"total_tokens":%d},"read_ns":%d}\n\ndata: [DONE]\n\n'
+    '"usage":{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d},"read_ns":%d}\n\ndata: [DONE]\n\n'
 )
 
 
@@ -51,6 +52,7 @@ class StubProtocol(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._body = b""
         self._read_ns = 0
+        self._prompt, self._choices = 1, 1
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected."""
@@ -82,6 +84,9 @@ class StubProtocol(asyncio.Protocol):
         self._transport.write(HEAD)
         loop = asyncio.get_running_loop()
         first, gap = (float(settings.get(n, d)) for n, d in zip(("first", "gap"), self._schedule, strict=True))
+        prompt = settings.get("prompt")
+        self._prompt = len(prompt) if isinstance(prompt, list) else 1
+        self._choices = int(settings.get("n", 1))
         self._emit(loop, loop.time() + first, gap, int(settings.get("max_tokens", 16)), 0)
 
     def _emit(self, loop: asyncio.AbstractEventLoop, due: float, gap: float, total: int, sent: int) -> None:
@@ -92,10 +97,13 @@ class StubProtocol(asyncio.Protocol):
             if loop.time() < due:
                 loop.call_at(due, self._emit, loop, due, gap, total, sent)
                 return
-            transport.write(_framed(CHUNK % time.monotonic_ns()))
+            for choice in range(self._choices):
+                transport.write(_framed(CHUNK % (choice, time.monotonic_ns())))
             sent, due = sent + 1, due + gap
         if not transport.is_closing():
-            transport.write(_framed(USAGE % (total, total + 1, self._read_ns)) + b"0\r\n\r\n")
+            answered = total * self._choices
+            usage = USAGE % (self._prompt, answered, self._prompt + answered, self._read_ns)
+            transport.write(_framed(usage) + b"0\r\n\r\n")
 
 
 def _framed(text: str) -> bytes:

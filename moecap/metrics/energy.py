@@ -13,18 +13,21 @@ from moecap.hardware.profile import HardwareProfile
 from moecap.metrics.constants import Constant, constant_value
 from moecap.metrics.value import Metric, absent, measured
 
-__all__ = ["SCOPES", "CountedEnergy", "counted_energy", "energy_metrics"]
+__all__ = ["CountedEnergy", "counted_energy", "energy_metrics", "energy_scope"]
 
 SCOPES = {
-    "accelerator": "accelerator boards (NVML); the host is not in it",
-    "host": "host package (RAPL); memory, board and losses of the power supply are not in it",
+    "accelerator": ("accelerator boards", "NVML", "the host is not in it"),
+    "host": ("host package", "RAPL", "memory, board and losses of the power supply are not in it"),
 }
-"""What the counter of each kind of hardware covers."""
+"""What the counter of each kind of hardware covers, by what it is read, and what it leaves out."""
 
 NO_COUNTER = {
     "accelerator": "no readable energy counter (NVML has one for boards from Volta on, none for slices)",
     "host": "no readable energy counter (/sys/class/powercap/intel-rapl:*)",
 }
+SILENT = "none: "
+"""Begins what a run notes of a counter that there is not; the reason follows."""
+
 MIN_SECONDS = 2.0
 MIN_COVERAGE = 0.95
 MAX_GAP_SECONDS = 2.0
@@ -47,6 +50,21 @@ class CountedEnergy:
     joules: float
     seconds: float
     samples: int
+
+
+def energy_scope(telemetry: pd.DataFrame | None, profile: HardwareProfile) -> str:
+    """What the counter of a run covers and by what it was read; without telemetry, what one would cover."""
+    covered, own, without = SCOPES[profile.kind]
+    name = None if telemetry is None else _counter(telemetry)
+    return f"{covered} ({name if name and name.startswith('zeus') else own}); {without}"
+
+
+def _counter(telemetry: pd.DataFrame) -> str | None:
+    """What counted, as the run noted it; ``None`` where it did not."""
+    if "energy_counter" not in telemetry:
+        return None
+    noted = telemetry["energy_counter"].dropna()
+    return str(noted.iloc[0]) if len(noted) else None
 
 
 def counted_energy(
@@ -119,7 +137,9 @@ def _mean_power(
         return absent("W", reason, n), absent("1", reason, n)
 
     if np.isnan(joules).all():
-        return neither(NO_COUNTER[profile.kind])
+        name = _counter(telemetry)
+        silent = name is not None and name.startswith(SILENT)
+        return neither(name.removeprefix(SILENT) if name and silent else NO_COUNTER[profile.kind])
     if window is None:
         return neither("the target concurrency was never reached")
     length = (window[1] - window[0]) * 1e-9

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from moecap.metrics.value import Metric, absent, measured
 from moecap.models.accounting import expected_distinct_experts
+from moecap.models.spec import MoeFfn
 from moecap.observations.reader import Routing
 
 __all__ = [
@@ -43,10 +44,15 @@ class ExpertShape:
     top_k: int
     zero_experts: int = 0
 
+    @classmethod
+    def of(cls, layer: MoeFfn) -> ExpertShape:
+        """The shape of a layer of a model."""
+        return cls(layer.experts, layer.top_k, layer.zero_experts)
+
 
 @dataclass(frozen=True, slots=True)
 class DistinctExperts:
-    """What stands beside the measured distinct experts of one MoE layer, each a mean over steps.
+    """What stands beside the measured distinct experts of one MoE layer, each [steps].
 
     Attributes:
         uniform: Expected if tokens chose uniformly, N(1 - (1 - k/N)^T), among N + Z where Z experts have no weights.
@@ -54,9 +60,9 @@ class DistinctExperts:
         upper: min(T k, N), if they overlapped as little as they can.
     """
 
-    uniform: float
-    lower: float
-    upper: float
+    uniform: npt.NDArray[np.float64]
+    lower: npt.NDArray[np.float64]
+    upper: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,22 +122,22 @@ def expert_load(counts: npt.NDArray[np.int64], shapes: Sequence[ExpertShape]) ->
 
 
 def distinct_references(shape: ExpertShape, tokens: npt.NDArray[np.int64]) -> DistinctExperts:
-    """Expectation and bounds of the distinct experts of one layer.
+    """Expectation and bounds of the distinct experts of one layer in each step.
 
     Args:
         shape: Experts of the layer.
-        tokens: Tokens of each step, [steps], at least one step.
+        tokens: Tokens of each step, [steps].
     """
     used = shape.top_k * shape.experts / (shape.experts + shape.zero_experts)
     return DistinctExperts(
-        uniform=float(expected_distinct_experts(shape.experts, used, tokens).mean()),
-        lower=float(max(shape.top_k - shape.zero_experts, 0)),
-        upper=float(np.minimum(tokens * shape.top_k, shape.experts).mean()),
+        uniform=expected_distinct_experts(shape.experts, used, tokens),
+        lower=np.full(len(tokens), float(max(shape.top_k - shape.zero_experts, 0))),
+        upper=np.minimum(tokens * shape.top_k, shape.experts).astype(np.float64),
     )
 
 
 def expert_metrics(
-    distinct: npt.NDArray[np.integer[Any]] | None,
+    distinct: npt.NDArray[np.integer[Any] | np.floating[Any]] | None,
     tokens: npt.NDArray[np.int64],
     counts: npt.NDArray[np.int64] | None,
     shapes: Sequence[ExpertShape],
@@ -139,7 +145,7 @@ def expert_metrics(
     """Distinct experts a decode step and the evenness of the load, means over MoE layers.
 
     Args:
-        distinct: Distinct experts, [decode steps, MoE layers].
+        distinct: Distinct experts, [decode steps, MoE layers]; ``None`` where they were not observed.
         tokens: Tokens of each decode step, [decode steps].
         counts: Selections of each expert over the load, [MoE layers, experts].
         shapes: Experts of each MoE layer; none for a dense model.
@@ -147,13 +153,14 @@ def expert_metrics(
     if not shapes:
         return {name: absent(unit, "the model is dense: it has no routed experts") for name, unit in UNITS.items()}
     values: dict[str, tuple[float, int]] = {}
-    if distinct is not None and len(distinct):
-        n, layers = len(distinct), len(shapes)
-        kinds = [(distinct_references(shape, tokens), count) for shape, count in Counter(shapes).items()]
+    n = len(tokens)
+    if distinct is not None and n:
         values["experts.distinct_mean"] = float(distinct.mean()), n
-        values["experts.distinct_expected_uniform"] = sum(r.uniform * count for r, count in kinds) / layers, n
-        values["experts.distinct_upper_bound"] = sum(r.upper * count for r, count in kinds) / layers, n
-        values["experts.distinct_lower_bound"] = sum(r.lower * count for r, count in kinds) / layers, n
+    if n:
+        kinds = [(distinct_references(shape, tokens), count) for shape, count in Counter(shapes).items()]
+        for name, part in (("expected_uniform", "uniform"), ("upper_bound", "upper"), ("lower_bound", "lower")):
+            mean = sum(float(getattr(r, part).mean()) * count for r, count in kinds) / len(shapes)
+            values[f"experts.distinct_{name}"] = mean, n
     if counts is not None and counts.sum():
         n, load = int(counts.sum()), expert_load(counts, shapes)
         values["experts.load_entropy"] = float(load.entropy.mean()), n

@@ -45,8 +45,9 @@ def token_latencies(requests: pd.DataFrame, chunks: pd.DataFrame) -> dict[str, F
         ``ttft`` and ``e2e`` [requests], and both ``_from_schedule``, from when each was to be sent (no coordinated
         omission); ``ttfo``, to the first token that is no reasoning [requests that have one];
         ``tpot`` [requests with more than one token after the first chunk];
-        ``itl`` [tokens after the first chunk], a chunk of m tokens after a gap g giving m values g/m; empty where the
-        tokens of a chunk are unknown.
+        ``itl`` [tokens after the first chunk], a chunk of m tokens after a gap g giving m values g/m; both empty where
+        the tokens of a chunk are unknown. Of a request with several choices each choice is a stream of its own: its
+        gaps are between its own chunks, and ``tpot`` is the time of all its streams over their tokens.
     """
     done = requests[requests["status"] == "completed"]
     bearing = chunks[chunks["kind"].isin(TOKEN_KINDS) & chunks["request"].isin(done["request"])]
@@ -66,14 +67,25 @@ def token_latencies(requests: pd.DataFrame, chunks: pd.DataFrame) -> dict[str, F
     if counts.isna().any():
         nothing = np.empty(0)
         return known | {"tpot": nothing, "itl": nothing}
-    after_first = (grouped["tokens"].last() - grouped["tokens"].first()).to_numpy(np.float64)
-    several = after_first > 0
-    tpot = (e2e - ttft)[several] / after_first[several]
-    gap = grouped["time_ns"].diff().to_numpy(np.float64) * 1e-9
-    tokens = grouped["tokens"].diff().to_numpy(np.float64)
-    follows = ~np.isnan(gap) & (tokens > 0)
-    itl = np.repeat(gap[follows] / tokens[follows], tokens[follows].astype(np.int64))
+    tokens = grouped["tokens"].diff().fillna(counts).to_numpy(np.float64)  # what each chunk brought
+    gap = bearing.groupby(_streams(bearing), sort=False)["time_ns"].diff().to_numpy(np.float64)
+    follows = ~np.isnan(gap)
+    streamed = bearing.assign(passed=np.where(follows, gap, 0.0), later=np.where(follows, tokens, 0.0))
+    sums = streamed.groupby("request", sort=True)[["passed", "later"]].sum()
+    several = sums["later"].to_numpy() > 0
+    tpot = sums["passed"].to_numpy()[several] * 1e-9 / sums["later"].to_numpy()[several]
+    bringing = follows & (tokens > 0)
+    itl = np.repeat(gap[bringing] * 1e-9 / tokens[bringing], tokens[bringing].astype(np.int64))
     return known | {"tpot": tpot, "itl": itl}
+
+
+def _streams(bearing: pd.DataFrame) -> pd.Series[int]:
+    """Which stream each chunk belongs to: its request, or one of the request's choices."""
+    request = bearing["request"].astype(np.int64)
+    if "choice" not in bearing or bearing["choice"].isna().all():
+        return request
+    choice = bearing["choice"].fillna(0).astype(np.int64)
+    return request * (int(choice.max()) + 1) + choice
 
 
 def latencies(requests: pd.DataFrame, chunks: pd.DataFrame) -> dict[str, Metric]:

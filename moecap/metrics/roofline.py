@@ -6,6 +6,7 @@ those of S-MBU and S-MFU, so the model's reads from memory alone are counted and
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from moecap.metrics.steps import StepWork
-from moecap.metrics.utilisation import NO_BANDWIDTH, ROUTING_UNKNOWN, Peaks, no_rate
+from moecap.metrics.utilisation import NO_BANDWIDTH, ROUTING_UNKNOWN, Peaks, mix
 from moecap.metrics.value import Metric, absent, measured
 from moecap.observations.reader import Steps
 
@@ -26,18 +27,19 @@ class Roofline:
 
     Attributes:
         bandwidth: Memory bandwidth, bytes/s.
-        flops: Dense peak of the compute format, FLOP/s.
+        flops: Dense peak, FLOP/s: of the one compute format, or of the mix in which the work is in several.
     """
 
     bandwidth: float
     flops: float
 
     @classmethod
-    def of(cls, peaks: Peaks) -> Roofline | None:
-        """The roofs of a run's hardware, or ``None`` where one is not known."""
-        if peaks.bandwidth is None or peaks.flops is None:
+    def of(cls, peaks: Peaks, work: Mapping[str, float]) -> Roofline | None:
+        """The roofs of a run's hardware for work of so many FLOPs in each format; ``None`` where one is not known."""
+        flops = peaks.of_mix(work)
+        if peaks.bandwidth is None or flops is None:
             return None
-        return cls(peaks.bandwidth, peaks.flops)
+        return cls(peaks.bandwidth, flops)
 
     @property
     def ridge(self) -> float:
@@ -77,10 +79,10 @@ def phase_point(work: StepWork, steps: Steps, mask: npt.NDArray[np.bool_]) -> Ph
     return PhasePoint(flops / read, flops / seconds, int(mask.sum()))
 
 
-def ridge_metric(peaks: Peaks) -> dict[str, Metric]:
-    """``roofline.ridge``: the intensity from which on arithmetic binds, for all phases."""
-    roofline = Roofline.of(peaks)
-    ridge = absent("FLOP/B", _missing(peaks)) if roofline is None else measured(roofline.ridge, "FLOP/B", 1)
+def ridge_metric(peaks: Peaks, work: Mapping[str, float]) -> dict[str, Metric]:
+    """``roofline.ridge``: the intensity from which on arithmetic binds, for work of so many FLOPs in each format."""
+    roofline = Roofline.of(peaks, work)
+    ridge = absent("FLOP/B", _missing(peaks, work)) if roofline is None else measured(roofline.ridge, "FLOP/B", 1)
     return {"roofline.ridge": ridge}
 
 
@@ -106,7 +108,8 @@ def roofline_metrics(
         "achieved_flops": "FLOP/s",
         "attainable_flops": "FLOP/s",
     }
-    point, roofline = phase_point(work, steps, mask), Roofline.of(peaks)
+    flops = mix(work.flops_by_format, mask)
+    point, roofline = phase_point(work, steps, mask), Roofline.of(peaks, flops)
     if point is None:
         n = int(mask.sum())
         reason = ROUTING_UNKNOWN if n else f"no {prefix} step in the window"
@@ -118,10 +121,10 @@ def roofline_metrics(
     return {
         f"{prefix}.{name}": measured(values[name], unit, point.steps)
         if name in values
-        else absent(unit, _missing(peaks), point.steps)
+        else absent(unit, _missing(peaks, flops), point.steps)
         for name, unit in units.items()
     }
 
 
-def _missing(peaks: Peaks) -> str:
-    return NO_BANDWIDTH if peaks.bandwidth is None else no_rate(peaks.dtype)
+def _missing(peaks: Peaks, work: Mapping[str, float]) -> str:
+    return NO_BANDWIDTH if peaks.bandwidth is None else peaks.no_rate(work)

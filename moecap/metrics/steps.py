@@ -7,6 +7,7 @@ language-model head and embedding rows are counted too; ``paper_bytes`` keeps to
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -14,13 +15,12 @@ import numpy.typing as npt
 
 from moecap.errors import BadInputError
 from moecap.models.parallelism import ONE_DEVICE, Parallelism
+from moecap.models.products import dense_linear_flops, format_names, head_format, linear_flops, score_format
 from moecap.models.spec import ModelSpec
 from moecap.models.step import (
     StepWeights,
     attention_flops,
-    dense_linear_flops_per_token,
     kv_read_bytes,
-    linear_flops_per_token,
     lm_head_flops,
     paper_step_weights,
     step_weights,
@@ -69,8 +69,8 @@ class StepWork:
         bytes: Bytes by class, with the experts that were selected; ``None`` where routing is unknown.
         paper_bytes: Bytes by the paper's eq. 4 alone; ``None`` where routing is unknown.
         dense_bytes: The same as ``bytes.total()`` with all experts read.
-        flops: Useful floating-point operations (multiply and add are two).
-        dense_flops: The same with all experts computed for every token.
+        flops_by_format: Useful floating-point operations (multiply and add are two) in each number format.
+        dense_flops_by_format: The same with all experts computed for every token.
         tokens: Tokens fed.
         prefill: Steps that only prefill.
         decode: Steps that only decode.
@@ -81,16 +81,28 @@ class StepWork:
     bytes: StepBytes | None
     paper_bytes: FloatArray | None
     dense_bytes: FloatArray
-    flops: FloatArray
-    dense_flops: FloatArray
+    flops_by_format: Mapping[str, FloatArray]
+    dense_flops_by_format: Mapping[str, FloatArray]
     tokens: npt.NDArray[np.int64]
     prefill: npt.NDArray[np.bool_]
     decode: npt.NDArray[np.bool_]
     mixed: npt.NDArray[np.bool_]
     score: npt.NDArray[np.bool_]
 
+    @property
+    def flops(self) -> FloatArray:
+        """Useful floating-point operations of each step in all formats together, [steps]."""
+        return _sum(self.flops_by_format)
 
-def step_work(spec: ModelSpec, steps: Steps, parallelism: Parallelism = ONE_DEVICE) -> StepWork:
+    @property
+    def dense_flops(self) -> FloatArray:
+        """The same with all experts computed for every token, [steps]."""
+        return _sum(self.dense_flops_by_format)
+
+
+def step_work(
+    spec: ModelSpec, steps: Steps, parallelism: Parallelism = ONE_DEVICE, activations: str | None = None
+) -> StepWork:
     """Bytes and FLOPs of every step.
 
     Args:
@@ -98,6 +110,8 @@ def step_work(spec: ModelSpec, steps: Steps, parallelism: Parallelism = ONE_DEVI
         steps: The step records; the layer axis of ``distinct_experts`` counts MoE layers only.
         parallelism: How the model is split over devices. A step is one pass of all of them together, with the
             sequences of all replicas and the experts that any of their tokens selected.
+        activations: Number format in which everything is computed whose inputs are not quantised; by default that of
+            the model's vectors.
 
     Raises:
         BadInputError: If a step has more distinct experts than exist, or another number of MoE layers than the model,
@@ -125,19 +139,41 @@ def step_work(spec: ModelSpec, steps: Steps, parallelism: Parallelism = ONE_DEVI
         kv=kv,
     )
     paper_bytes = None if paper_experts is None else paper.attention + paper.shared_and_dense + paper_experts + kv
-    head = steps.logits_tokens * float(lm_head_flops(spec))
+    head = (steps.logits_tokens * float(lm_head_flops(spec))).astype(np.float64)
+    computed = activations or spec.vector_dtype
+    names, beside = (
+        format_names(spec, computed),
+        ((score_format(spec, computed), attention), (head_format(spec, computed), head)),
+    )
+    linear, dense = linear_flops(spec, computed), dense_linear_flops(spec, computed)
     return StepWork(
         bytes=None if experts_read is None else parts,
         paper_bytes=paper_bytes,
         dense_bytes=parts.total() - parts.experts + all_experts,
-        flops=tokens * linear_flops_per_token(spec) + attention + head,
-        dense_flops=tokens * dense_linear_flops_per_token(spec) + attention + head,
+        flops_by_format={name: _flops(name, tokens, linear, beside) for name in names},
+        dense_flops_by_format={name: _flops(name, tokens, dense, beside) for name in names},
         tokens=tokens.astype(np.int64),
         prefill=last == Phase.PREFILL,
         decode=(first == Phase.DECODE) & (last == Phase.DECODE),
         mixed=(first == Phase.PREFILL) & (last == Phase.DECODE),
         score=last == Phase.SCORE,
     )
+
+
+def _flops(
+    name: str, tokens: FloatArray, linear: Mapping[str, int], beside: tuple[tuple[str, FloatArray], ...]
+) -> FloatArray:
+    """FLOPs of each step in one format: those of every token, and the parts beside them that are in it, [steps]."""
+    flops = tokens * linear.get(name, 0)
+    for computed, amount in beside:
+        if computed == name:
+            flops = flops + amount
+    return flops
+
+
+def _sum(by_format: Mapping[str, FloatArray]) -> FloatArray:
+    first, *others = by_format.values()
+    return sum(others, first)
 
 
 def _sequence_sums(

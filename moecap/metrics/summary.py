@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -20,11 +20,15 @@ from moecap.metrics.experts import ExpertShape, expert_counts, expert_metrics
 from moecap.metrics.latency import latencies, throughput
 from moecap.metrics.ownership import owning_usd_per_hour, purchase_usd, rent_usd_per_hour
 from moecap.metrics.roofline import ridge_metric, roofline_metrics
+from moecap.metrics.routing_source import SeenSteps, reconstruction_metrics
+from moecap.metrics.server import server_metrics
+from moecap.metrics.sessions import session_metrics
 from moecap.metrics.steps import StepWork, step_work
-from moecap.metrics.utilisation import Peaks, utilisation
+from moecap.metrics.utilisation import Peaks, mix, utilisation
 from moecap.metrics.value import Metric, absent, measured
 from moecap.metrics.window import steady_state
 from moecap.models.parallelism import ONE_DEVICE, Parallelism
+from moecap.models.products import format_names
 from moecap.models.spec import ModelSpec
 from moecap.observations.reader import Observations
 
@@ -39,13 +43,14 @@ class RunFacts:
         spec: The model in the number formats that the engine held in memory.
         profile: The hardware of one device.
         devices: Number of devices.
-        compute_dtype: Format of the matrix products.
+        compute_dtype: Format of the matrix products whose inputs are not quantised.
         concurrency: Target number of requests in flight; ``None`` for an open loop.
         usd_per_hour: Rent of one device, or ``None``.
         basis: Whether an hour costs the rent of the devices or the owning of the system.
         constants: The constants of the cost model that are in force.
-        parallelism: How the model is split over the devices.
+        parallelism: How the model is split over the devices; a host is one device that all ranks share.
         client_ceiling: Chunks a second that the load generator can take; ``None`` where the engine is in process.
+        step_tokens: Tokens that the engine feeds in one step at most, where its steps are to be reconstructed.
         attached: Whether the engine is a server that somebody else started.
     """
 
@@ -59,6 +64,7 @@ class RunFacts:
     constants: tuple[Constant, ...] = ()
     parallelism: Parallelism = ONE_DEVICE
     client_ceiling: float | None = None
+    step_tokens: int | None = None
     attached: bool = False
 
     def __post_init__(self) -> None:
@@ -67,7 +73,8 @@ class RunFacts:
         Raises:
             BadInputError: If the split is over another number of devices.
         """
-        if self.parallelism.devices != self.devices:
+        shared = self.profile.kind == "host" and self.devices == 1
+        if self.parallelism.devices != self.devices and not shared:
             raise BadInputError(
                 f"the model is split over {self.parallelism.devices} of {self.devices} devices; give a split over all"
             )
@@ -76,15 +83,15 @@ class RunFacts:
 def hardware_peaks(facts: RunFacts) -> Peaks:
     """The peaks of all devices of a run."""
     profile, n = facts.profile, facts.devices
-    bandwidth, flops = profile.peak_bandwidth, profile.peak_flops(facts.compute_dtype)
+    bandwidth = profile.peak_bandwidth
+    flops = {name: profile.peak_flops(name) for name in format_names(facts.spec, facts.compute_dtype)}
     probed = profile.probe.best_bandwidth() if profile.probe else None
     return Peaks(
         bandwidth=bandwidth.value * n if bandwidth else None,
         bandwidth_source=bandwidth.source if bandwidth else "unknown",
         probed_bandwidth=probed.best * n if probed else None,
-        flops=flops.value * n if flops else None,
-        flops_source=flops.source if flops else "unknown",
-        dtype=facts.compute_dtype,
+        flops={name: peak.value * n if peak else None for name, peak in flops.items()},
+        flops_source=" and ".join(dict.fromkeys(peak.source for peak in flops.values() if peak)) or "unknown",
     )
 
 
@@ -105,15 +112,20 @@ def phase_masks(
     }
 
 
-def run_metrics(observations: Observations, facts: RunFacts) -> dict[str, Metric]:
+def run_metrics(seen: SeenSteps, facts: RunFacts) -> dict[str, Metric]:
     """Every metric of a run; a pure function of its arguments.
+
+    Args:
+        seen: The observations with the steps of the load.
+        facts: What is known beside them.
 
     Raises:
         BadInputError: If the observations contradict themselves or the model.
     """
+    observations = seen.observations
     requests = observations.requests[observations.requests["stage"] == "load"]
     window = steady_state(requests, facts.concurrency)
-    work = step_work(facts.spec, observations.steps, facts.parallelism)
+    work = step_work(facts.spec, observations.steps, facts.parallelism, facts.compute_dtype)
     masks = phase_masks(observations, work, window)
     peaks = hardware_peaks(facts)
     routing_known = work.bytes is not None
@@ -121,24 +133,54 @@ def run_metrics(observations: Observations, facts: RunFacts) -> dict[str, Metric
     for phase, mask in masks.items():
         metrics |= utilisation(phase, work, observations.steps, mask, peaks, routing_known)
         metrics |= roofline_metrics(phase, work, observations.steps, mask, peaks)
-    metrics |= ridge_metric(peaks)
-    metrics["busy_fraction"] = _busy_fraction(observations, masks["all"], window)
+    if seen.estimate is not None:
+        metrics |= _bounded(metrics, seen, facts, masks, peaks)
+    metrics |= ridge_metric(peaks, mix(work.flops_by_format, masks["all"]))
+    metrics["busy_fraction"] = _busy_fraction(seen, masks["all"], window)
+    metrics |= reconstruction_metrics(seen)
     metrics |= latencies(requests, observations.chunks)
     metrics |= throughput(requests, observations.chunks, window, facts.devices)
-    metrics |= _experts(observations, facts, work, masks)
+    metrics |= session_metrics(requests)
+    metrics |= _experts(seen, facts, work, masks)
     metrics |= _costs(facts, metrics, work, masks)
     rate = metrics["output_tokens_per_second"]
     metrics |= energy_metrics(observations.telemetry, window, rate, facts.profile, facts.devices, facts.constants)
     metrics["peak_memory_bytes"] = _peak_memory(observations)
     metrics |= condition_metrics(observations, facts.profile, window, attached=facts.attached)
     metrics |= client_metrics(observations, facts.client_ceiling)
+    metrics |= server_metrics(observations)
     metrics |= accuracy_metrics(observations.samples)
     return metrics
 
 
-def _busy_fraction(observations: Observations, mask: npt.NDArray[np.bool_], window: tuple[int, int] | None) -> Metric:
+def _bounded(
+    metrics: dict[str, Metric],
+    seen: SeenSteps,
+    facts: RunFacts,
+    masks: dict[str, npt.NDArray[np.bool_]],
+    peaks: Peaks,
+) -> dict[str, Metric]:
+    """The metrics that rest on estimated experts, with their values for the fewest and the most experts as bounds."""
+    assert seen.estimate is not None
+    steps, ends = seen.observations.steps, []
+    for distinct in (seen.estimate.fewest, seen.estimate.most):
+        counted = replace(steps, distinct_experts=distinct)
+        work = step_work(facts.spec, counted, facts.parallelism, facts.compute_dtype)
+        ends.append([utilisation(phase, work, steps, mask, peaks, True) for phase, mask in masks.items()])
+    return {
+        name: metrics[name].model_copy(update={"low": low[name].value, "high": high[name].value})
+        for low, high in zip(*ends, strict=True)
+        for name in low
+        if name.endswith((".s_mbu", ".s_mbu_paper", ".s_mbu_probed")) and metrics[name].value is not None
+    }
+
+
+def _busy_fraction(seen: SeenSteps, mask: npt.NDArray[np.bool_], window: tuple[int, int] | None) -> Metric:
+    observations = seen.observations
     if window is None or window[1] <= window[0]:
         return absent("1", "the target concurrency was never reached")
+    if seen.reconstructed:
+        return absent("1", "steps that are reconstructed from arrivals hold the time between two passes too")
     if not mask.any():
         return absent("1", "the engine gave no record of its steps")
     busy = float(observations.steps.duration_ns[mask].sum())
@@ -146,12 +188,12 @@ def _busy_fraction(observations: Observations, mask: npt.NDArray[np.bool_], wind
 
 
 def _experts(
-    observations: Observations, facts: RunFacts, work: StepWork, masks: dict[str, npt.NDArray[np.bool_]]
+    seen: SeenSteps, facts: RunFacts, work: StepWork, masks: dict[str, npt.NDArray[np.bool_]]
 ) -> dict[str, Metric]:
-    shapes = [ExpertShape(layer.experts, layer.top_k, layer.zero_experts) for layer in facts.spec.moe_layers]
-    steps, decode = observations.steps, masks["decode"]
-    distinct = None
-    if shapes and work.bytes is not None and len(steps):
+    shapes = [ExpertShape.of(layer) for layer in facts.spec.moe_layers]
+    observations, decode = seen.observations, masks["decode"]
+    steps, distinct = observations.steps, None
+    if shapes and work.bytes is not None and len(steps) and seen.estimate is None:
         distinct = steps.distinct_experts.values.reshape(len(steps), len(shapes))[decode]
     counts = None
     if shapes and observations.routing is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from moecap.metrics.steps import StepWork
 from moecap.metrics.value import Metric, absent, measured
 from moecap.observations.reader import Steps
 
-__all__ = ["Peaks", "utilisation"]
+__all__ = ["Peaks", "mix", "utilisation"]
 
 ROUTING_UNKNOWN = "the experts that the model selected were not captured"
 NO_BANDWIDTH = "the hardware's memory bandwidth is not known"
@@ -25,22 +26,50 @@ class Peaks:
         bandwidth: Memory bandwidth of all devices together, bytes/s.
         bandwidth_source: ``datasheet`` or ``probed``.
         probed_bandwidth: The measured one, bytes/s, where this machine was probed.
-        flops: Dense peak of all devices for the compute format, FLOP/s; ``None`` where the chip lacks the format.
+        flops: Dense peak of all devices in each number format that the model is computed in, FLOP/s, the format of
+            most work first; ``None`` where the chip lacks the format.
         flops_source: ``datasheet`` or ``probed``.
-        dtype: The compute format.
     """
 
     bandwidth: float | None
     bandwidth_source: str
     probed_bandwidth: float | None
-    flops: float | None
+    flops: Mapping[str, float | None]
     flops_source: str
-    dtype: str
+
+    def of_mix(self, flops: Mapping[str, float]) -> float | None:
+        """FLOP/s that the devices reach at most on work in several formats: all FLOPs over Σ FLOPs_f / peak_f.
+
+        Args:
+            flops: FLOPs in each format; work of none counts as work in the only format, where there is but one.
+
+        Returns:
+            The peak of the format itself for work in one; ``None`` where a format of the work has no peak.
+        """
+        work = self._work(flops)
+        if any(self.flops[name] is None for name in work) or not work:
+            return None
+        if len(work) == 1:
+            return self.flops[next(iter(work))]
+        return sum(work.values()) / sum(count / (self.flops[name] or 0) for name, count in work.items())
+
+    def no_rate(self, flops: Mapping[str, float]) -> str:
+        """Why there is no peak for work in some formats."""
+        work = self._work(flops)
+        lacking = [name for name in work if self.flops[name] is None]
+        if not work:
+            return f"without a step it is not known how the work is shared between {' and '.join(self.flops)}"
+        return f"this hardware has no native rate for {' and '.join(lacking)}"
+
+    def _work(self, flops: Mapping[str, float]) -> Mapping[str, float]:
+        if len(self.flops) == 1:
+            return dict.fromkeys(self.flops, 1.0)
+        return {name: count for name, count in flops.items() if count > 0}
 
 
-def no_rate(dtype: str) -> str:
-    """Why there is no peak for a number format."""
-    return f"this hardware has no native rate for {dtype}"
+def mix(by_format: Mapping[str, npt.NDArray[np.float64]], mask: npt.NDArray[np.bool_]) -> dict[str, float]:
+    """FLOPs in each format over the masked steps."""
+    return {name: float(flops[mask].sum()) for name, flops in by_format.items()}
 
 
 def utilisation(
@@ -74,13 +103,13 @@ def utilisation(
 
     total = work.bytes.total() if known and work.bytes is not None else None
     paper = work.paper_bytes if known else None
-    no_flops = no_rate(peaks.dtype)
+    used, dense = mix(work.flops_by_format, mask), mix(work.dense_flops_by_format, mask)
     return {
         f"{prefix}.s_mbu": ratio(total, peaks.bandwidth, NO_BANDWIDTH),
         f"{prefix}.s_mbu_paper": ratio(paper, peaks.bandwidth, NO_BANDWIDTH),
         f"{prefix}.s_mbu_probed": ratio(total, peaks.probed_bandwidth, "this hardware was not probed"),
         f"{prefix}.mbu": ratio(work.dense_bytes, peaks.bandwidth, NO_BANDWIDTH),
-        f"{prefix}.s_mfu": ratio(work.flops, peaks.flops, no_flops),
-        f"{prefix}.mfu": ratio(work.dense_flops, peaks.flops, no_flops),
+        f"{prefix}.s_mfu": ratio(work.flops, peaks.of_mix(used), peaks.no_rate(used)),
+        f"{prefix}.mfu": ratio(work.dense_flops, peaks.of_mix(dense), peaks.no_rate(dense)),
         f"{prefix}.time": measured(seconds, "s", n) if n else absent("s", f"no {prefix} step in the window"),
     }

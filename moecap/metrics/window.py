@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from moecap.metrics.sessions import session_spans
+
 __all__ = ["steady_state"]
 
 EDGE = 0.1
@@ -19,7 +21,8 @@ def steady_state(requests: pd.DataFrame, concurrency: int | None, share: float =
 
     A request is in flight from when it was to be sent until it has ended or failed. In a closed loop it is to be sent
     when the one before it has ended, so the number does not dip between the two; how late the client was is in the
-    request's own times.
+    request's own times. A session of several turns is in flight from its first turn to the end of its last, the waits
+    between them included: it is sessions that a closed loop keeps in number and that arrive in an open one.
 
     Args:
         requests: Rows of the load with ``scheduled_ns`` and ``ended_ns``.
@@ -29,6 +32,7 @@ def steady_state(requests: pd.DataFrame, concurrency: int | None, share: float =
     Returns:
         Start and end in monotonic ns, or ``None`` where the target was never reached.
     """
+    requests = session_spans(requests)
     if concurrency is None:
         return _between_edges(requests)
     ended = requests.dropna(subset=["ended_ns"])

@@ -170,14 +170,25 @@ def count_parameters(spec: ModelSpec) -> Parameters:
     )
 
 
-def checkpoint_bytes(spec: ModelSpec) -> int:
-    """Bytes of all weights, scales included, a tied output projection once, multi-token prediction left out."""
-    weights = step_weights(spec)
+def checkpoint_bytes(spec: ModelSpec, parallelism: Parallelism = ONE_DEVICE) -> int:
+    """Bytes of all weights, scales included, a tied output projection once, multi-token prediction left out.
+
+    Args:
+        spec: The model.
+        parallelism: How it is split over devices: then the bytes that all of them hold, what they keep copies of once
+            a copy; the first and the last of several pipeline stages each hold a tied embedding.
+
+    Raises:
+        BadInputError: If the model does not allow this split.
+        NotAvailableError: If it is not known how a layer is split.
+    """
+    weights = step_weights(spec, parallelism)
     experts = int(np.sum(weights.expert * weights.experts))
     head_bias = round(spec.lm_head_other_params * dtype_bytes(spec.vector_dtype))
     head = head_bias if spec.tied else weights.lm_head
     always = weights.attention + weights.router + weights.shared_and_dense + weights.norms
-    return always + experts + head + spec.embedding.bytes
+    tables = 2 if spec.tied and parallelism.pipeline > 1 else 1
+    return always + experts + head + tables * parallelism.network_copies * spec.embedding.bytes
 
 
 def kv_bytes_per_token(spec: ModelSpec) -> int:
@@ -206,18 +217,31 @@ def kv_bytes(spec: ModelSpec, context: int, parallelism: Parallelism = ONE_DEVIC
     return round(float(kv_read_bytes(spec, np.array([context - 1]), np.array([1]), parallelism)[0]))
 
 
-def cache_bytes(spec: ModelSpec, context: int) -> int:
+def cache_bytes(spec: ModelSpec, context: int, parallelism: Parallelism = ONE_DEVICE) -> int:
     """Bytes of memory that one sequence holds at a context of so many entries, its recurrent states included.
 
     Sliding windows and chunks hold no more than their entries; what an index does not select is held all the same.
+
+    Args:
+        spec: The model.
+        context: Entries.
+        parallelism: How the model is split over devices: then the bytes over all of them, copies once a copy.
+
+    Raises:
+        BadInputError: If the model does not allow this split.
+        NotAvailableError: If it is not known how a layer is split.
     """
-    held = 0
+    parallelism.check(spec)
+    held = states = 0
     for attention, count in _attentions(spec):
+        copies = parallelism.kv_copies(attention)
         windowed = attention.span in ("sliding", "chunked")
         whole = context // attention.stride
         entries = min(context, attention.window) if windowed else whole
-        held += count * (entries * attention.cached_elements + whole * attention.index_elements)
-    return math.ceil(held * dtype_bytes(spec.kv_dtype)) + state_bytes(spec)
+        indexed = parallelism.tensor * whole * attention.index_elements
+        held += count * (copies * entries * attention.cached_elements + indexed)
+        states += count * (attention.state_bytes + (copies - 1) * attention.kv_state_bytes)
+    return math.ceil(held * dtype_bytes(spec.kv_dtype)) + states
 
 
 def decode_flops_per_token(spec: ModelSpec, context: int) -> DecodeFlops:

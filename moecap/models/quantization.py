@@ -11,12 +11,13 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from moecap.dtypes import canonical_dtype
 from moecap.errors import BadInputError, UnknownNameError
 from moecap.models.fields import ConfigFields
+from moecap.models.formats import GGUF_PREFIX, gguf_format
 from moecap.models.spec import WeightFormat
 
 __all__ = ["Modules", "Rule", "TensorClass", "Weights", "read_weights"]
@@ -129,25 +130,32 @@ class Weights:
         return WeightFormat(self.dtype)
 
 
-def read_weights(fields: ConfigFields, weights: str | None = None, kv: str | None = None) -> Weights:
+def read_weights(
+    fields: ConfigFields, weights: str | None = None, kv: str | None = None, unquantised: str | None = None
+) -> Weights:
     """Read the number formats of a model.
 
     Args:
         fields: The configuration.
-        weights: A format that overrides ``quantization_config`` for every class.
+        weights: A format that overrides ``quantization_config`` for every class, or ``gguf-NAME``: the matrices in that
+            format, routers and vectors in fp32.
         kv: A format of the KV cache that overrides the configuration's.
+        unquantised: A format that overrides ``dtype``, in which the engine holds what is not quantised.
 
     Raises:
         BadInputError: If the configuration's formats cannot be read.
         UnknownNameError: If an override is not a known format.
     """
-    dtype = fields.text("dtype") or fields.text("torch_dtype")
+    dtype = unquantised or fields.text("dtype") or fields.text("torch_dtype")
     assumption = "" if dtype else "no dtype in the config: bf16 assumed"
     try:
         dtype = canonical_dtype(dtype or "bf16")
     except UnknownNameError as unknown:
         raise BadInputError(f"the config of {fields.name!r} has an unknown dtype: {unknown}") from None
     cache = canonical_dtype(kv) if kv is not None else None
+    if weights is not None and weights.startswith(GGUF_PREFIX):
+        rule = Rule(gguf_format(weights.removeprefix(GGUF_PREFIX)), _LINEAR | {"lm_head", "embedding"})
+        return Weights("fp32", cache or dtype, (rule,), assumption=assumption, overridden=True)
     if weights is not None:
         return Weights(canonical_dtype(weights), cache or dtype, assumption=assumption, overridden=True)
     quantized = ConfigFields(fields.table("quantization_config"), fields.name)
@@ -189,10 +197,11 @@ def _block(fields: ConfigFields, key: str) -> tuple[int, int] | None:
 
 
 def _fp8(fields: ConfigFields, method: str) -> WeightFormat:
+    """Both methods quantise the inputs too, whatever the scheme of their scales (dynamic or static)."""
     block = _block(fields, "weight_block_size")
     if block is not None:
-        return WeightFormat("fp8", block, 4.0)
-    return WeightFormat("fp8", (1, 0) if method == "fbgemm_fp8" else (0, 0), 4.0)
+        return WeightFormat("fp8", block, 4.0, inputs="fp8")
+    return WeightFormat("fp8", (1, 0) if method == "fbgemm_fp8" else (0, 0), 4.0, inputs="fp8")
 
 
 def _integer_groups(fields: ConfigFields) -> WeightFormat:
@@ -207,14 +216,16 @@ def _integer_groups(fields: ConfigFields) -> WeightFormat:
 
 
 _MODELOPT = {
-    "FP8": WeightFormat("fp8", (0, 0), 4.0),
+    "FP8": WeightFormat("fp8", (0, 0), 4.0, inputs="fp8"),
     "FP8_PB_WO": WeightFormat("fp8", (128, 128), 4.0),
-    "MXFP8": WeightFormat("fp8", (1, 32), 1.0),
-    "NVFP4": WeightFormat("fp4", (1, 16), 1.0, 4),
-    "FP4": WeightFormat("fp4", (1, 16), 1.0, 4),
+    "MXFP8": WeightFormat("fp8", (1, 32), 1.0, inputs="fp8"),
+    "NVFP4": WeightFormat("fp4", (1, 16), 1.0, 4, inputs="fp4"),
+    "FP4": WeightFormat("fp4", (1, 16), 1.0, 4, inputs="fp4"),
     "W4A16_NVFP4": WeightFormat("fp4", (1, 16), 1.0, 4),
 }
-"""Formats of NVIDIA's ModelOpt by ``quant_algo``; NVFP4 has a scale of 8 bits for 16 elements, one of 32 a matrix."""
+"""Formats of NVIDIA's ModelOpt by ``quant_algo``; NVFP4 has a scale of 8 bits for 16 elements, one of 32 a matrix.
+
+WO and W4A16 are weight-only, the others quantise the inputs too."""
 
 
 def _modelopt(fields: ConfigFields, algorithm: str) -> WeightFormat:
@@ -241,6 +252,8 @@ def _compressed_tensors(fields: ConfigFields) -> tuple[list[Rule], str | None]:
             raise fields.bad("config_groups", group, "an object of objects")
         inner = ConfigFields(group, fields.name)
         form = _scheme(ConfigFields(inner.table("weights"), fields.name))
+        given = ConfigFields(inner.table("input_activations"), fields.name)
+        form = replace(form, inputs=_elements(given) if given.config else None)
         targets = inner.texts("targets")
         if not targets or "Linear" in targets:
             rules.append(Rule(form, _LINEAR | {"lm_head"}))
@@ -252,11 +265,16 @@ def _compressed_tensors(fields: ConfigFields) -> tuple[list[Rule], str | None]:
     return rules, ("fp8" if cache.get("num_bits") == 8 else None)
 
 
-def _scheme(fields: ConfigFields) -> WeightFormat:
+def _elements(fields: ConfigFields) -> str:
+    """The number format of quantised weights or inputs."""
     bits, kind = fields.size("num_bits"), fields.text("type", "int")
     if (bits, kind) not in {(4, "int"), (8, "int"), (4, "float"), (8, "float")}:
         raise fields.bad("num_bits", bits, "4 or 8 bits of type int or float")
-    dtype = f"{'fp' if kind == 'float' else 'int'}{bits}"
+    return f"{'fp' if kind == 'float' else 'int'}{bits}"
+
+
+def _scheme(fields: ConfigFields) -> WeightFormat:
+    bits, kind, dtype = fields.size("num_bits"), fields.text("type", "int"), _elements(fields)
     strategy = fields.text("strategy", "tensor")
     zero_point = bits / 8 if kind == "int" and not fields.flag("symmetric", True) else 0.0
     if strategy == "block":

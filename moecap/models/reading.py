@@ -10,14 +10,27 @@ from moecap.models.families import ARCHITECTURES, READERS
 from moecap.models.families.blocks import Blocks
 from moecap.models.families.familiar import read_familiar
 from moecap.models.fields import ConfigFields
+from moecap.models.formats import Formats
 from moecap.models.nested import text_part
 from moecap.models.quantization import read_weights
 from moecap.models.spec import ModelSpec
 
-__all__ = ["read_model"]
+__all__ = ["is_quantised", "read_model", "read_model_as"]
 
 
-def read_model(config: Mapping[str, Any], name: str, *, weights: str | None = None, kv: str | None = None) -> ModelSpec:
+def is_quantised(config: Mapping[str, Any]) -> bool:
+    """Whether the configuration of a model says that its checkpoint is quantised."""
+    return bool(text_part(config)[0].get("quantization_config"))
+
+
+def read_model(
+    config: Mapping[str, Any],
+    name: str,
+    *,
+    weights: str | None = None,
+    kv: str | None = None,
+    unquantised: str | None = None,
+) -> ModelSpec:
     """Build the specification of a model.
 
     Args:
@@ -25,17 +38,35 @@ def read_model(config: Mapping[str, Any], name: str, *, weights: str | None = No
         name: The name to show; nothing is read from it.
         weights: A number format that overrides ``dtype`` and ``quantization_config`` for every class of weights.
         kv: A number format of the KV cache that overrides the configuration's.
+        unquantised: A number format that overrides ``dtype`` alone, in which the engine holds what is not quantised.
 
     Raises:
         BadInputError: If the configuration cannot be read; the message names the missing keys or the wrong value.
-        UnknownNameError: If ``weights`` or ``kv`` is not a known format.
+        UnknownNameError: If ``weights``, ``kv`` or ``unquantised`` is not a known format.
     """
     part, key = text_part(config)
     fields = ConfigFields(part, name)
-    spec = _read(Blocks(fields, read_weights(fields, weights, kv)))
+    spec = _read(Blocks(fields, read_weights(fields, weights, kv, unquantised)))
     if not key:
         return spec
     return replace(spec, reading=f"{spec.reading}; the language model in {key} alone, without vision or audio")
+
+
+def read_model_as(config: Mapping[str, Any], name: str, formats: Formats) -> ModelSpec:
+    """Build the specification of a model in the number formats of a run.
+
+    Args:
+        config: The parsed ``config.json``.
+        name: The name to show.
+        formats: The number formats.
+
+    Raises:
+        BadInputError: If the configuration cannot be read.
+        UnknownNameError: If a format is not known.
+    """
+    if formats.own:
+        return read_model(config, name, kv=formats.kv, unquantised=formats.weights)
+    return read_model(config, name, weights=formats.weights, kv=formats.kv)
 
 
 def _read(blocks: Blocks) -> ModelSpec:

@@ -35,12 +35,15 @@ class WeightFormat:
         block: Rows and columns that share one scale, 0 for a whole axis; ``None`` where there are no scales.
         scale_bytes: Bytes of the scale (and zero point) of one block.
         tensor_bytes: Bytes of what is kept once a matrix, such as a second-level scale.
+        inputs: Number format to which the inputs are quantised before they are multiplied with it; ``None`` where they
+            stay as they are and the elements are widened to their format (weight-only quantisation).
     """
 
     dtype: str
     block: tuple[int, int] | None = None
     scale_bytes: float = 0.0
     tensor_bytes: int = 0
+    inputs: str | None = None
 
     def matrix_bytes(self, rows: int, columns: int) -> int:
         """Bytes of a matrix, scales on whole blocks included."""
@@ -318,6 +321,25 @@ class ModelSpec:
         note("lm_head", (self.lm_head,))
         note("embedding", (self.embedding,))
         return {tensors: "+".join(names) for tensors, names in found.items()} | {"vectors": self.vector_dtype}
+
+    @property
+    def formats(self) -> str:
+        """Number formats of all weights, that of most bytes first, joined by ``+``."""
+        sizes: dict[str, int] = {}
+
+        def add(matrices: Iterable[Matrix], times: int) -> None:
+            for matrix in matrices:
+                sizes[matrix.format.dtype] = sizes.get(matrix.format.dtype, 0) + times * matrix.bytes
+
+        add((self.embedding, self.lm_head), 1)
+        for layer, count in self.groups:
+            add(layer.attention.matrices, count)
+            if isinstance(layer.ffn, MoeFfn):
+                add((layer.ffn.router, *layer.ffn.shared), count)
+                add(layer.ffn.expert_matrices, count * layer.ffn.experts)
+            else:
+                add(layer.ffn.matrices, count)
+        return "+".join(sorted(sizes, key=lambda name: -sizes[name]))
 
     def with_dtypes(self, weights: str | None = None, kv: str | None = None) -> ModelSpec:
         """The same model with every class of weights in one format without scales, or another KV cache.

@@ -34,6 +34,7 @@ import numpy.typing as npt
 
 from moecap.dtypes import dtype_bytes
 from moecap.models.parallelism import ONE_DEVICE, Parallelism
+from moecap.models.products import linear_products
 from moecap.models.spec import Attention, Matrix, ModelSpec, MoeFfn, Reach
 
 __all__ = [
@@ -41,7 +42,6 @@ __all__ = [
     "attention_flops",
     "dense_linear_flops_per_token",
     "kv_read_bytes",
-    "linear_flops_by_dtype",
     "linear_flops_per_token",
     "lm_head_flops",
     "paper_step_weights",
@@ -227,33 +227,13 @@ def attention_flops(spec: ModelSpec, start: Ints, new: Ints, absorbed: npt.NDArr
 
 def linear_flops_per_token(spec: ModelSpec) -> int:
     """2·(attention + router + (top-k + shared)·expert + dense FFN) of one token, without the output projection."""
-    return sum(linear_flops_by_dtype(spec).values())
+    return sum(round(2 * times * matrix.params) for _, matrix, times in linear_products(spec))
 
 
 def dense_linear_flops_per_token(spec: ModelSpec) -> int:
     """The same with all N routed experts in place of top-k: what a model without sparsity would compute."""
     spare = sum((ffn.experts - ffn.used_experts) * ffn.expert_matrix_params for ffn in spec.moe_layers)
     return linear_flops_per_token(spec) + round(2 * spare)
-
-
-def linear_flops_by_dtype(spec: ModelSpec) -> dict[str, int]:
-    """:func:`linear_flops_per_token` split by the number format of the weights, for Σ FLOPs_f / peak_f."""
-    flops: dict[str, int] = {}
-
-    def add(matrices: Iterable[Matrix], times: float) -> None:
-        for matrix in matrices:
-            dtype = matrix.format.dtype
-            flops[dtype] = flops.get(dtype, 0) + round(2 * times * matrix.params)
-
-    for layer, count in spec.groups:
-        add(layer.attention.matrices, count)
-        if isinstance(layer.ffn, MoeFfn):
-            add((layer.ffn.router,), count)
-            add(layer.ffn.expert_matrices, count * layer.ffn.used_experts)
-            add(layer.ffn.shared, count)
-        else:
-            add(layer.ffn.matrices, count)
-    return flops
 
 
 def lm_head_flops(spec: ModelSpec) -> int:

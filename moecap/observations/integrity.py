@@ -12,9 +12,16 @@ from moecap.errors import BadInputError
 from moecap.observations.schema import STAGES, STATUSES, Phase
 
 if TYPE_CHECKING:
-    from moecap.observations.reader import Routing, Steps
+    from moecap.observations.reader import RequestRouting, Routing, Steps
 
-__all__ = ["check_chunks", "check_feeding", "check_requests", "check_routing", "check_steps"]
+__all__ = [
+    "check_chunks",
+    "check_feeding",
+    "check_request_routing",
+    "check_requests",
+    "check_routing",
+    "check_steps",
+]
 
 IntArray = npt.NDArray[np.int64]
 REPEAT = "the run has to be repeated"
@@ -160,3 +167,25 @@ def check_routing(routing: Routing, steps: Steps) -> None:
         raise BadInputError(f"routing.npz names steps that steps.parquet does not have; {REPEAT}")
     if not np.array_equal(np.bincount(routing.token_step, minlength=len(steps)), steps.tokens()):
         raise BadInputError(f"routing.npz does not have the tokens of each step of steps.parquet; {REPEAT}")
+
+
+def check_request_routing(routing: RequestRouting, requests: pd.DataFrame) -> None:
+    """Refuse routed experts that are not those of each token of a request, each token once.
+
+    Raises:
+        BadInputError: With what is the case.
+    """
+    experts, request, position = routing.experts, routing.token_request, routing.token_position
+    shapes = experts.ndim == 3 and request.shape == position.shape == experts.shape[:1]
+    if not shapes or {experts.dtype.kind, request.dtype.kind, position.dtype.kind} - {"i", "u"}:
+        raise BadInputError(f"routing.npz has arrays of the wrong shape or type; {REPEAT}")
+    if not len(request):
+        return
+    unknown = ~np.isin(request, requests["request"])
+    if unknown.any():
+        raise BadInputError(
+            f"routing.npz has experts of request {request[unknown][0]}, which requests.parquet does not have; {REPEAT}"
+        )
+    place = request.astype(np.int64) * (int(position.max()) + 1) + position
+    if position.min() < 0 or len(np.unique(place)) != len(place):
+        raise BadInputError(f"routing.npz has a token of a request twice, or at a negative position; {REPEAT}")

@@ -14,10 +14,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from moecap.errors import BadInputError
-from moecap.observations.integrity import check_chunks, check_feeding, check_requests, check_routing, check_steps
-from moecap.observations.schema import MOMENTS, PEAKS, TABLES
+from moecap.observations.integrity import (
+    check_chunks,
+    check_feeding,
+    check_request_routing,
+    check_requests,
+    check_routing,
+    check_steps,
+)
+from moecap.observations.schema import MOMENTS, PEAKS, SERVER_METRICS, SERVER_MOMENTS, TABLES
 
-__all__ = ["Observations", "Ragged", "Routing", "Steps", "read_observations"]
+__all__ = ["Observations", "Ragged", "RequestRouting", "Routing", "Steps", "read_observations"]
 
 IntArray = npt.NDArray[np.int64]
 
@@ -26,10 +33,11 @@ IntArray = npt.NDArray[np.int64]
 class Ragged:
     """A column of lists as flat values with offsets: row i is ``values[offsets[i]:offsets[i + 1]]``.
 
-    The values keep the integer type in which they are stored, since a long run has tens of millions of them.
+    The values keep the type in which they are stored, since a long run has tens of millions of them; estimates are
+    fractions.
     """
 
-    values: npt.NDArray[np.integer[Any]]
+    values: npt.NDArray[np.integer[Any] | np.floating[Any]]
     offsets: IntArray
 
     def lengths(self) -> IntArray:
@@ -76,8 +84,25 @@ class Routing:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestRouting:
+    """Routed experts of each token by its place in a request, where the engine does not say in which step it was fed.
+
+    Attributes:
+        experts: Expert ids, [tokens, MoE layers, k].
+        token_request: Request of each token, [tokens].
+        token_position: Position of each in its request, prompt and answer, [tokens].
+        capture: How they were captured.
+    """
+
+    experts: npt.NDArray[np.unsignedinteger[Any]]
+    token_request: npt.NDArray[np.int32]
+    token_position: npt.NDArray[np.int32]
+    capture: str
+
+
+@dataclass(frozen=True, slots=True)
 class Observations:
-    """Everything that one run observed."""
+    """Everything that one run observed; routed experts are known by step, by request, or not at all."""
 
     requests: pd.DataFrame
     chunks: pd.DataFrame
@@ -86,6 +111,8 @@ class Observations:
     peaks: pd.DataFrame
     routing: Routing | None
     samples: tuple[dict[str, Any], ...]
+    server_metrics: pd.DataFrame
+    request_routing: RequestRouting | None = None
 
 
 def read_observations(directory: Path) -> Observations:
@@ -100,16 +127,20 @@ def read_observations(directory: Path) -> Observations:
     check_requests(requests)
     check_chunks(chunks, requests)
     check_feeding(steps, requests)
-    if routing is not None:
+    if isinstance(routing, Routing):
         check_routing(routing, steps)
+    elif routing is not None:
+        check_request_routing(routing, requests)
     return Observations(
         requests=requests,
         chunks=chunks,
         steps=steps,
         telemetry=tables["telemetry.parquet"].to_pandas(),
         peaks=_read_peaks(directory / "peaks.parquet"),
-        routing=routing,
+        routing=routing if isinstance(routing, Routing) else None,
+        request_routing=routing if isinstance(routing, RequestRouting) else None,
         samples=_read_samples(directory / "samples.jsonl"),
+        server_metrics=_read_server_metrics(directory / "server_metrics.parquet"),
     )
 
 
@@ -143,6 +174,19 @@ def _read_peaks(path: Path) -> pd.DataFrame:
     if not (np.isfinite(peaks["bytes_per_second"]) & (peaks["bytes_per_second"] > 0)).all():
         raise BadInputError(f"{path.name}: a bandwidth is not above zero; every bytes_per_second must be")
     return peaks
+
+
+def _read_server_metrics(path: Path) -> pd.DataFrame:
+    """What the server said of itself; no row where it said nothing."""
+    if not path.exists():
+        return pd.DataFrame(SERVER_METRICS.empty_table().to_pandas())
+    said = pd.DataFrame(_read_table(path, SERVER_METRICS).to_pandas())
+    if not (said["moment"].isin(SERVER_MOMENTS).all() and np.isfinite(said["value"]).all()):
+        raise BadInputError(f"{path.name}: each value must be finite and of one of {', '.join(SERVER_MOMENTS)}")
+    times = said[said["moment"] != "during"].groupby("moment")["time_ns"].nunique()
+    if (times > 1).any():
+        raise BadInputError(f"{path.name}: the server is read once before and once after the load, not several times")
+    return said
 
 
 def _ragged(column: pa.ChunkedArray) -> Ragged:
@@ -182,12 +226,15 @@ def _steps(table: pa.Table) -> Steps:
     return steps
 
 
-def _read_routing(path: Path) -> Routing | None:
+def _read_routing(path: Path) -> Routing | RequestRouting | None:
     if not path.exists():
         return None
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
-            return Routing(data["experts"], data["token_step"], str(data["capture"]))
+            experts, capture = data["experts"], str(data["capture"])
+            if "token_step" in data:
+                return Routing(experts, data["token_step"], capture)
+            return RequestRouting(experts, data["token_request"], data["token_position"], capture)
     except Exception as error:  # zipfile, zlib and numpy each raise their own
         raise BadInputError(
             f"routing.npz cannot be read ({type(error).__name__}); the run has to be repeated"

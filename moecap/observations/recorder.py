@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from moecap.files import replace_file
-from moecap.observations.schema import OPTIONAL_TABLES, PEAKS, TABLES, Phase
+from moecap.observations.schema import OPTIONAL_TABLES, TABLES, Phase
 
 __all__ = ["Recorder", "RequestRecord", "chunk_gaps"]
 
@@ -44,6 +44,9 @@ class RequestRecord:
     error: str | None = None
     answer_sha256: str | None = None
     cached_tokens: int | None = None
+    session: int | None = None
+    turn: int | None = None
+    wait_ns: int | None = None
 
     def complete(self, answer: Sequence[int] | None, at_ns: int) -> None:
         """End the request with its whole answer, of which only a digest is kept.
@@ -67,6 +70,7 @@ class Recorder:
         requests: Every request that was sent.
         samples: What the tasks found, one entry an item.
         continuations: Given answers that engines were asked to score so far, which numbers them over the run.
+        energy_counter: What counts the energy, or ``none:`` with the reason; ``None`` where it was not looked for.
     """
 
     stage: str = "warmup"
@@ -74,10 +78,13 @@ class Recorder:
     requests: list[RequestRecord] = field(default_factory=list)
     samples: list[Mapping[str, Any]] = field(default_factory=list)
     continuations: int = 0
-    _chunks: list[tuple[int, int, int | None, str]] = field(default_factory=list)
+    energy_counter: str | None = None
+    _chunks: list[tuple[int, int, int | None, str, int | None]] = field(default_factory=list)
     _steps: list[tuple[Any, ...]] = field(default_factory=list)
     _telemetry: list[tuple[Any, ...]] = field(default_factory=list)
     _peaks: list[tuple[int, str, str, float]] = field(default_factory=list)
+    _server_metrics: list[tuple[int, str, str, str, float]] = field(default_factory=list)
+    _routes: list[tuple[int, int, npt.NDArray[np.integer[Any]]]] = field(default_factory=list)
 
     @property
     def steps(self) -> int:
@@ -116,11 +123,19 @@ class Recorder:
 
     def chunk(self, request: int, time_ns: int, tokens: int | None, kind: str = "content") -> None:
         """One received chunk; ``tokens`` counts the answer's tokens so far."""
-        self._chunks.append((request, time_ns, tokens, kind))
+        self._chunks.append((request, time_ns, tokens, kind, None))
 
-    def chunks(self, request: int, times: Sequence[int], tokens: Sequence[int | None], kinds: Sequence[str]) -> None:
-        """All chunks of one request."""
-        self._chunks.extend(zip([request] * len(times), times, tokens, kinds, strict=True))
+    def chunks(
+        self,
+        request: int,
+        times: Sequence[int],
+        tokens: Sequence[int | None],
+        kinds: Sequence[str],
+        choices: Sequence[int | None] | None = None,
+    ) -> None:
+        """All chunks of one request; ``choices`` says to which of several each belongs."""
+        of = [None] * len(times) if choices is None else choices
+        self._chunks.extend(zip([request] * len(times), times, tokens, kinds, of, strict=True))
 
     def step(
         self,
@@ -158,6 +173,16 @@ class Recorder:
         # one append: an interrupt leaves the whole step or nothing of it
         self._steps.append((self.steps, self.stage, start_ns, duration_ns, *row))
 
+    def routes(self, record: RequestRecord, experts: npt.NDArray[np.integer[Any]], first: int = 0) -> None:
+        """Routed experts of a request's tokens, from an engine that does not say in which step each was fed.
+
+        Args:
+            record: The request.
+            experts: Selected routed experts, [positions, MoE layers, k]; without dense layers.
+            first: Position of the first row: 0 is the first token of the prompt, and the answer follows the prompt.
+        """
+        self._routes.append((record.request, first, experts))
+
     @contextmanager
     def ending_requests(self) -> Iterator[None]:
         """Around a batch: what ends it early is written into the requests that it leaves, with the time.
@@ -177,40 +202,40 @@ class Recorder:
             raise
 
     def telemetry(self, row: tuple[Any, ...]) -> None:
-        """One sample, in the order of the telemetry schema."""
-        self._telemetry.append(row)
+        """One sample, in the order of the telemetry schema, without what counts the energy."""
+        self._telemetry.append((*row, self.energy_counter))
 
     def peak(self, time_ns: int, moment: str, kernel: str, bytes_per_second: float) -> None:
         """A check of the memory bandwidth, in the order of the schema of peaks."""
         self._peaks.append((time_ns, moment, kernel, bytes_per_second))
+
+    def server_metrics(self, time_ns: int, moment: str, samples: Sequence[tuple[str, str, float]]) -> None:
+        """What a server said of itself at one time: name, labels and value of each number."""
+        self._server_metrics.extend((time_ns, moment, *sample) for sample in samples)
 
     def write(self, directory: Path) -> list[str]:
         """Write every observation file atomically and return the names that were written."""
         rows = [[getattr(r, name) for r in self.requests] for name in TABLES["requests.parquet"].names]
         columns = {
             "requests.parquet": rows,
-            "chunks.parquet": _columns(self._chunks, 4),
+            "chunks.parquet": _columns(self._chunks, 5),
             "steps.parquet": _columns([row[:-1] for row in self._steps], len(TABLES["steps.parquet"].names)),
             "telemetry.parquet": _columns(self._telemetry, len(TABLES["telemetry.parquet"].names)),
         }
         schemas = dict(TABLES)
-        if self._peaks:
-            schemas |= OPTIONAL_TABLES
-            columns["peaks.parquet"] = _columns(self._peaks, len(PEAKS.names))
+        for name, optional in (("peaks.parquet", self._peaks), ("server_metrics.parquet", self._server_metrics)):
+            if optional:
+                schemas[name] = OPTIONAL_TABLES[name]
+                columns[name] = _columns(optional, len(schemas[name].names))
         for name, schema in schemas.items():
             table = pa.table(dict(zip(schema.names, columns[name], strict=True)), schema=schema)
             with replace_file(directory / name) as file:
                 pq.write_table(table, file, compression="zstd")
         written = list(schemas)
-        experts = [(row[0], row[-1]) for row in self._steps if row[-1] is not None]
-        if experts:
+        routing = self._routing()
+        if routing:
             with replace_file(directory / "routing.npz") as file:
-                np.savez_compressed(
-                    file,
-                    experts=np.concatenate([chosen for _, chosen in experts]),
-                    token_step=np.concatenate([np.full(len(chosen), step, np.int32) for step, chosen in experts]),
-                    capture=np.array(self.capture),
-                )
+                np.savez_compressed(file, **routing, capture=np.array(self.capture))  # type: ignore[arg-type]
             written.append("routing.npz")
         if self.samples:
             with replace_file(directory / "samples.jsonl") as file:
@@ -218,6 +243,23 @@ class Recorder:
                     file.write(json.dumps(sample, ensure_ascii=False, allow_nan=False).encode() + b"\n")
             written.append("samples.jsonl")
         return written
+
+    def _routing(self) -> dict[str, npt.NDArray[np.integer[Any]]]:
+        """Routed experts with the step of each token, or with its request and position; nothing if not captured."""
+        of_steps = [(row[0], row[-1]) for row in self._steps if row[-1] is not None]
+        if of_steps:
+            return {
+                "experts": np.concatenate([chosen for _, chosen in of_steps]),
+                "token_step": np.concatenate([np.full(len(chosen), step, np.int32) for step, chosen in of_steps]),
+            }
+        if not self._routes:
+            return {}
+        experts = np.concatenate([chosen for _, _, chosen in self._routes])
+        return {
+            "experts": experts.astype(np.uint8 if experts.max(initial=0) < 256 else np.uint16),
+            "token_request": np.concatenate([np.full(len(e), request, np.int32) for request, _, e in self._routes]),
+            "token_position": np.concatenate([np.arange(f, f + len(e), dtype=np.int32) for _, f, e in self._routes]),
+        }
 
 
 def distinct_experts(experts: npt.NDArray[np.integer[Any]], num_experts: int) -> npt.NDArray[np.int64]:
@@ -238,19 +280,19 @@ def distinct_experts(experts: npt.NDArray[np.integer[Any]], num_experts: int) ->
 
 
 def chunk_gaps(request: npt.NDArray[np.int64], time_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Times between one chunk of a request and its next, ns.
+    """Times between one chunk of a request and the next that came later, ns; chunks of one read are one arrival.
 
     Args:
         request: The request of each chunk, [chunks].
         time_ns: When each came, [chunks].
 
     Returns:
-        [chunks - requests], in the order of the requests.
+        Those above 0, at most [chunks - requests], in the order of the requests.
     """
     order = np.lexsort((time_ns, request))
     same = request[order][1:] == request[order][:-1]
     gaps: npt.NDArray[np.int64] = np.diff(time_ns[order])[same]
-    return gaps
+    return gaps[gaps > 0]
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:

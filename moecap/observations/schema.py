@@ -12,6 +12,8 @@ __all__ = [
     "OPTIONAL_TABLES",
     "PEAKS",
     "REQUESTS",
+    "SERVER_METRICS",
+    "SERVER_MOMENTS",
     "STAGES",
     "STATUSES",
     "STEPS",
@@ -25,6 +27,9 @@ STAGES = ("warmup", "load", "score")
 
 MOMENTS = ("before", "after")
 """When the memory bandwidth of a probed host is checked: before the warm-up, and after the load."""
+
+SERVER_MOMENTS = ("before", "during", "after")
+"""When a server's own metrics are read, in respect to the load."""
 
 STATUSES = ("completed", "failed", "unfinished")
 """How a request ended; an unfinished one was in flight when the run ended."""
@@ -48,18 +53,23 @@ REQUESTS = pa.schema(
         _field("stage", pa.string(), "warmup or load"),
         _field("prompt_id", pa.string(), "which prompt was sent"),
         _field("scheduled_ns", pa.int64(), "when it was to be sent, monotonic ns"),
-        _field("sent_ns", pa.int64(), "when it was sent, monotonic ns"),
+        _field(
+            "sent_ns", pa.int64(), "when it was sent, monotonic ns; of a turn that was not sent when it was given up"
+        ),
         _field("first_token_ns", pa.int64(), "when its first token came, monotonic ns", nullable=True),
         _field("last_token_ns", pa.int64(), "when its last token came, monotonic ns", nullable=True),
         _field("ended_ns", pa.int64(), "when it had ended or failed, monotonic ns", nullable=True),
         _field("input_tokens_asked", pa.int32(), "prompt length that was asked for"),
-        _field("output_tokens_asked", pa.int32(), "answer length that was asked for"),
+        _field("output_tokens_asked", pa.int32(), "answer length that was asked for, of all choices"),
         _field("input_tokens", pa.int32(), "prompt tokens as the engine counts them", nullable=True),
-        _field("output_tokens", pa.int32(), "answer tokens as the engine counts them", nullable=True),
+        _field("output_tokens", pa.int32(), "answer tokens as the engine counts them, of all choices", nullable=True),
         _field("status", pa.string(), "completed, failed or unfinished"),
         _field("error", pa.string(), "why it failed", nullable=True),
         _field("answer_sha256", pa.string(), "SHA-256 of the answer's token ids, little-endian int32", nullable=True),
         _field("cached_tokens", pa.int32(), "prompt tokens that a prefix cache served, by the engine", nullable=True),
+        _field("session", pa.int32(), "number of its session, null for a single request", nullable=True),
+        _field("turn", pa.int32(), "number of the turn in its session, from 0", nullable=True),
+        _field("wait_ns", pa.int64(), "time that was to pass since the turn before it had ended", nullable=True),
     ]
 )
 
@@ -67,8 +77,9 @@ CHUNKS = pa.schema(
     [
         _field("request", pa.int32(), "number of the request"),
         _field("time_ns", pa.int64(), "when the chunk came, monotonic ns"),
-        _field("tokens", pa.int32(), "answer tokens so far, null if unknown", nullable=True),
+        _field("tokens", pa.int32(), "answer tokens so far, of all choices, null if unknown", nullable=True),
         _field("kind", pa.string(), "role, reasoning, content, usage or empty"),
+        _field("choice", pa.int32(), "which of several choices it belongs to, null where there is one", nullable=True),
     ]
 )
 
@@ -105,6 +116,7 @@ TELEMETRY = pa.schema(
         _field("processors_steal_seconds", pa.float64(), "time that the hypervisor took from them", nullable=True),
         _field("power_watts", pa.float64(), "power of all devices as their driver reports it", nullable=True),
         _field("energy_joules", pa.float64(), "energy counters of the boards, or of a host's packages", nullable=True),
+        _field("energy_counter", pa.string(), "what counts: nvml, rapl, zeus, or none with the reason", nullable=True),
     ]
 )
 
@@ -125,5 +137,15 @@ TABLES = {
 }
 """Files that every run leaves."""
 
-OPTIONAL_TABLES = {"peaks.parquet": PEAKS}
+SERVER_METRICS = pa.schema(
+    [
+        _field("time_ns", pa.int64(), "when the server's answer had come, monotonic ns"),
+        _field("moment", pa.string(), "before, during or after the load"),
+        _field("name", pa.string(), "the name that the server gives the number, with _sum and _count of histograms"),
+        _field("labels", pa.string(), "its labels as JSON with sorted keys"),
+        _field("value", pa.float64(), "the number"),
+    ]
+)
+
+OPTIONAL_TABLES = {"peaks.parquet": PEAKS, "server_metrics.parquet": SERVER_METRICS}
 """Files that a run leaves where there is something to write into them."""

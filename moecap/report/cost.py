@@ -8,7 +8,7 @@ import numpy as np
 
 from moecap.metrics.constants import constant_value
 from moecap.metrics.cost import AT_UTILISATION, cost_metrics
-from moecap.metrics.energy import SCOPES
+from moecap.metrics.energy import energy_scope
 from moecap.metrics.value import Metric, absent
 from moecap.report.figures import NO_VALUE, display, display_value
 from moecap.report.markup import Html, data_table, element, join, paragraph
@@ -118,7 +118,8 @@ def _below(run: ReportedRun) -> tuple[Html, ...]:
         for name, label, key in HOURS
     ]
     energy = [(label, metric_value(name, _metric(run, name, ""))) for name, label in ENERGY]
-    scope = SCOPES[run.result.hardware.profile.kind]
+    telemetry = run.evidence.observations.telemetry if run.evidence is not None else None
+    scope = energy_scope(telemetry, run.result.hardware.profile)
     return (
         data_table("What the system costs", ("", "Value", ""), hours, numeric=(1,)),
         data_table(f"Energy over the steady state; a counter's scope: {scope}", ("", "Value"), energy, numeric=(1,)),

@@ -30,6 +30,10 @@ HOW_LOAD = (
     "One cell is one expert of one layer. 1 is an even share of the layer's selections; the colour leaves white where "
     "an expert was selected more (orange) or less (blue) often."
 )
+NOT_OBSERVED = (
+    "the experts that the model selected were not observed; bytes count those that uniform routing would select"
+)
+
 HOW_DISTINCT = (
     "Points are the mean over the decode steps of one layer. Near the dashed line the tokens of a step choose as if "
     "independently; below it they agree, and fewer experts have to be read."
@@ -70,7 +74,8 @@ def _load(evidence: Evidence) -> Drawn:
     title = "Load of each expert, as a multiple of an even share"
     routing, layers = evidence.observations.routing, evidence.facts.spec.moe_layers
     if routing is None:
-        return None, title, "the run directory has no routing.npz: the routed experts were not captured", None
+        lost = "the run directory has no routing.npz, in which the routed experts of each token were"
+        return None, title, NOT_OBSERVED if evidence.seen.estimate else lost, None
     experts = max(layer.experts for layer in layers)
     ids = max(layer.experts + layer.zero_experts for layer in layers)
     steps = len(evidence.observations.steps)
@@ -123,20 +128,18 @@ def _whole(experts: int) -> dict[str, Any]:
 def _distinct(evidence: Evidence) -> Drawn:
     title = "Distinct experts of a decode step, by layer"
     steps, mask, layers = evidence.observations.steps, evidence.masks["decode"], evidence.facts.spec.moe_layers
-    if evidence.work.bytes is None:
-        return None, title, evidence.no_bytes, None
+    if evidence.seen.estimate is not None or evidence.work.bytes is None:
+        return None, title, NOT_OBSERVED if evidence.seen.estimate else evidence.no_bytes, None
     if not mask.any():
         return None, title, "there is no decode step in the steady state", None
     distinct = steps.distinct_experts.values.reshape(len(steps), len(layers))[mask]
     tokens = evidence.work.tokens[mask]
     mean = distinct.mean(0)
     x = list(range(len(layers)))
-    beside = [
-        distinct_references(ExpertShape(layer.experts, layer.top_k, layer.zero_experts), tokens) for layer in layers
-    ]
-    uniform = np.array([references.uniform for references in beside])
-    upper = np.array([references.upper for references in beside])
-    lower = np.array([references.lower for references in beside])
+    beside = [distinct_references(ExpertShape.of(layer), tokens) for layer in layers]
+    uniform = np.array([references.uniform.mean() for references in beside])
+    upper = np.array([references.upper.mean() for references in beside])
+    lower = np.array([references.lower.mean() for references in beside])
     chart = Chart(
         "chart-distinct",
         [
@@ -146,7 +149,7 @@ def _distinct(evidence: Evidence) -> Drawn:
             {
                 "type": "scatter",
                 "mode": "lines+markers",
-                "name": "measured",
+                "name": evidence.seen.source,
                 "x": x,
                 "y": np.round(mean, 4).tolist(),
                 "line": {"color": "--blue", "width": 1.5},

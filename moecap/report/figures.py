@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from moecap.metrics.value import Metric
 
-__all__ = ["NO_VALUE", "TIMES", "display", "display_value", "with_prefix"]
+__all__ = ["NO_VALUE", "TIMES", "display", "display_range", "display_value", "with_prefix"]
 
 NO_VALUE = "\N{EN DASH}"
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -15,6 +15,14 @@ LARGE = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 def display(metric: Metric) -> str:
     """A metric's value with its unit, or a dash."""
     return NO_VALUE if metric.value is None else display_value(metric.value, metric.unit)
+
+
+def display_range(metric: Metric) -> str:
+    """A metric's value with its interval or bounds behind it, where it has them."""
+    if metric.value is None or metric.low is None or metric.high is None:
+        return display(metric)
+    low, high = (display_value(end, metric.unit) for end in (metric.low, metric.high))
+    return f"{display(metric)} ({low}{NO_VALUE}{high})"
 
 
 def display_value(value: float, unit: str) -> str:

@@ -56,8 +56,7 @@ def long_date(stamp: str) -> str:
 def load_sentence(result: Result) -> str:
     """The load in words."""
     load = result.workload
-    way = f"at concurrency {load.concurrency}" if load.load == "closed" else f"at {load.rate:g} requests/s"
-    return f"{load.num_requests} requests of {load.input_len} tokens in and {load.output_len} out {way}"
+    return f"{load.num_requests} requests {load.shape} {load.pace}"
 
 
 def headline(run: ReportedRun) -> Html:
@@ -97,11 +96,12 @@ def _tiles(run: ReportedRun) -> Iterable[Html]:
         missing = absent("1", f"{task} did not finish" if task else "no accuracy task was run")
         shown.append((name, f"Accuracy, {task}" if task else "Accuracy", "questions", metrics.get(name, missing)))
     for name, label, things, metric in shown:
-        yield _tile(name, label, things, metric or absent("1", "not in this result"))
+        estimated = run.result.routing_source == "estimated" and name.endswith(".s_mbu")
+        yield _tile(name, label, things, metric or absent("1", "not in this result"), estimated)
 
 
-def _tile(name: str, label: str, things: str, metric: Metric) -> Html:
-    below = metric.reason if metric.value is None else note(metric, things)
+def _tile(name: str, label: str, things: str, metric: Metric, estimated: bool) -> Html:
+    below = metric.reason if metric.value is None else note(metric, things, estimated=estimated)
     small = element("dd", below, class_="reason" if metric.value is None else "note")
     value = element("dd", metric_value(name, metric, reason=False), class_="value")
     return element("div", element("dt", label), value, small, class_="tile")

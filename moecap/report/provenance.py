@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from moecap.dtypes import dtype_bytes
+from moecap.facts import result_facts
 from moecap.files import file_sha256
 from moecap.hardware.profile import HardwareProfile, KernelRate
+from moecap.models.accounting import checkpoint_bytes
 from moecap.report.figures import NO_VALUE, display_value, with_prefix
 from moecap.report.headline import long_date
 from moecap.report.markup import Child, Html, data_table, element, folded, join, paragraph
 from moecap.report.reported_run import ReportedRun
 from moecap.report.section import Section, how_to_read
+from moecap.result import ModelRecord
 
 __all__ = ["provenance_section"]
 
@@ -45,13 +47,15 @@ def _pairs(caption: str, pairs: dict[str, str]) -> Html:
 def _setting(run: ReportedRun) -> Html:
     result = run.result
     model, backend = result.model, result.backend
-    weights = model.total_params * dtype_bytes(model.weight_dtype)
+    weights = checkpoint_bytes(result_facts(result).spec)
     pairs = {
         "result": result.id,
         "model": model.id + (f", revision {model.revision}" if model.revision else ""),
         "parameters": f"{model.total_params:,}, {model.active_params:,} of them active for a token",
         "weights": f"{model.weight_dtype}, about {display_value(weights, 'B')}; KV cache {model.kv_dtype}; computed in "
-        f"{model.compute_dtype}",
+        f"{' and '.join(dict.fromkeys(model.compute_dtypes.values())) or model.compute_dtype}",
+        **_classes(model),
+        **_ranks(result.workload.tensor_parallel or 1, result.hardware.count),
         "weights' SHA-256": model.weights_sha256 or "not taken: the checkpoint is large or not of one file",
         "from": model.source,
         "engine": f"{backend.name} {backend.version} on {backend.device}, {backend.batching} batching",
@@ -61,6 +65,23 @@ def _setting(run: ReportedRun) -> Html:
         "finished": long_date(result.provenance.finished),
     }
     return _pairs("What ran", pairs)
+
+
+def _classes(model: ModelRecord) -> dict[str, str]:
+    """In what each class of a quantised checkpoint is stored and computed."""
+    if not model.quantised:
+        return {}
+    stored = ", ".join(f"{tensors} {dtype}" for tensors, dtype in model.weight_dtypes.items())
+    computed = ", ".join(f"{tensors} {dtype}" for tensors, dtype in model.compute_dtypes.items())
+    return {"stored in": stored, "computed in": computed}
+
+
+def _ranks(ranks: int, devices: int) -> dict[str, str]:
+    """How a split model lies on its devices."""
+    if ranks == 1:
+        return {}
+    where = "each on a device of its own" if ranks == devices else "all on one host"
+    return {"split": f"{ranks} tensor-parallel ranks, {where}"}
 
 
 def _seconds(run: ReportedRun) -> Html:

@@ -12,6 +12,7 @@ import pandas as pd
 from moecap.errors import BadInputError, MoecapError
 from moecap.facts import result_facts
 from moecap.metrics.latency import token_latencies
+from moecap.metrics.routing_source import SeenSteps, seen_steps
 from moecap.metrics.steps import StepWork, step_work
 from moecap.metrics.summary import RunFacts, hardware_peaks, phase_masks
 from moecap.metrics.utilisation import Peaks
@@ -32,7 +33,7 @@ class Evidence:
     """The observations with what the charts derive from them, by the functions that made the result's metrics.
 
     Attributes:
-        observations: Everything that was observed.
+        seen: Everything that was observed, with the steps of the load.
         facts: Model and hardware.
         window: The steady state, monotonic ns, or ``None``.
         work: Bytes and FLOPs of each step.
@@ -41,7 +42,7 @@ class Evidence:
         latencies: Latencies of the completed requests in seconds, by name.
     """
 
-    observations: Observations
+    seen: SeenSteps
     facts: RunFacts
     window: tuple[int, int] | None
     work: StepWork
@@ -50,10 +51,15 @@ class Evidence:
     latencies: dict[str, npt.NDArray[np.float64]]
 
     @property
+    def observations(self) -> Observations:
+        """The observations; the steps of the load are recorded or reconstructed."""
+        return self.seen.observations
+
+    @property
     def no_bytes(self) -> str:
         """Why no step has known bytes, for where that is so."""
         if not any(mask.any() for mask in self.masks.values()):
-            return "no step in the steady state"
+            return self.seen.problem or "no step in the steady state"
         return "the experts that the model selected were not captured"
 
     @property
@@ -123,12 +129,13 @@ def _evidence(directory: Path, result: Result) -> Evidence:
     if not any(name.endswith(".parquet") for name in result.observations):
         raise BadInputError(f"the {result.kind} result in {RESULT_FILE} comes without observations")
     facts = result_facts(result)
-    observations = read_observations(directory)
+    seen = seen_steps(read_observations(directory), facts.spec, facts.step_tokens)
+    observations = seen.observations
     requests = observations.requests[observations.requests["stage"] == "load"]
     window = steady_state(requests, facts.concurrency)
-    work = step_work(facts.spec, observations.steps, facts.parallelism)
+    work = step_work(facts.spec, observations.steps, facts.parallelism, facts.compute_dtype)
     return Evidence(
-        observations=observations,
+        seen=seen,
         facts=facts,
         window=window,
         work=work,

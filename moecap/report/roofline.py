@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from moecap.hardware.profile import Peak
 from moecap.metrics.roofline import PhasePoint, Roofline, phase_point
+from moecap.metrics.utilisation import mix
 from moecap.report.figures import with_prefix
 from moecap.report.markup import data_table, paragraph
 from moecap.report.reported_run import PHASES, Evidence, ReportedRun
@@ -18,7 +20,9 @@ __all__ = ["roofline_points", "roofline_section"]
 HOW = (
     "Both axes are logarithmic. The slope is memory bandwidth, the flat part the dense peak of the number format. A "
     "point under the slope is bound by memory, one under the flat part by arithmetic; its distance from the roof is "
-    "what the engine leaves unused. On a processor whose caches hold part of the model a point can lie above the slope."
+    "what the engine leaves unused. Where the model computes in several formats, the flat part is the peak of the "
+    "load's mix, and each phase is held against its own. On a processor whose caches hold part of the model a point "
+    "can lie above the slope."
 )
 
 
@@ -37,35 +41,60 @@ def roofline_section(run: ReportedRun) -> Section:
     peaks, points = run.evidence.peaks, roofline_points(run.evidence)
     if not points:
         return Section(name, heading, paragraph(f"No roofline: {run.evidence.no_bytes}.", class_="missing"))
-    roofline = Roofline.of(peaks)
+    load = mix(run.evidence.work.flops_by_format, run.evidence.masks["all"])
+    roofline = Roofline.of(peaks, load)
     if roofline is None:
-        missing = "memory bandwidth" if peaks.bandwidth is None else f"rate of {peaks.dtype}"
-        return Section(
-            name, heading, paragraph(f"No roofline: the hardware's {missing} is not known.", class_="missing")
-        )
-    chart = _chart(points, roofline, peaks.dtype)
-    text = "; ".join(_sentence(phase, point, roofline) for phase, point in points.items())
+        missing = "the memory bandwidth is not known" if peaks.bandwidth is None else peaks.no_rate(load)
+        return Section(name, heading, paragraph(f"No roofline: {missing}.", class_="missing"))
+    roofs = {phase: _roof(run.evidence, phase) or roofline for phase in points}
+    chart = _chart(points, roofs, roofline, " + ".join(peaks.flops))
+    text = "; ".join(_sentence(phase, point, roofs[phase]) for phase, point in points.items())
     figure = chart_figure(
         chart,
         "Achieved FLOP/s over arithmetic intensity",
         f"{text[0].upper()}{text[1:]}.",
         how_to_read(HOW, ("Roof", "Arithmetic intensity")),
     )
-    bandwidth, flops = _sources(run.evidence)
     rows = [
-        ("memory bandwidth", with_prefix(roofline.bandwidth, "B/s"), bandwidth),
-        (f"dense {peaks.dtype} peak", with_prefix(roofline.flops, "FLOP/s"), flops),
+        (
+            "memory bandwidth",
+            with_prefix(roofline.bandwidth, "B/s"),
+            _source(run.evidence.facts.profile.peak_bandwidth),
+        ),
+        *_peak_rows(run.evidence, roofline, load),
         ("ridge, where they meet", f"{roofline.ridge:.3g} FLOP/B", "their ratio"),
     ]
     table = data_table("Peaks of all devices together", ("Peak", "Value", "Source"), rows, numeric=(1,))
     return Section(name, heading, side_by_side(figure, table), (chart,))
 
 
-def _sources(evidence: Evidence) -> tuple[str, str]:
-    profile, dtype = evidence.facts.profile, evidence.facts.compute_dtype
-    bandwidth, flops = profile.peak_bandwidth, profile.peak_flops(dtype)
-    where, what = (f"{p.source}: {p.detail}" if p else "unknown" for p in (bandwidth, flops))
-    return where, what
+def _roof(evidence: Evidence, phase: str) -> Roofline | None:
+    """The roofs for the formats in which a phase computes."""
+    return Roofline.of(evidence.peaks, mix(evidence.work.flops_by_format, evidence.masks[phase]))
+
+
+def _peak_rows(evidence: Evidence, roofline: Roofline, load: dict[str, float]) -> list[tuple[str, str, str]]:
+    """The dense peak of each format of the load, and of their mix where there are several."""
+    profile = evidence.facts.profile
+    peaks = [(name, peak) for name, peak in evidence.peaks.flops.items() if peak is not None]
+    rows = [
+        (f"dense {name} peak", with_prefix(peak, "FLOP/s"), _source(profile.peak_flops(name))) for name, peak in peaks
+    ]
+    if len(rows) > 1:
+        total = sum(load.values())
+        shares = ", ".join(f"{count / total:.0%} {name}" for name, count in load.items())
+        rows.append(
+            (
+                "peak of the load's mix",
+                with_prefix(roofline.flops, "FLOP/s"),
+                f"all FLOPs over the least time; {shares}",
+            )
+        )
+    return rows
+
+
+def _source(peak: Peak | None) -> str:
+    return f"{peak.source}: {peak.detail}" if peak else "unknown"
 
 
 def _sentence(phase: str, point: PhasePoint, roofline: Roofline) -> str:
@@ -76,7 +105,7 @@ def _sentence(phase: str, point: PhasePoint, roofline: Roofline) -> str:
     )
 
 
-def _chart(points: dict[str, PhasePoint], roofline: Roofline, dtype: str) -> Chart:
+def _chart(points: dict[str, PhasePoint], roofs: dict[str, Roofline], roofline: Roofline, formats: str) -> Chart:
     bandwidth, flops, ridge = roofline.bandwidth, roofline.flops, roofline.ridge
     intensities = [p.intensity for p in points.values()]
     left, right = min(*intensities, ridge) / 4, max(*intensities, ridge) * 4
@@ -86,7 +115,7 @@ def _chart(points: dict[str, PhasePoint], roofline: Roofline, dtype: str) -> Cha
         {
             "type": "scatter",
             "mode": "lines",
-            "name": f"roof: {with_prefix(bandwidth, 'B/s')}, {with_prefix(flops, 'FLOP/s')} {dtype}",
+            "name": f"roof: {with_prefix(bandwidth, 'B/s')}, {with_prefix(flops, 'FLOP/s')} {formats}",
             "x": x.tolist(),
             "y": np.minimum(bandwidth * x, flops).tolist(),
             "line": {"color": "--ink", "width": 1.6},
@@ -100,7 +129,7 @@ def _chart(points: dict[str, PhasePoint], roofline: Roofline, dtype: str) -> Cha
                 "mode": "lines+markers",
                 "name": phase,
                 "x": [point.intensity, point.intensity],
-                "y": [point.achieved, roofline.attainable(point.intensity)],
+                "y": [point.achieved, roofs[phase].attainable(point.intensity)],
                 "line": {"color": PHASE_COLOURS[phase], "width": 1.2, "dash": "dot"},
                 "marker": {
                     "color": PHASE_COLOURS[phase],

@@ -92,12 +92,20 @@ def metric_value(name: str, metric: Metric, *, reason: bool = True) -> Html:
     return element("data", display(metric), value=repr(metric.value), data_metric=name)
 
 
-def note(metric: Metric, things: str) -> str:
-    """The interval and the n of a metric that has a value: ``95 % interval 0.33 to 0.596 · n = 50 questions``."""
+def note(metric: Metric, things: str, *, estimated: bool = False) -> str:
+    """The interval and the n of a metric that has a value: ``95 % interval 0.33 to 0.596 · n = 50 questions``.
+
+    Args:
+        metric: The metric.
+        things: What n counts.
+        estimated: Whether the ends are those of an estimate in place of an interval.
+    """
     words = []
     if metric.low is not None and metric.high is not None:
         low, high = (display_value(x, metric.unit) for x in (metric.low, metric.high))
-        words.append(f"95 % interval {low} to {high}")
+        words.append(
+            f"{'estimated, between' if estimated else '95 % interval'} {low} {'and' if estimated else 'to'} {high}"
+        )
     if metric.n:
         words.append(f"n = {metric.n:,} {things}".rstrip())
     return " · ".join(words)

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-
 from moecap.backend import Engine, EngineInfo, EngineJob, Prompt
-from moecap.config import RunConfig
 from moecap.errors import RunError
 from moecap.hardware.bandwidth_check import check_bandwidth
-from moecap.hardware.energy_counter import open_energy_counter
-from moecap.load import arrivals
+from moecap.hardware.energy_counter import EnergyCounter
+from moecap.hardware.energy_source import NO_COUNTER, find_energy_source
+from moecap.hardware.nvidia import bus_order
 from moecap.metrics.warmup import is_steady
 from moecap.observations.recorder import Recorder
 from moecap.runner.plan import Plan
 from moecap.runner.reporter import Reporter
 from moecap.telemetry import Telemetry
-from moecap.tokenizer import Tokenizer, exact_length_prompts
+from moecap.tokenizer import Tokenizer
 
 __all__ = ["Execution", "execute"]
 
@@ -67,12 +64,12 @@ def execute(plan: Plan, directory: Path, execution: Execution, reporter: Reporte
         progress=reporter.say,
         log=directory / "server.log",
         concurrency=config.concurrency,
-        longest=max(config.input_len + config.output_len, *(_longest(plan, tokenizer))),
+        longest=max(plan.workload.longest, *(_longest(plan, tokenizer))),
         prefix_cache=config.allow_prefix_cache,
         endpoint=config.endpoint,
+        parallelism=plan.parallelism,
     )
-    counter = open_energy_counter(plan.device, plan.hardware.count) if config.endpoint is None else None
-    with Telemetry(recorder, counter) as telemetry:
+    with bus_order(), Telemetry(recorder, _energy_counter(plan, recorder)) as telemetry:
         engine = plan.backend().open(job)
         clock.mark("open")
         with engine:
@@ -81,18 +78,17 @@ def execute(plan: Plan, directory: Path, execution: Execution, reporter: Reporte
                 f"{plan.spec.name} on {plan.hardware.profile.name}, {engine.info.name} {engine.info.version}, "
                 f"{engine.info.weight_dtype}"
             )
-            warmup = config.warmup.max_batches * config.concurrency
-            prompts = _prompts(plan, tokenizer, warmup + config.num_requests)
+            workload = plan.workload
             _check_peak(plan, recorder, telemetry, "before")
             clock.mark("peak_before")
             recorder.stage = "warmup"
-            _warm_up(plan, engine, prompts[:warmup], recorder)
+            _warm_up(plan, engine, workload.warmup, recorder)
             clock.mark("warmup")
             recorder.stage = "load"
             with reporter.bar("requests", config.num_requests) as done:
-                how = {} if config.rate is None else {"arrivals": _arrivals(config, config.rate)}
+                how = {} if workload.arrivals is None else {"arrivals": workload.arrivals}
                 sent = len(recorder.requests)
-                engine.generate(prompts[warmup:], config.concurrency, recorder, done, **how)
+                engine.generate(workload.prompts, config.concurrency, recorder, done, **how)
                 _refuse_silence(recorder, sent)
             clock.mark("load")
             _check_peak(plan, recorder, telemetry, "after")
@@ -102,6 +98,16 @@ def execute(plan: Plan, directory: Path, execution: Execution, reporter: Reporte
                 with reporter.bar(f"{task.name} questions", len(items)) as done:
                     recorder.samples.extend(task.run(items, engine, tokenizer, recorder, done))
                 clock.mark(f"task.{task.name}")
+
+
+def _energy_counter(plan: Plan, recorder: Recorder) -> EnergyCounter | None:
+    """What counts the energy of the devices, which is noted; those of a server that runs already may be elsewhere."""
+    if plan.backend.attaches:
+        recorder.energy_counter = f"{NO_COUNTER}the devices of a server that runs already are not counted"
+        return None
+    source = find_energy_source(plan.config.energy_source, plan.device, plan.hardware.count)
+    recorder.energy_counter = source.name
+    return source.counter
 
 
 def _check_peak(plan: Plan, recorder: Recorder, telemetry: Telemetry, moment: str) -> None:
@@ -124,35 +130,11 @@ class _Clock:
         self._last = now
 
 
-def _prompts(plan: Plan, tokenizer: Tokenizer, count: int) -> list[Prompt]:
-    """Prompts of real text, all different; those for a server that others have used begin with a mark of this run."""
-    config = plan.config
-    tokens = exact_length_prompts(tokenizer, plan.texts, count, config.input_len)
-    if plan.backend.attaches and not config.allow_prefix_cache:
-        run = secrets.token_hex(4)
-        marks = [tokenizer.encode(f"{i}-{run} ") for i in range(count)]
-        tokens = [(*mark, *t)[: config.input_len] for mark, t in zip(marks, tokens, strict=True)]
-    source = Path(config.dataset).name
-    return [Prompt(f"{source}-{config.seed}-{i}", t, config.output_len) for i, t in enumerate(tokens)]
-
-
 def _longest(plan: Plan, tokenizer: Tokenizer) -> Iterator[int]:
     """Tokens of the longest item of each task."""
     for task, items in plan.tasks:
         yield max((tokens for _, tokens in task.lengths(items, tokenizer)), default=0) + 1
     yield 0
-
-
-def _arrivals(config: RunConfig, rate: float) -> list[float]:
-    """When the requests of an open loop arrive, in seconds."""
-    count, rng = config.num_requests, np.random.default_rng(config.seed)
-    if config.arrival == "constant":
-        due = arrivals.constant(rate, count)
-    elif config.arrival == "poisson":
-        due = arrivals.poisson(rate, count, rng)
-    else:
-        due = arrivals.gamma(rate, config.burstiness, count, rng)
-    return [float(seconds) for seconds in due]
 
 
 def _refuse_silence(recorder: Recorder, first: int) -> None:
@@ -168,17 +150,17 @@ def _refuse_silence(recorder: Recorder, first: int) -> None:
 
 
 def _warm_up(plan: Plan, engine: Engine, prompts: Sequence[Prompt], recorder: Recorder) -> None:
-    """Run batches at the load's own concurrency and prompt length until the median decode step is steady.
+    """Run batches at the load's own concurrency and prompt lengths until the median decode step is steady.
 
     An engine that gives no step records is steady when the median gap between chunks is.
     """
     warmup, concurrency = plan.config.warmup, plan.config.concurrency
-    length = min(plan.config.output_len, warmup.output_len)
     batches: list[list[int]] = []
     for number in range(warmup.max_batches):
         batch = prompts[number * concurrency : (number + 1) * concurrency]
         first, told, sent = recorder.steps, recorder.chunk_count, len(recorder.requests)
-        engine.generate([Prompt(p.id, p.tokens, length) for p in batch], concurrency, recorder, lambda _done: None)
+        short = [replace(p, output_tokens=min(p.output_tokens, warmup.output_len)) for p in batch]
+        engine.generate(short, concurrency, recorder, lambda _done: None)
         _refuse_silence(recorder, sent)
         batches.append(recorder.durations(first) or recorder.gaps(told))
         if not batches[-1] or is_steady(batches, warmup.tolerance):

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 
 from moecap.config import RunConfig
 from moecap.hardware.profile import HardwareProfile
-from moecap.metrics.energy import SCOPES
+from moecap.metrics.energy import energy_scope
+from moecap.metrics.routing_source import SeenSteps
 from moecap.metrics.value import Metric
 from moecap.metrics.warmup import ended_steady
-from moecap.observations.reader import Observations
 from moecap.result import BackendRecord, Flag, HardwareRecord, ModelRecord
-from moecap.runner.served_flags import served_flags
+from moecap.runner.degenerate_routing import degenerate_routing_flags
+from moecap.runner.routing_flags import routing_flags
+from moecap.runner.served_flags import queue_flags, served_flags
+from moecap.runner.server_flags import server_flags
 
 __all__ = ["run_flags"]
 
@@ -34,7 +37,7 @@ def run_flags(
     hardware: HardwareRecord,
     backend: BackendRecord,
     metrics: dict[str, Metric],
-    observations: Observations,
+    seen: SeenSteps,
 ) -> Iterator[Flag]:
     """The flags of a measured run; a pure function of what its directory holds, so that anyone can derive them.
 
@@ -44,8 +47,9 @@ def run_flags(
         hardware: The hardware.
         backend: The engine.
         metrics: The run's metrics.
-        observations: What was observed.
+        seen: What was observed, with the steps of the load.
     """
+    observations = seen.observations
     if model.id in UNTRAINED_ROUTERS:
         yield Flag(
             name="router_not_trained",
@@ -54,10 +58,8 @@ def run_flags(
         )
     if not model.is_moe:
         yield Flag(name="dense", level="info", text="The model is dense: S-MBU equals MBU and S-MFU equals MFU.")
-    elif observations.routing is None:
-        yield Flag(
-            name="routing_unknown", level="warning", text="The routed experts were not captured: S-MBU has no value."
-        )
+    yield from routing_flags(seen, model.is_moe)
+    yield from degenerate_routing_flags(model, metrics)
     yield from _profile_flags(hardware)
     if backend.batching == "static":
         yield Flag(
@@ -65,14 +67,19 @@ def run_flags(
             level="info",
             text="Requests run in static batches in process; a serving engine batches continuously.",
         )
-    yield from served_flags(backend, metrics, observations.requests)
-    if workload.load == "closed" and workload.num_requests < REQUESTS_PER_SLOT * workload.concurrency:
+    yield from served_flags(backend, metrics, observations.requests, exact=not workload.natural_end)
+    yield from server_flags(metrics, observations.requests, workload.allow_prefix_cache)
+    sessions = observations.requests.loc[observations.requests["stage"] == "load", "session"].nunique()
+    count, what = (sessions, "sessions") if sessions else (workload.num_requests, "requests")
+    if workload.load == "closed" and count < REQUESTS_PER_SLOT * workload.concurrency:
         yield Flag(
             name="few_requests",
             level="warning",
-            text=f"{workload.num_requests} requests at concurrency {workload.concurrency} are fewer than "
+            text=f"{count} {what} at concurrency {workload.concurrency} are fewer than "
             f"{REQUESTS_PER_SLOT} for each one in flight: the steady state is short.",
         )
+    if workload.load == "open":
+        yield from queue_flags(observations.requests)
     if workload.limit is not None and workload.task:
         yield Flag(
             name="limited_tasks",
@@ -87,7 +94,7 @@ def run_flags(
             text="The warm-up ended before the median decode steps of two batches in a row agreed within "
             f"{100 * tolerance:g}%.",
         )
-    yield from _speed_flags(hardware.profile, metrics)
+    yield from _speed_flags(hardware.profile, metrics, energy_scope(observations.telemetry, hardware.profile))
 
 
 def _profile_flags(hardware: HardwareRecord) -> Iterator[Flag]:
@@ -110,7 +117,7 @@ def _profile_flags(hardware: HardwareRecord) -> Iterator[Flag]:
         yield Flag(name="probe_unsteady", level="warning", text=warning)
 
 
-def _speed_flags(profile: HardwareProfile, metrics: dict[str, Metric]) -> Iterator[Flag]:
+def _speed_flags(profile: HardwareProfile, metrics: dict[str, Metric], energy: str) -> Iterator[Flag]:
     """What the numbers themselves say against them."""
     others = metrics["others_cpu_share"].value or 0
     if others > OTHERS_SHARE:
@@ -122,7 +129,7 @@ def _speed_flags(profile: HardwareProfile, metrics: dict[str, Metric]) -> Iterat
         )
     yield from _peak_flags(profile, metrics)
     if metrics["energy_per_output_token"].value is not None:
-        yield Flag(name="energy_scope", level="info", text=f"Energy is that of the {SCOPES[profile.kind]}.")
+        yield Flag(name="energy_scope", level="info", text=f"Energy is that of the {energy}.")
     failed = metrics["failed_requests"].value or 0
     if failed:
         yield Flag(name="failed_requests", level="warning", text=f"{failed:.0f} requests did not complete.")

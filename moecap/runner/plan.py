@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from moecap.backend import Backend
 from moecap.config import RunConfig
 from moecap.data.cache import cache_root
-from moecap.data.texts import prompt_texts
+from moecap.data.recording import Recording
 from moecap.errors import BadInputError, NotAvailableError, NotBuiltError
 from moecap.hardware.host import HostFacts, available_memory, read_host
 from moecap.hardware.resolve import ResolvedHardware, resolve_hardware
 from moecap.load.connection import Target
-from moecap.models.accounting import cache_bytes, checkpoint_bytes
-from moecap.models.activations import activation_bytes
-from moecap.models.reading import read_model
+from moecap.models.formats import Formats, asked_cache, checkpoint_formats, run_formats
+from moecap.models.parallelism import Parallelism
+from moecap.models.reading import is_quantised, read_model, read_model_as
 from moecap.models.registry import ModelRef, load_model_config
 from moecap.models.spec import ModelSpec
 from moecap.plugins import BACKENDS, load_plugin, plugin_names
+from moecap.runner.memory import MemoryNeed, memory_need, refuse_memory
+from moecap.runner.split import choose_split
+from moecap.runner.workload import Workload, longest_request, make_workload, read_load, refuse_unable
 from moecap.tasks.base import Task, TaskOptions, load_task, refuse_mismatch
 from moecap.tokenizer import Tokenizer
 
 __all__ = ["Plan", "assignments", "make_plan"]
 
 Say = Callable[[str], None]
-
-OVERHEAD_BYTES = 1_000_000_000
-"""Libraries and temporary copies of the largest tensor, beside weights, KV cache and activations."""
 
 ENGINES = ("vllm", "sglang", "transformers")
 """Engines that moecap chooses from by itself, the best for serving first."""
@@ -40,16 +40,13 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SCORED_BATCH = 16
 """Given answers that an engine scores at a time, where the user does not set ``score_batch_size``."""
 
-SCORED_TOKENS, SCORED_LOGITS = 256, 64
-"""Tokens of a long item of a task, and of the answer in it; the longest of ARC-Easy has 163 and 33 (SmolLM2)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A run with everything resolved.
 
     Attributes:
-        config: What was asked for.
+        config: What was asked for, with the numbers of devices and ranks that are in force.
         model: Where the model's configuration was found.
         model_config: The content of its ``config.json``.
         spec: Its accounting in the number format in which it will run.
@@ -57,11 +54,14 @@ class Plan:
         hardware: The devices and their peaks.
         host: The machine on which the run happens.
         device: ``cpu`` or ``cuda``.
-        dtype: Number format of weights, KV cache and matrix products.
+        dtype: The backend's name of the number format of the weights.
+        formats: Number formats of weights, KV cache and matrix products.
+        parallelism: How the model is split over ranks.
         backend: The backend's class.
         engine_arguments: The user's arguments for it.
         tasks: The accuracy tasks with their items.
-        texts: Texts from which prompts are cut.
+        dataset_sha256: Digest of the file of the data set; ``None`` for one that moecap knows by name.
+        workload: What is sent.
     """
 
     config: RunConfig
@@ -73,10 +73,13 @@ class Plan:
     host: HostFacts
     device: str
     dtype: str
+    formats: Formats
+    parallelism: Parallelism
     backend: type[Backend]
     engine_arguments: dict[str, str]
     tasks: tuple[tuple[Task, Sequence[Any]], ...]
-    texts: Sequence[str]
+    dataset_sha256: str | None
+    workload: Workload
 
 
 def make_plan(config: RunConfig, say: Say) -> Plan:
@@ -98,30 +101,47 @@ def make_plan(config: RunConfig, say: Say) -> Plan:
     tasks = [load_task(name) for name in config.task]
     backend = _asked_backend(config)
     hardware = _resolve_hardware(config, say)
-    backend = backend or _best_backend(model, hardware)
-    if config.rate is not None and not backend.open_loop:
-        raise NotAvailableError(
-            f"--rate: backend {backend.name!r} answers in batches and has no arrivals; use --concurrency or a server"
-        )
+    backend = (backend or _best_backend(model, hardware)).variant(engine_arguments)
     for task in tasks:
         refuse_mismatch(task, backend)
+    recording = read_load(config)
+    refuse_unable(config, recording, backend)
     host = read_host()
     device = "cpu" if hardware.profile.kind == "host" else "cuda"
     own = read_model(model_config, model.id)
     dtype = backend.dtype(own, device, config.precision, frozenset(host.flags))
-    spec = read_model(model_config, model.id, weights=dtype, kv=dtype)
-    _refuse_context(config, spec)
+    formats = _formats(backend, dtype, model_config, engine_arguments)
+    spec = read_model_as(model_config, model.id, formats)
+    sized = _sized(config, recording)
+    _refuse_context(config, sized, spec)
+
+    def need(parallelism: Parallelism) -> MemoryNeed:
+        return memory_need(
+            spec,
+            concurrency=sized.concurrency,
+            prompt=sized.input_len,
+            context=sized.input_len + sized.output_len,
+            scored=_scored_batch(tasks, engine_arguments),
+            activations=formats.activations,
+            parallelism=parallelism,
+        )
+
+    split = choose_split(config, backend, hardware, spec, need, say)
+    hardware = replace(hardware, count=split.devices)
     if not backend.attaches:
-        scored = _scored_batch(tasks, engine_arguments)
         free = available_memory() if device == "cpu" else (hardware.profile.memory_bytes or 0)
-        _refuse_memory(config, spec, dtype, scored, free)
+        refuse_memory(need(split.parallelism), spec, formats.words(spec), free, shared=device == "cpu")
     checkpoint = _fetch_checkpoint(model, say, tokenizer_only=backend.attaches)
     backend.check(checkpoint, spec)
     options = TaskOptions(config.limit, config.data, task_arguments, say)
     items = tuple((task, task.items(options)) for task in tasks)
     _refuse_overlong(items, checkpoint, spec)
+    workload = make_workload(config, recording, backend, Tokenizer(checkpoint), spec.max_context)
+    if not backend.attaches and workload.longest > sized.input_len + sized.output_len:  # now words are counted too
+        sized = sized.model_copy(update={"input_len": workload.longest - sized.output_len})
+        refuse_memory(need(split.parallelism), spec, formats.words(spec), free, shared=device == "cpu")
     return Plan(
-        config=config,
+        config=split.in_force(config),
         model=model,
         model_config=model_config,
         spec=spec,
@@ -130,10 +150,13 @@ def make_plan(config: RunConfig, say: Say) -> Plan:
         host=host,
         device=device,
         dtype=dtype,
+        formats=formats,
+        parallelism=split.parallelism,
         backend=backend,
         engine_arguments=engine_arguments,
         tasks=items,
-        texts=prompt_texts(config.dataset, config.data, config.seed),
+        dataset_sha256=recording.sha256,
+        workload=workload,
     )
 
 
@@ -156,14 +179,8 @@ def assignments(pairs: Sequence[str], option: str) -> dict[str, str]:
 
 def _refuse_unbuilt(config: RunConfig) -> None:
     """Options of the contract whose capability this version does not have yet: never ignored in silence."""
-    unbuilt = {
-        "--repeats above 1": config.repeats > 1,
-        "--tensor-parallel above 1": (config.tensor_parallel or 1) > 1,
-        "--num-gpus above 1": (config.num_gpus or 1) > 1,
-    }
-    for option, asked in unbuilt.items():
-        if asked:
-            raise NotBuiltError(f"{option} is not built yet; this version measures one device, once")
+    if config.repeats > 1:
+        raise NotBuiltError("--repeats above 1 is not built yet; this version measures a load once")
 
 
 def _refuse_output(output: Path | None) -> None:
@@ -239,13 +256,47 @@ def _best_backend(model: ModelRef, hardware: ResolvedHardware) -> type[Backend]:
     raise NotAvailableError(f"no backend can run here; {'; '.join(reasons) or 'none is installed'}")
 
 
-def _refuse_context(config: RunConfig, spec: ModelSpec) -> None:
-    wanted = config.input_len + config.output_len
-    if wanted > spec.max_context:
+def _sized(config: RunConfig, recording: Recording) -> RunConfig:
+    """The configuration with the lengths of its longest request."""
+    asked, answered = longest_request(config, recording)
+    return config.model_copy(update={"input_len": max(asked, 1), "output_len": max(answered, 1)})
+
+
+def _formats(
+    backend: type[Backend], dtype: str, model_config: Mapping[str, Any], engine_arguments: Mapping[str, str]
+) -> Formats:
+    """The number formats of the run: one for all weights, or those of a checkpoint that is quantised by itself.
+
+    Raises:
+        NotBuiltError: If the checkpoint is quantised and the backend does not hold it as it is.
+        BadInputError: If the formats do not fit together.
+    """
+    formats, cache = run_formats(dtype), asked_cache(engine_arguments)
+    if is_quantised(model_config):
+        if not backend.quantised:
+            able = [name for name in plugin_names(BACKENDS) if load_plugin(BACKENDS, name).quantised]
+            raise NotBuiltError(
+                f"the checkpoint is quantised, and backend {backend.name!r} counts one format for all weights; take it "
+                f"in bf16, or a backend that counts the checkpoint's own: {', '.join(able)}"
+            )
+        return checkpoint_formats(dtype, cache or read_model(model_config, "", unquantised=dtype).kv_dtype)
+    return formats if cache is None else replace(formats, kv=cache)
+
+
+def _refuse_context(config: RunConfig, sized: RunConfig, spec: ModelSpec) -> None:
+    asked, answered = sized.input_len, sized.output_len
+    wanted = asked + answered
+    if wanted <= spec.max_context:
+        return
+    if (asked, answered) == (config.input_len, config.output_len):
         raise BadInputError(
-            f"--input-len {config.input_len} + --output-len {config.output_len} = {wanted} tokens, "
-            f"the model holds {spec.max_context}; shorten them"
+            f"--input-len {asked} + --output-len {answered} = {wanted} tokens, the model holds {spec.max_context}; "
+            "shorten them"
         )
+    raise BadInputError(
+        f"the longest request takes {wanted} tokens with its answer, the model holds {spec.max_context}; take shorter "
+        "ones, fewer turns, or lengths=asked"
+    )
 
 
 def _scored_batch(tasks: Sequence[Task], engine_arguments: Mapping[str, str]) -> int:
@@ -254,37 +305,6 @@ def _scored_batch(tasks: Sequence[Task], engine_arguments: Mapping[str, str]) ->
         return 0
     asked = engine_arguments.get("score_batch_size", "")
     return int(asked) if asked.isdecimal() else SCORED_BATCH
-
-
-def _refuse_memory(config: RunConfig, spec: ModelSpec, dtype: str, scored: int, free: int) -> None:
-    """Refuse what the memory cannot hold, before anything is fetched or loaded.
-
-    Counted are the weights; the KV cache of all requests in flight at their full length; the activations of the larger
-    of two passes, the prefill of all prompts in flight at once (one row of logits each) and one batch of given answers
-    to score (``SCORED_TOKENS`` each, ``SCORED_LOGITS`` rows of logits); and ``OVERHEAD_BYTES``.
-
-    Args:
-        config: What was asked for.
-        spec: The model.
-        dtype: Number format of weights, cache and activations.
-        scored: Given answers that are scored at a time.
-        free: Memory that is there, in bytes.
-    """
-    weights = checkpoint_bytes(spec)
-    cache = cache_bytes(spec, config.input_len + config.output_len) * config.concurrency
-    tokens, long = config.concurrency * config.input_len, min(SCORED_TOKENS, spec.max_context)
-    activations = max(
-        activation_bytes(spec, tokens=tokens, logits_rows=config.concurrency, dtype=dtype),
-        activation_bytes(spec, tokens=scored * long, logits_rows=scored * min(SCORED_LOGITS, long), dtype=dtype),
-    )
-    needed = weights + cache + activations + OVERHEAD_BYTES
-    if needed > free:
-        raise NotAvailableError(
-            f"{spec.name} needs {needed / 1e9:.1f} GB in {dtype} (weights {weights / 1e9:.1f}, KV cache "
-            f"{cache / 1e9:.1f}, activations {activations / 1e9:.1f}, overhead {OVERHEAD_BYTES / 1e9:.1f}), "
-            f"{free / 1e9:.1f} GB are free; choose a smaller model, fewer or shorter requests in flight, or a machine "
-            "with more memory"
-        )
 
 
 def _refuse_overlong(tasks: Sequence[tuple[Task, Sequence[Any]]], checkpoint: Path, spec: ModelSpec) -> None:

@@ -45,7 +45,7 @@ def reproduction_command(config: RunConfig) -> str:
             words += [option, "0"]
         elif isinstance(value, tuple):
             for item in value:
-                words += [option, item]
+                words += [f"{option}={item}"] if item.startswith("-") else [option, item]
         elif isinstance(value, bool):
             words.append(option)
         else:

@@ -16,8 +16,10 @@ from moecap.facts import run_facts
 from moecap.files import file_sha256, write_text
 from moecap.interruption import interruptible
 from moecap.metrics.constants import constants_in_force
+from moecap.metrics.routing_source import seen_steps
 from moecap.metrics.summary import run_metrics
 from moecap.models.accounting import count_parameters
+from moecap.models.products import product_formats
 from moecap.observations.reader import read_observations
 from moecap.result import RESULT_FILE, BackendRecord, HardwareRecord, ModelRecord, Provenance, Result, write_result
 from moecap.runner.environment import environment, software
@@ -144,13 +146,15 @@ def _store(story: _Story, execution: Execution, status: Status, error: BaseExcep
         batching=engine.batching if engine else "none",
         details={name: without_places(text) for name, text in engine.details.items()} if engine else {},
         client_chunks_per_second=engine.client_chunks_per_second if engine else None,
+        step_tokens=engine.step_tokens if engine else None,
         attached=plan.backend.attaches,
     )
     public = _public_workload(plan)
-    facts = run_facts(plan.spec, plan.dtype, hardware, backend, public, constants)
+    facts = run_facts(plan.spec, plan.formats.compute, hardware, backend, public, constants)
     observations = read_observations(directory)
-    metrics = run_metrics(observations, facts)
-    flags = run_flags(public, model, hardware, backend, metrics, observations)
+    seen = seen_steps(observations, facts.spec, facts.step_tokens)
+    metrics = run_metrics(seen, facts)
+    flags = run_flags(public, model, hardware, backend, metrics, seen)
     result = Result(
         kind="measured",
         status=status,
@@ -160,6 +164,7 @@ def _store(story: _Story, execution: Execution, status: Status, error: BaseExcep
         backend=backend,
         workload=public,
         constants=constants,
+        routing_source=seen.source,
         metrics=metrics,
         flags=tuple(flags),
         provenance=Provenance(
@@ -185,9 +190,12 @@ def _model_record(plan: Plan, weights_sha256: str | None) -> ModelRecord:
         source=plan.model.origin,
         config=public_config(plan.model_config),
         weights_sha256=weights_sha256,
-        weight_dtype=plan.dtype,
-        kv_dtype=plan.dtype,
-        compute_dtype=plan.dtype,
+        weight_dtype=plan.formats.words(plan.spec),
+        kv_dtype=plan.spec.kv_dtype,
+        compute_dtype=plan.formats.compute,
+        quantised=plan.formats.own,
+        weight_dtypes=plan.spec.weight_dtypes,
+        compute_dtypes=product_formats(plan.spec, plan.formats.compute),
         total_params=parameters.total,
         active_params=parameters.active,
         is_moe=plan.spec.is_moe,
@@ -201,6 +209,9 @@ def _public_workload(plan: Plan) -> RunConfig:
         "model": plan.model.id if plan.model.origin == "local" else config.model,
         "hw": public_hardware(config.hw, plan.hardware.source),
         "dataset": Path(config.dataset).name,
+        "dataset_sha256": plan.dataset_sha256,
+        "lengths": plan.workload.lengths,
+        "texts": Path(config.texts).name,
         "engine_arg": tuple(map(without_places, config.engine_arg)),
         "task_arg": tuple(map(without_places, config.task_arg)),
         "endpoint": None if config.endpoint is None else public_endpoint(config.endpoint),

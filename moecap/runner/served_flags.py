@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from moecap.metrics.sessions import session_spans
 from moecap.metrics.value import Metric
 from moecap.result import BackendRecord, Flag
 
-__all__ = ["served_flags"]
+__all__ = ["queue_flags", "served_flags"]
 
 CLIENT_SHARE = 0.6
 """Share of the client's ceiling beyond which its own delays count as the server's."""
@@ -18,13 +19,37 @@ CACHED_SHARE = 0.01
 """Share of the prompts' tokens from a prefix cache beyond which prefill is not what the prompt lengths say."""
 
 
-def served_flags(backend: BackendRecord, metrics: dict[str, Metric], requests: pd.DataFrame) -> Iterator[Flag]:
+ENDED_SHARE = 0.5
+"""Share of an open loop's requests that have ended when the last one is due, below which it was not steady."""
+
+
+def queue_flags(requests: pd.DataFrame) -> Iterator[Flag]:
+    """A flag where an open loop ended long after its last arrival: then it never was in a steady state.
+
+    Args:
+        requests: All requests of the run.
+    """
+    load = session_spans(requests[requests["stage"] == "load"])
+    ended = int((load["ended_ns"] <= load["scheduled_ns"].max()).sum())
+    if ended < ENDED_SHARE * len(load):
+        yield Flag(
+            name="queue_grew",
+            level="warning",
+            text=f"When the last of {len(load)} arrivals was due, {ended} had ended: they came faster than the server "
+            "answers, or the load is too short. Its rates are not those of a steady state, and latencies grow with it.",
+        )
+
+
+def served_flags(
+    backend: BackendRecord, metrics: dict[str, Metric], requests: pd.DataFrame, *, exact: bool = True
+) -> Iterator[Flag]:
     """The flags of a load over HTTP; none for an engine in process.
 
     Args:
         backend: The engine.
         metrics: The run's metrics.
         requests: All requests of the run.
+        exact: Whether answers were to have exactly the tokens asked for; else at most as many.
     """
     if backend.attached:
         yield Flag(
@@ -43,7 +68,8 @@ def served_flags(backend: BackendRecord, metrics: dict[str, Metric], requests: p
     done = requests[(requests["stage"] == "load") & (requests["status"] == "completed")]
     for kind, what in (("output", "answers"), ("input", "prompts")):
         counted = done[done[f"{kind}_tokens"].notna()]
-        other = int((counted[f"{kind}_tokens"] != counted[f"{kind}_tokens_asked"]).sum())
+        counts, asked = counted[f"{kind}_tokens"], counted[f"{kind}_tokens_asked"]
+        other = int(((counts > asked) if kind == "output" and not exact else (counts != asked)).sum())
         if other:
             yield Flag(
                 name=f"{kind}_length",

@@ -1,16 +1,21 @@
 """vLLM's real server on this machine's CPU: exact steps, exact routing, and answers as transformers gives them."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from reference import Reference
 from tiny_models import VOCABULARY, make_model
 
-from moecap.backend import Continuation, Prompt
+from moecap.backend import Continuation, Prompt, Sampling
 from moecap.errors import BadInputError, NotBuiltError, RunError
+from moecap.metrics.server import server_metrics
 from moecap.observations.reader import read_observations
 from moecap.observations.recorder import Recorder
-from moecap_backends.router_capture import ROUTER
+from moecap.runner.server_flags import server_flags
+from moecap_backends.served import fetch
 
 pytestmark = [pytest.mark.engine, pytest.mark.vllm]
 
@@ -47,45 +52,8 @@ def engine(checkpoint, vllm_job, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def reference(checkpoint):
-    """The same weights in transformers, with hooks on its routers."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32).eval()
-
-    def answer(prompt):
-        ids = torch.tensor([prompt.tokens])
-        out = model.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=prompt.output_tokens,
-            min_new_tokens=prompt.output_tokens,
-            do_sample=False,
-            pad_token_id=0,
-        )
-        return tuple(out[0, ids.shape[1] :].tolist())
-
-    def routing(tokens):
-        chosen = []
-        routers = [m for _, m in model.named_modules() if ROUTER.search(type(m).__name__)]
-        handles = [
-            m.register_forward_hook(
-                lambda _m, _i, out: chosen.append(next(t for t in out if not t.is_floating_point()))
-            )
-            for m in routers
-        ]
-        with torch.inference_mode():
-            model(torch.tensor([tokens]))
-        for handle in handles:
-            handle.remove()
-        return np.stack([c.reshape(len(tokens), -1).numpy() for c in chosen], 1)  # [tokens, layers, k]
-
-    def log_likelihood(context, target):
-        with torch.inference_mode():
-            logp = model(torch.tensor([[*context, *target]])).logits[0].log_softmax(-1)
-        return sum(logp[len(context) - 1 + i, t].item() for i, t in enumerate(target))
-
-    return answer, routing, log_likelihood
+    """The same weights in transformers."""
+    return Reference(checkpoint)
 
 
 @pytest.fixture
@@ -104,10 +72,29 @@ def observed(engine, tmp_path):
 def test_answers_are_those_of_transformers(observed, reference):
     prompts = _prompts([9, 17, 5, 12])
     answers, seen = observed(prompts, 4)
-    assert [a.tokens for a in answers] == [reference[0](p) for p in prompts]
+    assert [a.tokens for a in answers] == [reference.answer(p) for p in prompts]
     assert seen.requests["status"].tolist() == ["completed"] * 4
     assert seen.requests["input_tokens"].tolist() == [9, 17, 5, 12]
     assert seen.requests["output_tokens"].tolist() == [6] * 4
+
+
+def test_a_next_turn_follows_the_answer_that_really_came(observed, reference):
+    first, new = _prompts([9, 5])
+    turns = [replace(first, session=0, turn=0), replace(new, session=0, turn=1, wait=0.05)]
+    answers, seen = observed(turns, 1)
+    assert answers[0].tokens == reference.answer(first)
+    whole = (*first.tokens, *answers[0].tokens, *new.tokens)
+    assert answers[1].tokens == reference.answer(replace(new, tokens=whole))
+    assert seen.requests["input_tokens"].tolist() == [9, 20]
+    assert seen.requests["wait_ns"].fillna(0).tolist() == [0, 50_000_000]
+
+
+def test_answers_are_drawn_and_end_as_is_asked(observed):
+    greedy = _prompts([9], output=24)[0]
+    drawn = [replace(greedy, sampling=Sampling(temperature=2.0, seed=seed)) for seed in (1, 1, 2)]
+    answers, _ = observed(drawn, 3)
+    assert answers[0].tokens == answers[1].tokens != answers[2].tokens
+    assert {len(answer.tokens) for answer in answers} == {24}
 
 
 def test_every_step_is_recorded_with_its_sequences(observed):
@@ -127,7 +114,7 @@ def test_every_step_is_recorded_with_its_sequences(observed):
 def test_the_experts_of_each_step_are_those_that_the_routers_chose(observed, reference):
     prompt = _prompts([11], output=5)[0]
     answers, seen = observed([prompt], 1)
-    expected = reference[1]([*prompt.tokens, *answers[0].tokens[:-1]])
+    expected = reference.routing([*prompt.tokens, *answers[0].tokens[:-1]])
     got = seen.routing.experts[: len(expected)]
     same = np.sort(got, -1) == np.sort(expected, -1)
     assert same.all()
@@ -137,13 +124,54 @@ def test_the_experts_of_each_step_are_those_that_the_routers_chose(observed, ref
     assert steps.distinct_experts.values[:layers].tolist() == distinct
 
 
+def test_the_servers_own_counters_are_those_of_its_answers(observed):
+    _, seen = observed(_prompts([9, 17, 5, 12], output=40), 2)
+    found = server_metrics(seen)
+    assert found["server.prompt_tokens"].value == 9 + 17 + 5 + 12
+    assert found["server.generated_tokens"].value == 4 * 40
+    assert found["server.prefix_cache_hit_share"].value == found["server.preemptions"].value == 0
+    counted = found["server.tokens_per_iteration"]
+    assert counted.value * counted.n == pytest.approx(43 + 160)
+    assert counted.n == len(seen.steps)
+    assert found["server.ttft_mean"].n == found["server.queue_time_mean"].n == 4
+    assert 0 < found["server.queue_time_mean"].value < found["server.ttft_mean"].value
+    assert 0 < found["server.ttft_outside"].value < 0.5
+    assert list(server_flags(found, seen.requests, prefix_cache=False)) == []
+
+
+def test_requests_of_others_on_an_attached_server_are_seen(engine, vllm_job, checkpoint, tmp_path):
+    from moecap_backends.openai import OpenaiEngine
+
+    job = replace(vllm_job(checkpoint, tmp_path / "log"), endpoint=f"http://{engine.target.name}", arguments={})
+    attached = OpenaiEngine(job)
+    assert attached.info.details["server"] == "vllm"
+    prompt = _prompts([8], output=60, seed=9)[0]
+
+    def other():
+        body = {"model": "moecap", "prompt": list(prompt.tokens), "max_tokens": 7, "ignore_eos": True}
+        assert fetch(engine.target, "/v1/completions", body).status == 200
+
+    with ThreadPoolExecutor(1) as pool:
+        recorder = Recorder(stage="load")
+        started = pool.submit(lambda: (time.sleep(0.1), other()))
+        attached.generate([prompt], 1, recorder, lambda _done: None)
+        started.result()
+    recorder.write(tmp_path)
+    seen = read_observations(tmp_path)
+    found = server_metrics(seen)
+    assert found["server.generated_tokens"].value == 60 + 7
+    flags = {flag.name: flag.text for flag in server_flags(found, seen.requests, prefix_cache=False)}
+    assert "generated 67 tokens during the load, whose requests have 60" in flags["server_output_tokens"]
+    assert "16 tokens during the load, whose requests have 8" in flags["server_input_tokens"]
+
+
 def test_scores_are_those_of_transformers(engine, reference):
     context, target, other = (3, 7, 11, 19), (23, 29), (200, 101, 7)
     recorder = Recorder(stage="score")
     scored = engine.score(
         [Continuation("a", context, target), Continuation("b", context, other)], recorder, lambda _done: None
     )
-    expected = [reference[2](context, t) for t in (target, other)]
+    expected = [reference.log_likelihood(context, t)[0] for t in (target, other)]
     assert [s.log_likelihood for s in scored] == pytest.approx(expected, abs=1e-3)
     assert recorder.steps >= 1
 
@@ -161,12 +189,10 @@ def test_a_model_that_cannot_be_served_ends_in_the_engines_own_words(vllm_job, t
 @pytest.mark.parametrize(
     ("arguments", "error", "problem"),
     [
-        (
-            {"tensor-parallel-size": "2"},
-            NotBuiltError,
-            "tensor-parallel-size: a run does not count what it changes yet",
-        ),
-        ({"tensor_parallel": "2"}, NotBuiltError, "tensor_parallel: a run does not count"),
+        ({"pipeline-parallel-size": "2"}, NotBuiltError, "a run does not count what it changes yet"),
+        ({"tensor-parallel-size": "2"}, BadInputError, "tensor-parallel-size: moecap sets it itself"),
+        ({"tensor_parallel": "2"}, BadInputError, "tensor_parallel: moecap sets it itself"),
+        ({"kv-cache-dty": "fp8"}, NotBuiltError, "kv-cache-dty: a run does not count"),
         ({"speculative-config.method": "ngram"}, NotBuiltError, "a run does not count what it changes yet"),
         ({"port": "80"}, BadInputError, "port: moecap sets it itself"),
         ({"dtype": "float32"}, BadInputError, "dtype: moecap sets it itself"),
@@ -180,15 +206,21 @@ def test_arguments_that_a_run_cannot_account_for_are_refused(vllm_job, tmp_path,
         VllmBackend().open(vllm_job(tiny_model("mixtral"), tmp_path / "server.log", **arguments))
 
 
-def test_a_quantised_checkpoint_is_refused(tmp_path, tiny_model, vllm_job):
+def test_quantised_experts_are_refused_since_they_were_never_run(tmp_path, tiny_model):
     import json
     import shutil
 
+    from moecap.models.formats import checkpoint_formats
+    from moecap.models.reading import read_model_as
     from moecap_backends.vllm import VllmBackend
 
     folder = tmp_path / "quantised"
     shutil.copytree(tiny_model("mixtral"), folder)
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": {"quant_method": "fp8"}}))
-    with pytest.raises(NotBuiltError, match="quantised"):
-        VllmBackend.check(folder, vllm_job(tiny_model("mixtral"), tmp_path / "log").spec)
+    config = json.loads((folder / "config.json").read_text()) | {"quantization_config": {"quant_method": "fp8"}}
+    spec = read_model_as(config, "quantised", checkpoint_formats("bf16", "bf16"))
+    with pytest.raises(NotBuiltError, match=r"attention in fp8, which the vllm backend was never tried.*--endpoint"):
+        VllmBackend.check(folder, spec)
+    attention = {"quantization_config": {"quant_method": "mxfp4"}}
+    spec = read_model_as(config | attention, "experts", checkpoint_formats("bf16", "bf16"))
+    with pytest.raises(NotBuiltError, match="experts in fp4"):
+        VllmBackend.check(folder, spec)

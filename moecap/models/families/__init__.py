@@ -37,7 +37,7 @@ from moecap.models.families.nemotron import read_nemotron_h
 from moecap.models.families.olmoe import read_olmoe
 from moecap.models.families.qwen_moe import read_qwen2_moe, read_qwen3_moe
 from moecap.models.families.qwen_next import read_qwen3_5, read_qwen3_5_moe, read_qwen3_next
-from moecap.models.families.step import read_step3p5
+from moecap.models.families.step import read_step3, read_step3p5
 from moecap.models.spec import ModelSpec
 
 __all__ = ["ARCHITECTURES", "READERS", "Reader"]
@@ -86,6 +86,7 @@ READERS: dict[str, Reader] = {
     "qwen3_next": read_qwen3_next,
     "qwen3_vl_moe_text": read_qwen3_moe,
     "qwen3_vl_text": read_qwen3,
+    "step3_text": read_step3,
     "step3p5": read_step3p5,
 }
 """Readers by ``model_type``."""
@@ -131,6 +132,8 @@ ARCHITECTURES: dict[str, str] = {
     "Qwen3NextForCausalLM": "qwen3_next",
     "Qwen3_5ForCausalLM": "qwen3_5_text",
     "Qwen3_5MoeForCausalLM": "qwen3_5_moe_text",
+    "Step3TextForCausalLM": "step3_text",
+    "Step3VLForConditionalGeneration": "step3_text",
     "Step3p5ForCausalLM": "step3p5",
 }
 """The ``model_type`` of each class, for configurations whose own ``model_type`` is missing or not known."""

@@ -20,10 +20,10 @@ FRAME = ("hidden_size", "num_hidden_layers", "vocab_size", "max_position_embeddi
 GROUPED = ("num_attention_heads",)
 """Keys that grouped-query attention needs besides."""
 
-EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+EXPERTS: tuple[str, ...] = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 """Keys of the number of routed experts: vendors and versions of transformers write one or another."""
 
-TOP_K = ("num_experts_per_tok", "experts_per_token", "moe_k", "moe_top_k")
+TOP_K: tuple[str, ...] = ("num_experts_per_tok", "experts_per_token", "moe_k", "moe_top_k")
 """Keys of the number of routed experts that a token uses."""
 
 _LAYER_TYPES: dict[str, Span] = {

@@ -1,4 +1,9 @@
-"""Step 3.5 and 3.7 Flash: windows with more query heads than full layers, a gate for each head, a shared expert."""
+"""Step 3, whose queries come from one narrow stream; Step 3.5 and 3.7 Flash with windows and a gate for each head.
+
+Step 3 (arXiv 2507.19427, multi-matrix factorization attention): all heads share one key and one value head, and their
+queries are projected from one query of ``share_q_dim`` elements. Parallel ranks keep the projections to this query, key
+and value whole, as vLLM's ``Step3TextAttention`` does.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +13,10 @@ from moecap.models.families.blocks import EXPERTS, FRAME, GROUPED, TOP_K, Blocks
 from moecap.models.fields import ConfigFields
 from moecap.models.spec import Attention, DenseFfn, Layer, ModelSpec, MoeFfn, Span
 
-__all__ = ["read_step3p5"]
+__all__ = ["read_step3", "read_step3p5"]
 
 _NAMES = {"num_attention_groups": "num_key_value_heads", "share_expert_dims": "share_expert_dim"}
+_STEP3_NAMES = {"num_attention_groups": "num_key_value_heads", "max_position_embedding": "max_position_embeddings"}
 _PER_LAYER = ("layer_types", "mlp_layer_types")
 _WINDOW_HEADS = ("num_sliding_attention_heads", "attention_other_setting", "per_layer_config")
 
@@ -82,3 +88,52 @@ def read_step3p5(blocks: Blocks) -> ModelSpec:
 
     layers = [Layer(_attention(blocks, i, span), ffn(i), 2 * blocks.hidden) for i, span in enumerate(blocks.spans())]
     return blocks.model(layers, blocks.uncounted("step3p5"))
+
+
+def _shared_query_attention(blocks: Blocks, layer: int) -> Attention:
+    """Attention of one key and value head whose queries are projected twice, with a norm between."""
+    fields, path = blocks.fields, f"model.layers.{layer}.self_attn."
+    heads, dim, narrow = fields.size("num_attention_heads"), fields.size("head_dim"), fields.size("share_q_dim")
+    return Attention(
+        span="full",
+        window=0,
+        heads=heads,
+        kv_heads=1,
+        key_dim=dim,
+        value_dim=dim,
+        matrices=(
+            blocks.matrix("attention", path + "q_proj", narrow, blocks.hidden, whole=True),
+            blocks.matrix("attention", path + "k_proj", dim, blocks.hidden, kv_rows=dim, whole=True),
+            blocks.matrix("attention", path + "v_proj", dim, blocks.hidden, kv_rows=dim, whole=True),
+            blocks.matrix("attention", path + "wq", heads * dim, narrow),
+            blocks.matrix("attention", path + "o_proj", blocks.hidden, heads * dim),
+        ),
+        other_params=narrow,
+        whole_params=narrow,
+        cached_elements=2 * dim,
+    )
+
+
+def read_step3(blocks: Blocks) -> ModelSpec:
+    """Step-3 (321B), the language model.
+
+    Raises:
+        BadInputError: If it has several key and value heads.
+    """
+    blocks = blocks.renamed(_STEP3_NAMES)
+    fields = blocks.fields
+    fields.require(*FRAME, *GROUPED, "head_dim", "share_q_dim", "intermediate_size", EXPERTS, TOP_K)
+    fields.require("moe_intermediate_size", "share_expert_dim", "moe_layers_enum")
+    groups = fields.size("num_key_value_heads", default=1)
+    if groups != 1:
+        raise fields.bad("num_attention_groups", groups, "1: several key and value heads have no reader")
+    routing, sparse = blocks.routing(), _sparse(blocks)
+
+    def ffn(layer: int) -> DenseFfn | MoeFfn:
+        if layer not in sparse:
+            return blocks.dense(layer, fields.size("intermediate_size"))
+        width, shared = fields.size("moe_intermediate_size"), fields.size("share_expert_dim")
+        return blocks.mixture(layer, routing, width, shared_width=shared, module="moe")
+
+    layers = [Layer(_shared_query_attention(blocks, i), ffn(i), 2 * blocks.hidden) for i in range(fields.layer_count())]
+    return blocks.model(layers, blocks.uncounted("step3"))

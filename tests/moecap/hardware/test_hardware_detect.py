@@ -1,9 +1,12 @@
+import os
+import subprocess
 from types import SimpleNamespace
 
 import pytest
 
 from moecap.hardware.detect import detect
 from moecap.hardware.device import match_profile
+from moecap.hardware.nvidia import bus_order
 
 MIB = 2**20
 
@@ -226,3 +229,15 @@ def test_a_device_that_answers_is_not_missing(tmp_path):
 
 def test_graphics_inside_a_processor_are_no_accelerator(tmp_path):
     assert detect(FakeNvml(), root=pci(tmp_path, ("0x1002", "0x030000"))).missing == {}
+
+
+def test_cuda_counts_by_the_bus_as_long_as_a_run_lasts(monkeypatch):
+    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
+    with bus_order():
+        seen = subprocess.run(["printenv", "CUDA_DEVICE_ORDER"], capture_output=True, text=True, check=True).stdout
+        assert seen == "PCI_BUS_ID\n"  # also for what this process starts
+    assert "CUDA_DEVICE_ORDER" not in os.environ
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
+    with bus_order():
+        assert os.environ["CUDA_DEVICE_ORDER"] == "FASTEST_FIRST"
+    assert os.environ["CUDA_DEVICE_ORDER"] == "FASTEST_FIRST"

@@ -1,21 +1,23 @@
 import dataclasses
 import importlib.metadata
 import importlib.util
-from types import SimpleNamespace
 
 import pytest
 import yaml
+from test_hardware_detect import FakeNvml
 
 from moecap.errors import BadInputError, NotAvailableError, UnknownNameError
 from moecap.hardware import resolve as resolve_module
-from moecap.hardware.detect import Detected
+from moecap.hardware.detect import Detected, detect
 from moecap.hardware.device import Device
 from moecap.hardware.device_probe import device_profile
 from moecap.hardware.host import HostFacts, host_profile
 from moecap.hardware.probe import probe_file
 from moecap.hardware.profile import KernelRate, Peak, Probe, ProbedDevice
 from moecap.hardware.resolve import probed_device, resolve_hardware
-from moecap.metrics.summary import hardware_peaks
+from moecap.metrics.summary import RunFacts, hardware_peaks
+from moecap.models.parallelism import Parallelism
+from moecap.models.registry import load_model
 
 HOST = HostFacts("AMD EPYC", "AMD", 2, (0, 1), 2, 24 * 2**30, ("avx2",), 32 * 2**20, 2**20)
 TRIAD = KernelRate(
@@ -197,10 +199,10 @@ def test_a_probe_of_the_device_in_the_cache_stands_beside_the_datasheet(resolve,
 
 
 def test_a_probe_beside_the_datasheet_reaches_the_metrics_for_every_device(resolve, probed):
-    facts = SimpleNamespace(profile=resolve("auto", H100, H100).profile, devices=2, compute_dtype="bf16")
-    peaks = hardware_peaks(facts)
+    spec, profile = load_model("mixtral")[0], resolve("auto", H100, H100).profile
+    peaks = hardware_peaks(RunFacts(spec, profile, 2, "bf16", 1, None, parallelism=Parallelism(tensor=2)))
     assert (peaks.bandwidth, peaks.probed_bandwidth) == (2 * 3.35e12, 2 * 3.0e12)
-    assert (peaks.bandwidth_source, peaks.flops) == ("datasheet", 2 * 989.4e12)
+    assert (peaks.bandwidth_source, peaks.flops) == ("datasheet", {"bf16": 2 * 989.4e12})
 
 
 @pytest.mark.parametrize("change", [{"driver_version": "570.1"}, {"memory_bytes": 80000 * 2**20}])
@@ -253,3 +255,13 @@ def test_a_device_that_is_not_here_is_refused_with_those_that_are(name):
 def test_another_name_of_a_device_is_refused(name):
     with pytest.raises(BadInputError, match="give cuda, cuda:N"):
         probed_device(name, Detected((H100,), {}, HOST))
+
+
+def test_a_board_that_is_sold_in_two_sizes_has_the_memory_of_the_one_that_is_here(tmp_path):
+    small, large = ({"name": f"Tesla V100-SXM2-{gb}GB", "mib": mib} for gb, mib in ((16, 16160), (32, 32510)))
+    sizes = {}
+    for boards, name, count in (((small,), "v100", 1), ((large, small), "v100", 1), ((large, small), "auto", 2)):
+        machine = detect(FakeNvml(*boards))
+        sizes[len(boards), count] = resolve_hardware(name, count=count, cache_dir=tmp_path, detected=machine).profile
+    assert [profile.memory_bytes for profile in sizes.values()] == [16e9, 32e9, 16e9]
+    assert resolve_hardware("v100", cache_dir=tmp_path, detected=Detected((), {}, HOST)).profile.memory_bytes == 32e9

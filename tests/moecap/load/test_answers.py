@@ -182,3 +182,16 @@ def test_usage_that_lags_never_makes_the_count_fall():
 def test_no_choices_at_all_is_no_error():
     body = _stream(_text("a", token_ids=[1]), {"choices": None, "usage": {"completion_tokens": 1}})
     assert decode_answer(_reply(body)).error is None
+
+
+def test_each_chunk_names_the_one_choice_whose_tokens_it_bears():
+    events = [
+        b'data: {"choices":[{"index":1,"text":"a","token_ids":[5]}]}\n\n',
+        b'data: {"choices":[{"index":0,"text":"b","token_ids":[6]},{"index":1,"text":"c","token_ids":[7]}]}\n\n',
+        b'data: {"choices":[{"index":0,"text":"","finish_reason":"stop"}]}\n\n',
+        b"data: [DONE]\n\n",
+    ]
+    reply = Reply(0, 200, {"content-type": "text/event-stream"}, [(i, e) for i, e in enumerate(events)], 4)
+    answer = decode_answer(reply)
+    assert answer.choices == [1, None, None]
+    assert answer.tokens == [1, 3, 3]

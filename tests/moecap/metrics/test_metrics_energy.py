@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from moecap.config import CostConfig
 from moecap.hardware.registry import load_profile
 from moecap.metrics.constants import constants_in_force
-from moecap.metrics.energy import counted_energy, energy_metrics
+from moecap.metrics.energy import counted_energy, energy_metrics, energy_scope
 from moecap.metrics.value import absent, measured
 
 S = 1_000_000_000
@@ -127,3 +127,19 @@ def test_energy_is_additive_over_windows(powers, cut):
     assert sum(p.joules for p in parts) == pytest.approx(whole.joules, rel=1e-9, abs=1e-6)
     assert sum(p.seconds for p in parts) == pytest.approx(whole.seconds)
     assert whole.joules == pytest.approx(sum(powers), rel=1e-9, abs=1e-9)
+
+
+def test_why_nothing_was_counted_is_what_the_run_noted():
+    times = np.arange(0, 10.5, 0.5)
+    noted = samples(times, np.full(len(times), np.nan)).assign(energy_counter="none: Zeus sees 1 of 2 devices")
+    assert energies(noted)["energy_per_output_token"].reason == "Zeus sees 1 of 2 devices"
+
+
+def test_the_scope_of_the_energy_names_what_read_it():
+    times = np.arange(3)
+    read = {name: samples(times, 9.0 * times).assign(energy_counter=name) for name in ("nvml", "zeus 0.16.0")}
+    assert energy_scope(read["nvml"], H100) == "accelerator boards (NVML); the host is not in it"
+    assert energy_scope(read["zeus 0.16.0"], H100) == "accelerator boards (zeus 0.16.0); the host is not in it"
+    assert (
+        energy_scope(samples(times, 9.0 * times), H100) == energy_scope(None, H100) == energy_scope(read["nvml"], H100)
+    )

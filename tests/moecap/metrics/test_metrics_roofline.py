@@ -11,7 +11,7 @@ from moecap.metrics.utilisation import Peaks
 from moecap.observations.reader import Ragged, Steps
 
 BOTH = np.array([True, True])
-PEAKS = Peaks(2e9, "datasheet", None, 100e9, "datasheet", "bf16")  # the roofs meet at 50 FLOP/B
+PEAKS = Peaks(2e9, "datasheet", None, {"bf16": 100e9}, "datasheet")  # the roofs meet at 50 FLOP/B
 
 
 def two_steps(kv=(4e6, 2e6), flops=(50e6, 10e6), ns=(4_000_000, 2_000_000), routed=True):
@@ -20,8 +20,8 @@ def two_steps(kv=(4e6, 2e6), flops=(50e6, 10e6), ns=(4_000_000, 2_000_000), rout
         StepBytes(none, none, none, none, none, none, none, read) if routed else None,
         read if routed else None,
         read,
-        np.array(flops),
-        np.array(flops),
+        {"bf16": np.array(flops)},
+        {"bf16": np.array(flops)},
         np.array([1, 1]),
         ~BOTH,
         BOTH,
@@ -52,7 +52,7 @@ def test_a_phase_lies_at_the_ratio_of_its_sums_and_under_the_slope_memory_binds(
     assert metrics["decode.attainable_flops"].value == pytest.approx(20e9)  # 2 GB/s times 10 FLOP/B
     assert metrics["decode.intensity_over_ridge"].value == pytest.approx(10 / 50)
     assert {metric.n for metric in metrics.values()} == {2}
-    assert ridge_metric(PEAKS)["roofline.ridge"].value == 50
+    assert ridge_metric(PEAKS, {})["roofline.ridge"].value == 50
 
 
 def test_beyond_the_ridge_arithmetic_binds():
@@ -84,10 +84,10 @@ def test_without_a_step_or_its_routing_there_is_no_place():
 
 
 def test_a_format_that_the_chip_lacks_leaves_the_intensity_without_a_roof():
-    peaks = Peaks(2e9, "datasheet", None, None, "unknown", "fp8")
+    peaks = Peaks(2e9, "datasheet", None, {"fp8": None}, "unknown")
     metrics = roofline_metrics("decode", *two_steps(), BOTH, peaks)
     assert metrics["decode.arithmetic_intensity"].value == pytest.approx(10)
     assert metrics["decode.achieved_flops"].value == pytest.approx(10e9)
     for name in ("decode.attainable_flops", "decode.intensity_over_ridge"):
         assert metrics[name].reason == "this hardware has no native rate for fp8"
-    assert ridge_metric(peaks)["roofline.ridge"].value is None
+    assert ridge_metric(peaks, {})["roofline.ridge"].value is None

@@ -91,7 +91,7 @@ def test_utilisation_is_a_ratio_of_sums_and_never_a_mean_of_ratios(spec):
     rows = [([0], [60], [0], 1, [4, 4, 4], 40_000_000), ([60], [1], [1], 1, [2, 2, 2], 4_000_000)]
     steps = _steps(rows)
     work = step_work(spec, steps)
-    peaks = Peaks(1e6, "datasheet", None, 1e9, "datasheet", "bf16")
+    peaks = Peaks(1e6, "datasheet", None, {"bf16": 1e9}, "datasheet")
     metrics = utilisation("all", work, steps, np.array([True, True]), peaks, True)
     assert metrics["all.s_mbu"].value == pytest.approx(work.bytes.total().sum() / (0.044 * 1e6), rel=1e-12)
     assert metrics["all.s_mfu"].value == pytest.approx(work.flops.sum() / (0.044 * 1e9), rel=1e-12)
@@ -103,9 +103,11 @@ def test_sixty_gigabytes_and_ten_aggregate_to_their_ratio_of_sums():
     # 60 GB in 40 ms and 10 GB in 4 ms at 3.35 TB/s: 70 / (0.044 * 3350) = 0.4749; a mean of ratios would give 0.5970
     zero, kv, yes = np.zeros(2), np.array([60e9, 10e9]), np.array([True, True])
     read = StepBytes(zero, zero, zero, zero, zero, zero, zero, kv)
-    work = StepWork(read, kv, kv, kv, kv, np.array([1, 1]), ~yes, yes, ~yes, ~yes)
+    work = StepWork(read, kv, kv, {"bf16": kv}, {"bf16": kv}, np.array([1, 1]), ~yes, yes, ~yes, ~yes)
     steps = _steps([([0], [1], [1], 1, [], 40_000_000), ([0], [1], [1], 1, [], 4_000_000)])
-    metrics = utilisation("decode", work, steps, yes, Peaks(3.35e12, "datasheet", None, 1.0, "datasheet", "bf16"), True)
+    metrics = utilisation(
+        "decode", work, steps, yes, Peaks(3.35e12, "datasheet", None, {"bf16": 1.0}, "datasheet"), True
+    )
     assert metrics["decode.s_mbu"].value == pytest.approx(0.474898236092266, rel=1e-12)
 
 
@@ -129,7 +131,7 @@ def test_unknown_routing_gives_no_s_mbu_but_mbu_and_s_mfu(spec):
     steps = _steps([([4], [1], [1], 1, [], 1000)])
     work = step_work(spec, steps)
     metrics = utilisation(
-        "decode", work, steps, np.array([True]), Peaks(1e9, "probed", 1e9, 1e9, "probed", "fp32"), False
+        "decode", work, steps, np.array([True]), Peaks(1e9, "probed", 1e9, {"bf16": 1e9}, "probed"), False
     )
     assert metrics["decode.s_mbu"].value is None
     assert metrics["decode.mbu"].value > 0
@@ -143,7 +145,7 @@ def test_a_format_that_the_chip_lacks_gives_no_s_mfu(spec):
         step_work(spec, steps),
         steps,
         np.array([True]),
-        Peaks(1e9, "probed", 1e9, None, "unknown", "fp8"),
+        Peaks(1e9, "probed", 1e9, {"fp8": None}, "unknown"),
         True,
     )
     assert metrics["decode.s_mfu"].value is None

@@ -161,6 +161,7 @@ def test_the_fit_in_a_device_is_shown(capsys: pytest.CaptureFixture[str]) -> Non
     assert alone == {
         "hardware": "h100-sxm",
         "devices": 1,
+        "tensor_parallel": 1,
         "memory_bytes": 80_000_000_000,
         "weight_bytes": weights,
         "context": 4096,
@@ -168,11 +169,25 @@ def test_the_fit_in_a_device_is_shown(capsys: pytest.CaptureFixture[str]) -> Non
         "fits": False,
         "largest_batch": 0,
     }
-    assert (both["fits"], both["largest_batch"]) == (True, (160_000_000_000 - weights) // cache)
+    copied = 2 * (32 * (8 * 4096 + 2 * 4096) + 4096)  # routers and norms, which both ranks keep
+    assert both["weight_bytes"] == weights + copied
+    assert (both["fits"], both["largest_batch"]) == (True, (160_000_000_000 - weights - copied) // cache)
     call(*words, "--num-gpus", "2")
     printed = capsys.readouterr().out
     assert "2 x h100-sxm" in printed
     assert f"{both['largest_batch']:,}" in printed
+
+
+def test_copies_of_key_and_value_heads_take_their_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    """16 ranks share the 8 key and value heads of Mixtral, so each head is kept twice; two stages of 8 keep none."""
+    words = ("show", "mixtral", "--context", "4096", "--hw", "h100", "--num-gpus", "16")
+    wide, staged = answer(capsys, *words)["fit"], answer(capsys, *words, "--tensor-parallel", "8")["fit"]
+    assert wide["cache_bytes_per_sequence"] == 2 * staged["cache_bytes_per_sequence"] == 2 * 4096 * 131_072
+    small = 2 * (32 * (8 * 4096 + 2 * 4096) + 4096)
+    projections = 2 * 32 * 2 * 8 * 128 * 4096
+    assert wide["weight_bytes"] - staged["weight_bytes"] == projections + 8 * small
+    with pytest.raises(BadInputError, match="32 tensor-parallel ranks do not divide 16 devices"):
+        call(*words, "--tensor-parallel", "32")
 
 
 def test_a_device_that_is_not_known_or_not_there_is_refused() -> None:

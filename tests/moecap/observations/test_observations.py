@@ -51,7 +51,9 @@ def test_what_was_recorded_is_read_back(recorder, tmp_path):
         1,
         "completed",
     ]
-    assert back.chunks.iloc[0].tolist() == [0, 170, 1, "content"]
+    assert back.chunks.iloc[0, :4].tolist() == [0, 170, 1, "content"]
+    assert back.chunks["choice"].isna().all()
+    assert back.requests[["session", "turn", "wait_ns"]].isna().all(axis=None)
     assert back.steps.distinct_experts.values.tolist() == [3, 2]
     assert back.steps.seq_new.values.tolist() == [2]
     assert (back.routing.experts == EXPERTS).all()

@@ -14,6 +14,7 @@ from moecap.config import CostConfig, RunConfig
 from moecap.files import file_sha256
 from moecap.hardware.profile import HardwareProfile, Price
 from moecap.metrics.constants import constants_in_force
+from moecap.metrics.routing_source import seen_steps
 from moecap.metrics.summary import RunFacts, run_metrics
 from moecap.models.accounting import count_parameters
 from moecap.models.reading import read_model
@@ -134,6 +135,7 @@ def _write(directory: Path, wish: Wish, dense: bool) -> None:
         basis=wish.cost.basis,
         constants=constants,
     )
+    seen = seen_steps(read_observations(directory), facts.spec)
     parameters = count_parameters(spec)
     result = Result(
         kind=wish.kind,
@@ -175,7 +177,8 @@ def _write(directory: Path, wish: Wish, dense: bool) -> None:
             cost=wish.cost,
         ),
         constants=constants,
-        metrics=run_metrics(read_observations(directory), facts),
+        metrics=run_metrics(seen, facts),
+        routing_source=seen.source,
         flags=wish.flags,
         provenance=Provenance(
             moecap="0",

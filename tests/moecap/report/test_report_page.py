@@ -134,12 +134,15 @@ def test_a_dense_model_has_a_sentence_in_place_of_experts(make_run):
     assert "chart-roofline" in _charts(text)
 
 
-def test_without_routing_every_gap_has_its_reason(make_run):
-    text = run_page(read_run(make_run(routing=False)))
-    assert "the experts that the model selected were not captured" in text
-    assert "No roofline: the experts that the model selected were not captured" in text
-    assert "no routing.npz" in text
-    assert "chart-timeline" in _charts(text)
+def test_without_routing_bytes_are_estimated_and_no_expert_is_drawn(make_run):
+    run = read_run(make_run(routing=False))
+    text = run_page(run)
+    assert run.result.routing_source == "estimated"
+    assert text.count("the experts that the model selected were not observed") == 2
+    assert not {"chart-load", "chart-distinct"} & set(_charts(text))
+    assert {"chart-roofline", "chart-timeline"} <= set(_charts(text))
+    mbu = run.result.metrics["decode.s_mbu"]
+    assert mbu.low < mbu.value < mbu.high < run.result.metrics["decode.mbu"].value * (1 + 1e-9)
 
 
 def test_a_lost_routing_file_leaves_the_rest_standing(make_run):
@@ -160,7 +163,7 @@ def test_a_run_that_ended_before_its_first_request_still_has_a_page(make_run, st
     assert [id for id in page.sections if id in SECTIONS] == SECTIONS
     assert "no step was recorded" in text
     assert "quiz was asked for and did not finish" in text
-    assert "No roofline: no step in the steady state" in text
+    assert "No roofline: no request of the load was sent" in text
 
 
 def test_without_an_accuracy_task_the_page_says_so_and_gives_no_label(make_run):

@@ -50,10 +50,19 @@ def test_latencies_of_an_endpoint_are_those_of_its_schedule(run_options, stub):
 
 def test_what_cannot_be_known_from_outside_is_null_with_a_reason(run_options, stub):
     _, result = _run(run_options, stub)
-    for name in ("decode.s_mbu", "decode.mbu", "experts.distinct_mean", "others_cpu_share", "busy_fraction"):
+    for name in ("experts.distinct_mean", "experts.load_entropy", "others_cpu_share", "busy_fraction"):
         assert result.metrics[name].value is None, name
         assert result.metrics[name].reason
-    assert {"routing_unknown", "attached"} <= {flag.name for flag in result.flags}
+
+
+def test_s_mbu_from_outside_is_an_estimate_with_both_bounds_and_says_so(run_options, stub):
+    directory, result = _run(run_options, stub)
+    mbu = result.metrics["decode.s_mbu"]
+    assert mbu.low <= mbu.value <= mbu.high <= result.metrics["decode.mbu"].value * (1 + 1e-9)
+    assert mbu.low < mbu.high
+    assert result.routing_source == "estimated"
+    assert {"steps_reconstructed", "routing_estimated", "attached"} <= {flag.name for flag in result.flags}
+    assert verify_run(directory).ok
 
 
 def test_the_client_says_how_much_of_its_ceiling_was_used(run_options, stub):

@@ -10,9 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from moecap.config import with_settings
+from moecap.facts import result_facts
 from moecap.files import file_sha256
+from moecap.hardware.device import match_profile
 from moecap.hardware.profile import Price
 from moecap.hardware.registry import load_profile
+from moecap.metrics.routing_source import seen_steps
 from moecap.observations.reader import read_observations
 from moecap.observations.schema import STEPS
 from moecap.result import Flag, Result, read_result, write_result
@@ -166,7 +169,7 @@ def test_a_run_that_did_not_complete_cannot_be_passed_off_as_complete(run_option
 
     def interrupted(self, batch, recorder, now):
         if sum(request.stage == "load" for request in recorder.requests) >= 8:
-            recorder.send("p", 16, 6, now)
+            recorder.send("p-0-20", 16, 6, now)  # the next after 12 of the warm-up and 8 of the load
             raise KeyboardInterrupt
         return original(self, batch, recorder, now)
 
@@ -213,6 +216,22 @@ def test_a_packaged_profile_must_be_the_packaged_one(forged, result):
         assert {n for n in named if n.startswith("hardware.profile.")} == {f"hardware.profile.{next(iter(change))}"}
 
 
+@pytest.mark.parametrize("hw", ["auto", "v100"])
+@pytest.mark.parametrize(("mib", "size"), [(16160, 16), (32510, 32)])
+def test_a_board_that_is_sold_in_two_sizes_is_the_packaged_one_in_both(forged, result, hw, mib, size):
+    found = match_profile(f"Tesla V100-SXM2-{size}GB", mib * 2**20)
+    assert (found.id, found.memory_bytes) == ("v100-sxm2", size * 10**9)
+    workload = result.workload.model_copy(update={"hw": hw})
+
+    def wrong(profile):
+        hardware = result.hardware.model_copy(update={"profile": profile, "source": "packaged"})
+        named = _named(forged(hardware=hardware, workload=workload))
+        return {name for name in named if name.startswith("hardware.profile")}
+
+    assert wrong(found) == set()
+    assert wrong(found.model_copy(update={"memory_bytes": 64_000_000_000})) == {"hardware.profile.memory_bytes"}
+
+
 def test_a_probed_profile_has_peaks_from_a_probe_alone(forged, result):
     profile = result.hardware.profile.model_copy(update={"memory_bandwidth": 1e9})
     hardware = result.hardware.model_copy(update={"profile": profile, "source": "probed"})
@@ -233,8 +252,8 @@ def test_the_command_names_a_profile_file_and_not_the_profile(result, host_yaml)
 )
 def test_a_flag_says_where_peaks_come_from_that_are_not_packaged(honest, result, source, flag):
     hardware = result.hardware.model_copy(update={"source": source})
-    observations = read_observations(honest)
-    flags = run_flags(result.workload, result.model, hardware, result.backend, result.metrics, observations)
+    seen = seen_steps(read_observations(honest), result_facts(result).spec)
+    flags = run_flags(result.workload, result.model, hardware, result.backend, result.metrics, seen)
     assert {f.name for f in flags} & {"probed_peak", "profile_from_file"} == ({flag} if flag else set())
 
 

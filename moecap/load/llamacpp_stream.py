@@ -1,0 +1,113 @@
+"""Decodes the answers of llama.cpp's own ``/completion``, which say more than its OpenAI-compatible ones.
+
+Each event counts the answer's tokens so far and brings the new token with its id. A token that ends inside a character
+is held back until the character is whole: its successor's event then counts two tokens and brings one id, and such an
+answer has no list of ids. The last event repeats the count and brings the server's own timings; no ``[DONE]`` follows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import msgspec
+
+from moecap.load.answers import Answer, error_text
+from moecap.load.connection import Reply
+from moecap.load.event_stream import stream_events
+
+__all__ = ["CompletionAnswer", "Timings", "decode_llamacpp_answer"]
+
+
+class Timings(msgspec.Struct, frozen=True):
+    """The server's own times of one request.
+
+    Attributes:
+        cache_n: Prompt tokens that were taken from the cache.
+        prompt_n: Prompt tokens that were fed.
+        prompt_ms: Milliseconds from the start of the prompt to its end.
+        predicted_n: Tokens of the answer; the first is made at the end of the prompt.
+        predicted_ms: Milliseconds from there to the last token.
+    """
+
+    cache_n: int = 0
+    prompt_n: int = 0
+    prompt_ms: float = 0.0
+    predicted_n: int = 0
+    predicted_ms: float = 0.0
+
+
+class _Event(msgspec.Struct):
+    content: str = ""
+    tokens: list[int] = msgspec.field(default_factory=list)
+    stop: bool = False
+    stop_type: str | None = None
+    truncated: bool = False
+    tokens_predicted: int | None = None
+    tokens_evaluated: int | None = None
+    timings: Timings | None = None
+    error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+_EVENT = msgspec.json.Decoder(_Event)
+
+
+@dataclass(slots=True)
+class CompletionAnswer(Answer):
+    """An answer with the server's own times.
+
+    Attributes:
+        timings: They, once the answer is whole.
+        truncated: Whether the context was full and something of it was dropped.
+    """
+
+    timings: Timings | None = None
+    truncated: bool = False
+    texts: list[str] = field(default_factory=list)
+
+
+def decode_llamacpp_answer(reply: Reply) -> CompletionAnswer:
+    """Decode a reply of ``/completion``, streamed or whole; what is wrong with it stands in the answer's ``error``."""
+    answer = CompletionAnswer(error=reply.error)
+    if reply.status != 200:
+        answer.error = answer.error or f"HTTP {reply.status}: {error_text(reply.body)}"
+        return answer
+    ended = False
+    try:
+        if reply.headers.get("content-type", "").startswith("text/event-stream"):
+            events, whole = stream_events(reply.reads)
+            for time_ns, data in events:
+                ended = _take(time_ns, data, answer)
+            if not ended and answer.error is None:
+                how = "ended without its last event" if whole else "broke off inside an event"
+                answer.error = f"the stream of events {how}"
+        elif reply.error is None:
+            _take(reply.ended_ns, reply.body, answer)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        answer.error = answer.error or f"malformed answer ({error})"
+    answer.text = "".join(answer.texts)
+    if len(answer.token_ids) != answer.output_tokens:
+        answer.token_ids = []
+    return answer
+
+
+def _take(time_ns: int, data: bytes, answer: CompletionAnswer) -> bool:
+    """Add one event; whether it is the last one."""
+    event = _EVENT.decode(data)
+    if event.error is not msgspec.UNSET:
+        answer.error = answer.error or error_text(data)
+        return True
+    before = answer.output_tokens or 0
+    said = before if event.tokens_predicted is None else event.tokens_predicted
+    answer.times.append(time_ns)
+    answer.kinds.append("content" if said > before else "empty")
+    answer.tokens.append(said)
+    answer.output_tokens = said
+    answer.token_ids += event.tokens
+    answer.texts.append(event.content)
+    if event.tokens_evaluated is not None:
+        answer.input_tokens = event.tokens_evaluated
+    if event.stop:
+        answer.finish_reason, answer.truncated = event.stop_type, event.truncated
+        answer.timings = event.timings
+        answer.cached_tokens = None if event.timings is None else event.timings.cache_n
+    return event.stop

@@ -1,0 +1,49 @@
+"""Flags of a load over HTTP that follow from what the server counts."""
+
+import pandas as pd
+import pytest
+
+from moecap.metrics.value import absent
+from moecap.result import BackendRecord
+from moecap.runner.served_flags import queue_flags, served_flags
+
+BACKEND = BackendRecord(name="openai", version="1", device="cpu", timer="none", batching="continuous", details={})
+METRICS = {"client.utilisation": absent("1", "not asked")}
+
+
+def _flags(exact=True, **columns):
+    table = {"stage": "load", "status": "completed", "input_tokens_asked": 8, "output_tokens_asked": 6}
+    table |= {"input_tokens": 8, "output_tokens": 6, "cached_tokens": 0} | columns
+    requests = pd.DataFrame([table] * 4 + [table | {"input_tokens": 8, "output_tokens": 6, "cached_tokens": 0}])
+    return {flag.name: flag.text for flag in served_flags(BACKEND, METRICS, requests, exact=exact)}
+
+
+def test_counts_as_asked_for_are_no_remark():
+    assert _flags() == {}
+
+
+@pytest.mark.parametrize("kind", ["input", "output"])
+def test_lengths_that_the_server_counts_otherwise_are_flagged_with_their_number(kind):
+    """vllm#24937, sglang#15732, vllm#44708."""
+    assert _flags(**{f"{kind}_tokens": 5})[f"{kind}_length"].startswith("4 of 5 ")
+
+
+def test_answers_that_end_by_themselves_may_be_shorter_and_not_longer():
+    assert _flags(exact=False, output_tokens=5) == {}
+    assert "output_length" in _flags(exact=False, output_tokens=7)
+
+
+def test_prompts_from_a_prefix_cache_are_flagged_with_their_share():
+    """vllm#52884, #54227."""
+    assert _flags(cached_tokens=4)["prefix_cache"].startswith("A prefix cache served 40% of the prompts' tokens")
+
+
+@pytest.mark.parametrize(("latency", "flagged"), [(2, False), (30, True)])
+def test_an_open_loop_that_only_queues_is_flagged(latency, flagged):
+    """Twenty arrivals, one a second: answers that take 30 s have all ended after the last arrival."""
+    requests = pd.DataFrame(
+        {"stage": "load", "scheduled_ns": range(20), "ended_ns": [i + latency for i in range(20)], "session": None}
+    )
+    flags = [*queue_flags(requests)]
+    assert bool(flags) == flagged
+    assert not flagged or flags[0].text.startswith("When the last of 20 arrivals was due, 0 had ended")
