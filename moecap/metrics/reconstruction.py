@@ -12,6 +12,7 @@ to the arrival of its first token: the pass of the model, with what the engine d
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,8 +31,11 @@ BoolArray = npt.NDArray[np.bool_]
 
 BEARING = ("content", "reasoning")
 PAUSES = (0.05, 0.1, 0.2, 0.35, 0.5)
-"""Times without a token, as shares of the median gap between the tokens of one request, that may end a step. Taken is
-the first with which the arrivals are in lockstep, else the best."""
+"""Times without a token, as shares of the median gap between the tokens of one request, that may end a step. Of these
+and of ``BURSTS`` the first two are taken with which the arrivals are in lockstep, else the best."""
+
+BURSTS = (0.0, 0.05, 0.2)
+"""Times between two chunks of a request, as shares of the mean time a token, up to which both came late together."""
 
 IN_LOCKSTEP = 0.999
 """Share of tokens in lockstep with which no longer pause is tried."""
@@ -61,7 +65,7 @@ class _Tokens:
     Attributes:
         owner: Row of the request.
         number: 1 for its first token.
-        time: When it came, ns; for all but the last token of a chunk spread over the time since the chunk before it.
+        time: When it came, ns; for all but the last token of a burst spread over the time since the one before it.
         seen: Whether the time is that of a chunk.
         last: Whether it is the last that came.
     """
@@ -98,43 +102,77 @@ def reconstruct_steps(
     bearing = bearing.sort_values(["request", "time_ns", "tokens"], kind="stable")
     answered = np.unique(bearing["request"].to_numpy(np.int64))
     known = known[known["request"].isin(answered)]
-    tokens = _tokens(bearing, np.searchsorted(answered, bearing["request"].to_numpy(np.int64)))
-    if not len(tokens.time):
+    if not bearing["tokens"].max():
         return "no token of the load was received"
-    sent = known["sent_ns"].to_numpy(np.float64)
-    order = np.argsort(tokens.time, kind="stable")
-    step, lockstep = _best_cut(tokens, order, sent)
-    steps = _steps(tokens, order, step, known)
+    owner, sent = (
+        np.searchsorted(answered, bearing["request"].to_numpy(np.int64)),
+        known["sent_ns"].to_numpy(np.float64),
+    )
+    tokens, step, lockstep = _best_cut(bearing, owner, sent)
+    steps = _steps(tokens, step, known)
     if most_tokens is not None:
         steps = spread_prompts(steps, known, most_tokens, mixes=_mixes(tokens, step))
     return ReconstructedSteps(steps, lockstep)
 
 
-def _tokens(bearing: pd.DataFrame, owner: IntArray) -> _Tokens:
-    """One row a token from one row a chunk."""
+def _tokens(bearing: pd.DataFrame, owner: IntArray, within: float) -> _Tokens:
+    """One row a token from one row a chunk, with the tokens of a burst spread over the time before it.
+
+    Args:
+        bearing: Chunks that bear tokens, by request and then in order.
+        owner: Row of each one's request, [chunks].
+        within: Largest time between chunks of a burst, as a share of the mean time a token.
+    """
     time, so_far = bearing["time_ns"].to_numpy(np.float64), bearing["tokens"].to_numpy(np.int64)
     opens = np.diff(owner, prepend=-1) != 0
     new = np.where(opens, so_far, np.diff(so_far, prepend=0))
-    before = np.where(opens, np.nan, np.roll(time, 1))
-    gap = (time - before) / np.maximum(new, 1)
-    typical = float(np.nanmedian(gap[new > 0])) if (~opens & (new > 0)).any() else 0.0
-    gap = np.where(opens, typical, gap)
-    row = np.repeat(np.arange(len(new)), new)
-    behind = np.repeat(np.cumsum(new), new) - 1 - np.arange(len(row))
-    owners = owner[row]
+    typical = _mean_gap(owner, time, so_far)
+    # A client that falls behind reads at once what came over several steps: such chunks are one burst.
+    burst = np.cumsum(opens | (np.diff(time, prepend=time[0]) > within * typical * np.maximum(new, 1))) - 1
+    begins = np.flatnonzero(np.diff(burst, prepend=-1))
+    size, end = np.add.reduceat(new, begins), np.maximum.reduceat(time, begins)
+    gap = np.where(opens[begins], typical, (end - np.roll(end, 1)) / np.maximum(size, 1))
+    row = np.repeat(np.arange(len(size)), size)
+    behind = np.repeat(np.cumsum(size), size) - 1 - np.arange(len(row))
+    owners = owner[begins][row]
     starts = np.flatnonzero(np.diff(owners, prepend=-1) != 0)
     number = np.arange(len(row)) - np.repeat(starts, np.diff(starts, append=len(row))) + 1
     return _Tokens(
         owner=owners,
         number=number,
-        time=time[row] - behind * gap[row],
+        time=end[row] - behind * gap[row],
         seen=behind == 0,
         last=np.diff(owners, append=-1) != 0,
     )
 
 
-def _best_cut(tokens: _Tokens, order: IntArray, sent: npt.NDArray[np.float64]) -> tuple[IntArray, float]:
-    """The step of each token, [tokens], and the share of tokens in lockstep."""
+def _mean_gap(owner: IntArray, time: npt.NDArray[np.float64], so_far: IntArray) -> float:
+    """Mean time between the tokens of a request, the median over requests; 0 where none has more than one chunk."""
+    begins = np.flatnonzero(np.diff(owner, prepend=-1) != 0)
+    ends = np.append(begins[1:], len(owner)) - 1
+    more = so_far[ends] - so_far[begins]
+    gaps = (time[ends] - time[begins])[more > 0] / more[more > 0]
+    return float(np.median(gaps)) if len(gaps) else 0.0
+
+
+def _best_cut(bearing: pd.DataFrame, owner: IntArray, sent: npt.NDArray[np.float64]) -> tuple[_Tokens, IntArray, float]:
+    """The tokens, the step of each, [tokens], and the share of them in lockstep."""
+    best: tuple[_Tokens, IntArray, float] | None = None
+    for within in BURSTS:
+        tokens = _tokens(bearing, owner, within)
+        for step in _cuts(tokens, sent):
+            lockstep = _lockstep(tokens, step)
+            if best is None or lockstep > best[2]:
+                best = tokens, step, lockstep
+            if lockstep >= IN_LOCKSTEP:
+                return best
+    assert best is not None
+    return best
+
+
+def _cuts(tokens: _Tokens, sent: npt.NDArray[np.float64]) -> Iterator[IntArray]:
+    """The step of each token by each of ``PAUSES``, [tokens]."""
+    order = np.argsort(tokens.time, kind="stable")
     n = len(order)
     place = np.empty(n, np.int64)
     place[order] = np.arange(n)
@@ -143,23 +181,18 @@ def _best_cut(tokens: _Tokens, order: IntArray, sent: npt.NDArray[np.float64]) -
     time, owner, number = tokens.time[order], tokens.owner[order], tokens.number[order]
     after_sending = np.where(number == 1, np.searchsorted(time, sent[owner], side="right"), 0)
     needed = np.minimum(np.maximum(before + 1, after_sending), np.arange(n))
-    gap = np.diff(time, prepend=time[0])
-    best, most, step = np.zeros(n, np.int64), -1.0, np.empty(n, np.int64)
+    gap, typical = np.diff(time, prepend=time[0]), _median_gap(tokens)
     for pause in PAUSES:
-        ends = (gap > pause * _typical_gap(tokens)) & tokens.seen[order]
+        ends = (gap > pause * typical) & tokens.seen[order]
         starts = _greedy(np.where(ends, np.arange(n), needed))
         for _ in range(REPAIRS):
             joined = _join_scattered(starts, needed, gap, number, tokens.last[order])
             if len(joined) == len(starts):
                 break
             starts = joined
+        step = np.empty(n, np.int64)
         step[order] = np.repeat(np.arange(len(starts)), np.diff(starts, append=n))
-        lockstep = _lockstep(tokens, step)
-        if lockstep > most:
-            best, most = step.copy(), lockstep
-        if most >= IN_LOCKSTEP:
-            break
-    return best, most
+        yield step
 
 
 def _mixes(tokens: _Tokens, step: IntArray) -> bool:
@@ -176,7 +209,7 @@ def _mixes(tokens: _Tokens, step: IntArray) -> bool:
     return bool((first & later).sum() >= passed_over.sum())
 
 
-def _typical_gap(tokens: _Tokens) -> float:
+def _median_gap(tokens: _Tokens) -> float:
     gaps = np.diff(tokens.time)[tokens.number[1:] > 1]
     return float(np.median(gaps)) if len(gaps) else 0.0
 
@@ -219,10 +252,10 @@ def _join_scattered(
     return joined
 
 
-def _steps(tokens: _Tokens, order: IntArray, step: IntArray, requests: pd.DataFrame) -> Steps:
+def _steps(tokens: _Tokens, step: IntArray, requests: pd.DataFrame) -> Steps:
     """Steps from the step of each token."""
     count = int(step.max()) + 1
-    by_step = order[np.argsort(step[order], kind="stable")]
+    by_step = np.lexsort((tokens.time, step))
     offsets = np.concatenate([[0], np.cumsum(np.bincount(step, minlength=count))])
     owner, number, time = tokens.owner[by_step], tokens.number[by_step], tokens.time[by_step]
     ends = _untied(np.minimum.reduceat(time, offsets[:-1]))

@@ -55,6 +55,23 @@ def test_tokens_that_come_scattered_or_merged_are_put_into_their_steps(prefill_f
     assert found.lockstep > 0.97
 
 
+@pytest.mark.parametrize("prefill_first", [False, True])
+def test_tokens_that_a_late_client_read_at_once_are_put_into_the_steps_that_produced_them(prefill_first):
+    """A client that stands still reads what came over several steps at one time, whatever the request."""
+    rng = np.random.default_rng(3)
+    jobs = [Job(int(rng.integers(20, 200)), int(rng.integers(20, 120))) for _ in range(48)]
+    load = served_load(jobs, concurrency=6, rng=rng, scatter=1.0, prefill_first=prefill_first)
+    every = 120_000_000  # six steps or so
+    late = (load.chunks["time_ns"] // every + 1) * every
+    stands = (load.chunks["time_ns"] // (3 * every)) % 2 == 0
+    load.chunks["time_ns"] = np.where(stands, late, load.chunks["time_ns"])
+    found = rebuilt(load)
+    true = [decode_size(sequences) for _, sequences in load.steps]
+    sizes = [decode_size(sequences) for sequences in as_sets(found.steps)]
+    assert np.mean([s for s in sizes if s]) == pytest.approx(np.mean([s for s in true if s]), rel=0.02)
+    assert len(sizes) == pytest.approx(len(true), rel=0.05)
+
+
 def decode_size(sequences):
     """Sequences of a step that only decodes, else 0: a prompt here has at least 20 tokens."""
     return len(sequences) if all(new == 1 for _, new in sequences.values()) else 0
