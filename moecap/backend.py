@@ -287,8 +287,13 @@ class Backend(ABC):
 
     @classmethod
     @abstractmethod
-    def check(cls, model: Path, spec: ModelSpec) -> None:
+    def check(cls, model: Path, spec: ModelSpec, device: str) -> None:
         """Refuse a checkpoint that this backend cannot load, before anything starts.
+
+        Args:
+            model: Folder with the checkpoint.
+            spec: Its accounting, in the formats in which it would run.
+            device: ``cpu`` or ``cuda``.
 
         Raises:
             UsageError: With the reason in one line.

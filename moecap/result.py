@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from moecap.config import RunConfig, first_problem
 from moecap.errors import BadInputError
@@ -107,7 +107,7 @@ class BackendRecord(_Record):
     batching: str
     details: dict[str, str]
     client_chunks_per_second: float | None = None
-    step_tokens: int | None = None
+    step_tokens: Annotated[int, Field(gt=0)] | None = None
     attached: bool = False
 
 

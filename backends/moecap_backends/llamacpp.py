@@ -63,7 +63,7 @@ class LlamacppBackend(Backend):
         return f'{", ".join(missing)} not installed; pip install "moecap[llamacpp]"' if missing else None
 
     @classmethod
-    def check(cls, model: Path, spec: ModelSpec) -> None:
+    def check(cls, model: Path, spec: ModelSpec, device: str) -> None:
         """Refuse weights that are missing, corrupt, or cannot be put into a GGUF file.
 
         A folder without any weights passes: the file may be named by an engine argument.

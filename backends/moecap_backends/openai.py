@@ -60,7 +60,7 @@ class OpenaiBackend(Backend):
         return None
 
     @classmethod
-    def check(cls, model: Path, spec: ModelSpec) -> None:
+    def check(cls, model: Path, spec: ModelSpec, device: str) -> None:
         """The server has the weights; nothing is to be checked here."""
 
     @classmethod

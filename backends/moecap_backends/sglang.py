@@ -58,7 +58,7 @@ class SglangBackend(Backend):
         return sglang_missing()
 
     @classmethod
-    def check(cls, model: Path, spec: ModelSpec) -> None:
+    def check(cls, model: Path, spec: ModelSpec, device: str) -> None:
         """Refuse weights that are missing or corrupt, and quantised ones, whose bytes a run does not count yet."""
         check_checkpoint(model)
         config = read_config_file(model / "config.json")

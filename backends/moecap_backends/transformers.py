@@ -52,7 +52,7 @@ class TransformersBackend(Backend):
         return f'{", ".join(missing)} not installed; pip install "moecap[transformers]"' if missing else None
 
     @classmethod
-    def check(cls, model: Path, spec: ModelSpec) -> None:
+    def check(cls, model: Path, spec: ModelSpec, device: str) -> None:
         """Refuse weights that are missing or corrupt."""
         check_checkpoint(model)
 

@@ -98,14 +98,19 @@ class VllmBackend(Backend):
         return None
 
     @classmethod
-    def check(cls, model: Path, spec: ModelSpec) -> None:
-        """Refuse weights that are missing or corrupt, and quantised ones in formats that this backend never ran."""
+    def check(cls, model: Path, spec: ModelSpec, device: str) -> None:
+        """Refuse weights that are missing or corrupt, and on a host quantised ones in formats that never ran there.
+
+        A GPU has kernels for most formats: what it runs is counted, and the result says that it was not tried.
+        """
         check_checkpoint(model)
+        if device == "cuda":
+            return
         for tensors, matrix, _ in (*linear_products(spec), ("lm_head", spec.lm_head, 1.0)):
             stored = matrix.format.dtype, matrix.format.inputs
             if stored not in (TRIED if tensors == "experts" else TRIED_LINEAR):
                 raise NotBuiltError(
-                    f"{model.name} has its {tensors} in {stored[0]}, which the vllm backend was never tried with; take "
+                    f"{model.name} has its {tensors} in {stored[0]}, which vLLM was never tried with on a host; take "
                     "the checkpoint in bf16, or start a vLLM server of your own and measure it with --endpoint"
                 )
 

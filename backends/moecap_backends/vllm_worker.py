@@ -27,6 +27,7 @@ class _Recording:
 
     def __init__(self, runner: Any) -> None:
         self._original: Callable[..., Any] = runner.execute_model
+        self._runner = runner
         self._prompt: dict[str, int] = {}
         self._buffer: torch.Tensor | None = None
         self._cuda = runner.device.type == "cuda"
@@ -55,6 +56,9 @@ class _Recording:
         if events:
             events[1].record()
         duration = time.monotonic_ns() - start
+        # the runner has its own order, in which the rows of the routers stand
+        place = self._runner.input_batch.req_id_to_index
+        sequences.sort(key=lambda row: place.get(row[0], len(place)))
         experts = None
         tokens = int(scheduled.total_num_scheduled_tokens)
         if self._buffer is not None and self._kept < MOST_BYTES and tokens <= len(self._buffer):

@@ -26,6 +26,9 @@ USER = frozenset({"human", "user"})
 ENGINE = frozenset({"gpt", "assistant", "chatgpt", "bing", "bard"})
 """Who speaks in the published conversations; a ``system`` text goes before the first question, others are left out."""
 
+LONGEST_WAIT = 86_400
+"""Seconds of the longest wait between two turns, as of ``turn_wait``."""
+
 
 class _Prompt(msgspec.Struct):
     prompt: str
@@ -138,8 +141,10 @@ def read_sessions(name: str, lines: Lines) -> Iterator[RecordedSession]:
         for place, turn in enumerate(row.turns, 1):
             if turn.input_tokens < 1 or turn.output_tokens < 1:
                 raise BadInputError(f"{name} {where}: turn {place} has less than 1 token in or out; mend it")
-            if not (math.isfinite(turn.tool_seconds) and turn.tool_seconds >= 0):
-                raise BadInputError(f"{name} {where}: tool_seconds of turn {place} is no time; mend it")
+            if not 0 <= turn.tool_seconds <= LONGEST_WAIT:
+                raise BadInputError(
+                    f"{name} {where}: tool_seconds of turn {place} is no time from 0 to {LONGEST_WAIT} s; mend it"
+                )
         if row.turns[0].tool_seconds:
             raise BadInputError(
                 f"{name} {where}: the first turn has no answer before it, so no tool_seconds; take it out"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,8 +59,8 @@ def read_recording(dataset: str, data: Path | None, seed: int, most: int) -> Rec
         kind, found, block = _parts(path, most)
         sessions = list(found)
         digest = file_sha256(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path}: cannot be read ({error})") from None
+    except (OSError, UnicodeDecodeError, RecursionError, csv.Error) as error:
+        raise BadInputError(f"{path}: cannot be read ({error}); mend it") from None
     if not sessions:
         raise BadInputError(f"{path}: no request is in it; give another with --dataset")
     if kind in ("prompts", "sharegpt"):

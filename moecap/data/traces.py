@@ -95,7 +95,7 @@ def _requests(
         where = f"line {number}"
         try:
             at, asked, answered = seconds(row[columns[0]]), _count(row[columns[1]]), _count(row[columns[2]])
-        except (KeyError, ValueError, TypeError):
+        except (KeyError, ValueError, TypeError, OverflowError):
             raise BadInputError(
                 f"{name} {where}: {', '.join(columns)} are not a time and two numbers; mend it"
             ) from None

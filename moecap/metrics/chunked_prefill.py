@@ -117,8 +117,8 @@ class _Plan:
             # a request that decodes would be in an unseen step too, and be answered: none lies before such a step
             before = next((seen for seen in range(last, step - 1, -1) if not self._decodes[seen]), step)
             unseen = self._unseen.setdefault(before, [])
-            while sum(unseen) < tokens - room:
-                unseen.append(self._most)
+            missing = max(tokens - room - sum(unseen), 0)
+            unseen += [self._most] * -(-missing // self._most)
             own = [(before, number, unseen[number - 1]) for number in range(len(unseen), 0, -1)]
             places = sorted([*places, *own], key=lambda place: (place[0], -place[1]))
         left = tokens

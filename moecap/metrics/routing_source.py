@@ -87,7 +87,9 @@ def seen_steps(observations: Observations, spec: ModelSpec, most_tokens: int | N
     found = reconstruct_steps(requests, observations.chunks, most_tokens)
     if isinstance(found, str):
         return SeenSteps(observations, problem=found)
-    seen = SeenSteps(replace(observations, steps=found.steps), reconstructed=True, lockstep=found.lockstep)
+    # what an engine recorded before it was lost, such as its warm-up, are no steps of the load, nor is their routing
+    load = replace(observations, steps=found.steps, routing=None)
+    seen = SeenSteps(load, reconstructed=True, lockstep=found.lockstep)
     told = observations.request_routing
     return _estimated(seen, spec) if told is None else _joined(seen, told, found, spec)
 
@@ -149,19 +151,6 @@ def estimated_experts(spec: ModelSpec, tokens: npt.NDArray[np.int64]) -> ExpertE
         return Ragged(np.maximum(counts, 1.0).reshape(-1), offsets)
 
     return ExpertEstimate(*map(column, ("lower", "uniform", "upper")))
-
-
-def _seen(
-    observations: Observations,
-    load: Steps,
-    routing: Routing | None,
-    source: RoutingSource | None,
-    lockstep: float,
-    left_out: int,
-) -> SeenSteps:
-    """Observations whose steps are those of the load, in place of whatever other passes an engine recorded."""
-    told = replace(observations, steps=load, routing=routing)
-    return SeenSteps(told, source, reconstructed=True, lockstep=lockstep, left_out=left_out)
 
 
 def _fed(told: RequestRouting, steps: Steps) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

@@ -58,6 +58,13 @@ def run_flags(
         )
     if not model.is_moe:
         yield Flag(name="dense", level="info", text="The model is dense: S-MBU equals MBU and S-MFU equals MFU.")
+    if model.quantised and backend.device == "cuda":
+        yield Flag(
+            name="formats_untried",
+            level="warning",
+            text=f"Weights in {model.weight_dtype} were not tried on a GPU by this version: bytes and FLOPs are those "
+            "that the checkpoint's configuration states, whatever its kernels do.",
+        )
     yield from routing_flags(seen, model.is_moe)
     yield from degenerate_routing_flags(model, metrics)
     yield from _profile_flags(hardware)

@@ -132,7 +132,7 @@ def make_plan(config: RunConfig, say: Say) -> Plan:
         free = available_memory() if device == "cpu" else (hardware.profile.memory_bytes or 0)
         refuse_memory(need(split.parallelism), spec, formats.words(spec), free, shared=device == "cpu")
     checkpoint = _fetch_checkpoint(model, say, tokenizer_only=backend.attaches)
-    backend.check(checkpoint, spec)
+    backend.check(checkpoint, spec, device)
     options = TaskOptions(config.limit, config.data, task_arguments, say)
     items = tuple((task, task.items(options)) for task in tasks)
     _refuse_overlong(items, checkpoint, spec)
@@ -257,9 +257,9 @@ def _best_backend(model: ModelRef, hardware: ResolvedHardware) -> type[Backend]:
 
 
 def _sized(config: RunConfig, recording: Recording) -> RunConfig:
-    """The configuration with the lengths of its longest request."""
-    asked, answered = longest_request(config, recording)
-    return config.model_copy(update={"input_len": max(asked, 1), "output_len": max(answered, 1)})
+    """The configuration with the length of its longest prompt, and with what is left for the longest request."""
+    asked, whole = longest_request(config, recording)
+    return config.model_copy(update={"input_len": max(asked, 1), "output_len": max(whole - asked, 1)})
 
 
 def _formats(

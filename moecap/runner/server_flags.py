@@ -39,7 +39,7 @@ def server_flags(metrics: dict[str, Metric], requests: pd.DataFrame, prefix_cach
         )
         yield Flag(
             name=f"server_{kind}_tokens",
-            level="warning",
+            level="invalid" if kind == "output" and counted > bounds[1] else "warning",
             text=f"By its own counters the server {verb} {counted:.0f} tokens during the load, whose requests have "
             f"{own}: {why}.",
         )

@@ -72,20 +72,18 @@ def read_load(config: RunConfig) -> Recording:
 
 
 def longest_request(config: RunConfig, recording: Recording) -> tuple[int, int]:
-    """Tokens of the longest prompt, the conversation before it included, and of the longest answer.
+    """Tokens of the longest prompt, the conversation before it included, and of the longest prompt with its answer.
 
-    What a data set has in words is not counted: that needs a tokenizer.
+    The two need not be of the same request. What a data set has in words is not counted: that needs a tokenizer.
     """
     if not _by_data(config, recording):
         turns = min(config.turns or 1, config.num_requests)
         asked, answered = config.longest(config.input_len), config.longest(config.output_len)
-        return asked * turns + answered * (turns - 1), answered
+        return asked * turns + answered * (turns - 1), (asked + answered) * turns
     sessions = _taken(config, recording)
     counts = [[(turn.input_tokens or 0, turn.output_tokens or 0) for turn in session.turns] for session in sessions]
-    return (
-        max(sum(map(sum, turns)) - turns[-1][1] for turns in counts),
-        max(answered for turns in counts for _, answered in turns),
-    )
+    whole = [sum(map(sum, turns)) for turns in counts]
+    return max(tokens - turns[-1][1] for tokens, turns in zip(whole, counts, strict=True)), max(whole)
 
 
 def refuse_unable(config: RunConfig, recording: Recording, backend: type[Backend]) -> None:

@@ -243,20 +243,20 @@ def test_a_folder_with_a_gguf_file_alone_is_enough(ascii_model, llamacpp_job, ca
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         shutil.copy(whole / name, folder / name)
     job = llamacpp_job(folder, tmp_path / "server.log", "q8_0")
-    LlamacppBackend.check(folder, job.spec)  # the file may be named by an argument
+    LlamacppBackend.check(folder, job.spec, "cpu")  # the file may be named by an argument
     with pytest.raises(
         BadInputError, match=r"no \*.safetensors and no \*.gguf; name a file with --engine-arg gguf=PATH"
     ):
         LlamacppBackend().open(job)
     write_gguf(whole, folder / "mine.gguf", "q8_0")
-    LlamacppBackend.check(folder, job.spec)
+    LlamacppBackend.check(folder, job.spec, "cpu")
     with LlamacppBackend().open(job) as running:
         answer = running.generate(_prompts([9]), 1, Recorder(stage="load"), lambda _done: None)[0]
     assert running.info.details["gguf"] == "mine.gguf"
     assert len(answer.tokens) == 8
     other = read_model(read_config_file(folder / "config.json"), "own", weights="gguf-fp16", kv="fp16")
     with pytest.raises(BadInputError, match="holds its matrices in q8_0 and the run counts fp16; say --precision q8_0"):
-        LlamacppBackend.check(folder, other)
+        LlamacppBackend.check(folder, other, "cpu")
 
 
 def test_a_server_that_is_killed_under_load_is_named_and_leaves_no_process(ascii_model, llamacpp_job, cache, tmp_path):

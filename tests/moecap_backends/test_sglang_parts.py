@@ -60,25 +60,25 @@ def _changed(folder, tmp_path, **changes):
 def test_a_quantised_checkpoint_is_refused(tiny_model, tmp_path):
     folder = _changed(tiny_model("olmoe"), tmp_path, quantization_config={"quant_method": "fp8"})
     with pytest.raises(NotBuiltError, match="quantised"):
-        SglangBackend.check(folder, _spec(tiny_model("olmoe")))
+        SglangBackend.check(folder, _spec(tiny_model("olmoe")), "cpu")
 
 
 def test_a_checkpoint_that_sglang_would_misread_is_refused(tiny_model, tmp_path):
     """sglang 0.5.23 serves both, with weights that it never loaded or shapes that do not fit."""
     dense = _changed(tiny_model("qwen3_moe"), tmp_path)
     with pytest.raises(BadInputError, match="every layer of Qwen3MoeForCausalLM to be a mixture of experts"):
-        SglangBackend.check(dense, _spec(dense))
+        SglangBackend.check(dense, _spec(dense), "cpu")
     wide = _changed(tiny_model("mixtral"), tmp_path, head_dim=16)
     with pytest.raises(BadInputError, match="to be 32 / 4 wide, and these are 16"):
-        SglangBackend.check(wide, _spec(wide))
+        SglangBackend.check(wide, _spec(wide), "cpu")
     for family in ("qwen2_moe", "glm4_moe", "olmoe"):
-        SglangBackend.check(_changed(tiny_model(family), tmp_path), _spec(tiny_model(family)))
+        SglangBackend.check(_changed(tiny_model(family), tmp_path), _spec(tiny_model(family)), "cpu")
 
 
 def test_a_checkpoint_without_the_tokenizers_configuration_is_refused(tiny_model):
     """sglang 0.5.23 looks for it at the model hub and ends with what that says of a path."""
     with pytest.raises(BadInputError, match=r"no tokenizer_config.json, which SGLang reads; save the tokenizer"):
-        SglangBackend.check(tiny_model("olmoe"), _spec(tiny_model("olmoe")))
+        SglangBackend.check(tiny_model("olmoe"), _spec(tiny_model("olmoe")), "cpu")
 
 
 def test_the_python_of_another_environment_is_named_by_a_variable(monkeypatch, tmp_path):

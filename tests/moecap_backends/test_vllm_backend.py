@@ -124,6 +124,20 @@ def test_the_experts_of_each_step_are_those_that_the_routers_chose(observed, ref
     assert steps.distinct_experts.values[:layers].tolist() == distinct
 
 
+def test_the_experts_of_a_step_stand_in_the_order_of_its_sequences(observed, reference):
+    prompts = _prompts([9, 17, 5, 12, 21, 7], output=8, seed=4)
+    answers, seen = observed(prompts, 3)
+    steps, places = seen.steps, seen.steps.seq_new
+    owner = np.repeat(steps.seq_request.values, places.values)
+    within = np.arange(len(owner)) - np.repeat(np.cumsum(places.values) - places.values, places.values)
+    position = np.repeat(steps.seq_start.values, places.values) + within
+    for prompt, answer, request in zip(prompts, answers, seen.requests["request"], strict=True):
+        expected = reference.routing([*prompt.tokens, *answer.tokens[:-1]])
+        rows = np.flatnonzero((owner == request) & (position < len(expected)))
+        got = seen.routing.experts[rows[np.argsort(position[rows])]]
+        assert (np.sort(got, -1) == np.sort(expected, -1)).all()
+
+
 def test_the_servers_own_counters_are_those_of_its_answers(observed):
     _, seen = observed(_prompts([9, 17, 5, 12], output=40), 2)
     found = server_metrics(seen)
@@ -218,9 +232,10 @@ def test_quantised_experts_are_refused_since_they_were_never_run(tmp_path, tiny_
     shutil.copytree(tiny_model("mixtral"), folder)
     config = json.loads((folder / "config.json").read_text()) | {"quantization_config": {"quant_method": "fp8"}}
     spec = read_model_as(config, "quantised", checkpoint_formats("bf16", "bf16"))
-    with pytest.raises(NotBuiltError, match=r"attention in fp8, which the vllm backend was never tried.*--endpoint"):
-        VllmBackend.check(folder, spec)
+    with pytest.raises(NotBuiltError, match=r"attention in fp8, which vLLM was never tried with on a host.*--endpoint"):
+        VllmBackend.check(folder, spec, "cpu")
     attention = {"quantization_config": {"quant_method": "mxfp4"}}
     spec = read_model_as(config | attention, "experts", checkpoint_formats("bf16", "bf16"))
     with pytest.raises(NotBuiltError, match="experts in fp4"):
-        VllmBackend.check(folder, spec)
+        VllmBackend.check(folder, spec, "cpu")
+    VllmBackend.check(folder, spec, "cuda")  # a GPU has kernels for it; the result carries a flag

@@ -199,6 +199,18 @@ BAD = {
         '[{"conversations": [{"from": "human"}]}]',
         "entry 1: not a conversation of ShareGPT",
     ),
+    "a wait that never ends": (
+        "x.jsonl",
+        [SESSION | {"turns": [SESSION["turns"][0], SESSION["turns"][1] | {"tool_seconds": 1e300}]}],
+        "line 1: tool_seconds of turn 2 is no time from 0 to 86400 s",
+    ),
+    "a count without end": ("x.csv", BURSTGPT + "119,GPT-4,inf,2,3,API log\n", "line 7: Timestamp, Request tokens"),
+    "a field that no CSV has": ("x.csv", BURSTGPT + "9" * 140_000 + ",GPT-4,1,2,3,API log\n", "cannot be read (field"),
+    "a JSON without bottom": (
+        "x.jsonl",
+        json.dumps(MOONCAKE[0]) + '\n{"timestamp": 1, "more": ' + "[" * 5000 + "]" * 5000 + "}\n",
+        "cannot be read (maximum recursion",
+    ),
     "broken JSON": ("x.json", "[{]", "not a JSON array of conversations"),
 }
 

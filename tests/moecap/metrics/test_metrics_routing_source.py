@@ -11,7 +11,7 @@ from served_load import Job, served_load
 
 from moecap.metrics.routing_source import estimated_experts, seen_steps
 from moecap.models.reading import read_model
-from moecap.observations.reader import Observations, Ragged, RequestRouting, Steps
+from moecap.observations.reader import Observations, Ragged, RequestRouting, Routing, Steps
 
 LAYERS, EXPERTS, TOP_K = 3, 8, 2
 CONFIG = {
@@ -113,6 +113,17 @@ def test_experts_that_nobody_tells_are_estimated_between_their_bounds():
     assert steps.distinct_experts.values[-LAYERS:] == pytest.approx(8 * (1 - 0.75**3))
     assert seen.estimate.fewest.values[-LAYERS:] == pytest.approx(2)
     assert seen.estimate.most.values[-LAYERS:] == pytest.approx(6)
+
+
+def test_the_routing_of_a_warm_up_is_none_of_the_load_whose_own_steps_were_lost():
+    load, n = served_load([Job(40, 4)] * 3, concurrency=3, rng=np.random.default_rng(0)), 50
+    each = np.arange(n + 1)
+    one, layers = Ragged(np.ones(n, np.int64), each), Ragged(np.full(n * LAYERS, TOP_K), each * LAYERS)
+    warm = Steps(np.full(n, "warmup"), each[:-1], each[1:], one, one, one, one, np.ones(n, np.int64), layers)
+    routing = Routing(np.zeros((n, LAYERS, TOP_K), np.uint8), each[:-1].astype(np.int32), "test")
+    seen = seen_steps(dataclasses.replace(observed(load), steps=warm, routing=routing), SPEC)
+    assert set(seen.observations.steps.stage) == {"load"}
+    assert seen.observations.routing is None
 
 
 def test_an_estimate_never_counts_less_than_one_expert():

@@ -158,6 +158,12 @@ def test_tokens_of_others_are_flagged(tmp_path):
     assert "1030 tokens during the load, whose requests have 30" in found["server_input_tokens"]
 
 
+def test_a_server_that_others_use_makes_the_run_invalid(tmp_path):
+    seen = _observed(tmp_path, *_tokens(30, 76), requests=COMPLETED)
+    levels = {flag.name: flag.level for flag in server_flags(server_metrics(seen), seen.requests, False)}
+    assert levels == {"server_output_tokens": "invalid"}
+
+
 def test_fewer_tokens_than_the_answers_have_are_flagged(tmp_path):
     found = _flags(tmp_path, *_tokens(30, 11), requests=COMPLETED)
     assert "it did not compute all of them itself" in found["server_output_tokens"]

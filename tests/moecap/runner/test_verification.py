@@ -232,6 +232,15 @@ def test_a_board_that_is_sold_in_two_sizes_is_the_packaged_one_in_both(forged, r
     assert wrong(found.model_copy(update={"memory_bytes": 64_000_000_000})) == {"hardware.profile.memory_bytes"}
 
 
+@pytest.mark.parametrize(("quantised", "device"), [(True, "cuda"), (True, "cpu"), (False, "cuda")])
+def test_quantised_weights_on_a_gpu_are_flagged_as_untried(honest, result, quantised, device):
+    seen = seen_steps(read_observations(honest), result_facts(result).spec)
+    model = result.model.model_copy(update={"quantised": quantised})
+    backend = result.backend.model_copy(update={"device": device})
+    names = {f.name for f in run_flags(result.workload, model, result.hardware, backend, result.metrics, seen)}
+    assert ("formats_untried" in names) == (quantised and device == "cuda")
+
+
 def test_a_probed_profile_has_peaks_from_a_probe_alone(forged, result):
     profile = result.hardware.profile.model_copy(update={"memory_bandwidth": 1e9})
     hardware = result.hardware.model_copy(update={"profile": profile, "source": "probed"})

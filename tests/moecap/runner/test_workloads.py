@@ -315,3 +315,9 @@ def test_a_request_that_the_model_cannot_hold_is_refused_before_anything_starts(
     text = file("text.jsonl", [{"prompt": "lichen " * 900}])
     assert main([*words, "--dataset", text, "--set", "lengths=data"]) == 2
     assert "tokens with what is to be answered, the model holds 512" in capsys.readouterr().err
+
+
+def test_the_longest_prompt_and_the_longest_answer_may_be_of_two_requests_that_both_fit(sent, file):
+    rows = [{"timestamp": 0, "input_length": i, "output_length": o} for i, o in ((400, 5), (5, 400))]
+    found = sent("arrival=trace", dataset=file("mooncake.jsonl", rows), without=DATA, num_requests=2)  # 512 are held
+    assert sorted(found.load["input_tokens_asked"]) == [5, 400]

@@ -19,7 +19,7 @@ class SuccessorBackend(Backend):
         return
 
     @classmethod
-    def check(cls, model, spec):
+    def check(cls, model, spec, device):
         """Any checkpoint will do."""
 
     @classmethod
