@@ -152,7 +152,7 @@ class EngineJob:
         model: Folder with the checkpoint.
         spec: The model's accounting.
         device: ``cpu`` or ``cuda``.
-        dtype: Format of weights and KV cache: ``fp32``, ``bf16`` or ``fp16``.
+        dtype: What the backend's ``dtype`` gave: ``fp32``, ``bf16``, ``fp16``, or of a GGUF file such as ``gguf-q8_0``.
         threads: Processor threads to use.
         seed: Seed of everything drawn at random.
         arguments: The user's engine arguments.
@@ -192,7 +192,7 @@ class EngineInfo:
         weight_dtype: Format of the weights in memory.
         kv_dtype: Format of the KV cache.
         compute_dtype: Format of the matrix products.
-        timer: ``host`` or ``device``: whose clock measured the steps.
+        timer: ``host`` or ``device``: whose clock measured the steps; ``none`` where the engine records none.
         batching: ``static`` or ``continuous``.
         details: More facts that a reader would want, by name.
         client_chunks_per_second: What the load generator can take here, for engines behind HTTP.

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from moecap.config import RunConfig
+from moecap.data.texts import TEXT_SETS
 from moecap.runner.asked import asked_arrivals, asked_lengths
 
 __all__ = ["load_pairs"]
@@ -21,7 +22,7 @@ def load_pairs(workload: RunConfig, requests: pd.DataFrame, complete: bool, same
     """Statements of a workload with what the requests say; a pair that differs is a contradiction.
 
     Every length that the configuration decides is compared request by request, and so is every time of arrival that it
-    decides. What a data set decides is not in a result and cannot be compared.
+    decides. What a data set decides is not in a result and cannot be compared; it must be a file whose digest is there.
 
     Args:
         workload: The configuration.
@@ -31,6 +32,9 @@ def load_pairs(workload: RunConfig, requests: pd.DataFrame, complete: bool, same
     """
     load = requests[requests["stage"] == "load"]
     pairs: Pairs = {}
+    by_file = workload.lengths == "data" or workload.arrival == "trace" or workload.dataset not in TEXT_SETS
+    if by_file and workload.dataset_sha256 is None:
+        pairs["workload.dataset_sha256"] = (None, f"the digest of {workload.dataset}")
     if complete:
         pairs["workload.num_requests"] = (workload.num_requests, len(load))
     if load.empty:
@@ -41,7 +45,7 @@ def load_pairs(workload: RunConfig, requests: pd.DataFrame, complete: bool, same
             return pairs | {"workload.num_requests": (workload.num_requests, "prompts with other numbers")}
         pairs |= _lengths(workload, load.assign(place=place))
     if place is not None:
-        pairs |= _arrivals(workload, load.assign(place=place), same_numpy)
+        pairs |= _arrivals(workload, load.assign(place=place), complete, same_numpy)
     return pairs
 
 
@@ -71,25 +75,33 @@ def _lengths(workload: RunConfig, load: pd.DataFrame) -> Pairs:
     }
     if turns > 1:
         pairs["workload.sessions"] = _first_other(session, place // turns)
-        grown = load.sort_values(["session", "turn"]).groupby("session")["input_tokens_asked"].diff().loc[load.index]
-        least = asked[place, 0] + 1  # the new tokens, and an answer of at least one
-        short = ~first & (grown.to_numpy() < least)
+        conversation = load.sort_values(["session", "turn"]).groupby("session")
+        grown = conversation["input_tokens_asked"].diff().loc[load.index].to_numpy()
+        # a turn after one that failed was not sent, and its record holds its new tokens alone
+        unsent = (conversation["status"].shift() == "failed").loc[load.index].to_numpy()
+        more, new = np.where(unsent, load["input_tokens_asked"], grown), asked[place, 0]
+        other = ~first & np.where(unsent, more != new, more < new)  # an answer may be read as no token: all reasoning
         pairs["workload.turns.input_len"] = (
-            (f"at least {least[short][0]} more", str(grown.to_numpy()[short][0])) if short.any() else (None, None)
+            (f"{new[other][0]} more, and the answer", str(more[other][0])) if other.any() else (None, None)
         )
         waits = load["wait_ns"].to_numpy(np.float64)[~first]
         pairs["workload.turn_wait"] = _first_other(waits, np.full(len(waits), round(workload.turn_wait * 1e9)))
     return pairs
 
 
-def _arrivals(workload: RunConfig, load: pd.DataFrame, same_numpy: bool) -> Pairs:
+def _arrivals(workload: RunConfig, load: pd.DataFrame, complete: bool, same_numpy: bool) -> Pairs:
     """Times of arrival in ns since the first one, of sessions by their first turn."""
     firsts = load[load["turn"].fillna(0) == 0].sort_values("place")
-    count = -(-workload.num_requests // (workload.turns or 1))
+    if workload.lengths == "data":  # which says how many turns each session has
+        number = firsts["session"].fillna(firsts["place"]).to_numpy(np.int64)
+        count = int(number.max()) + 1
+        known = complete or workload.arrival != "ramp"  # the slope of a ramp needs the number of all sessions
+    else:
+        number = firsts["place"].to_numpy() // (workload.turns or 1)
+        count, known = -(-workload.num_requests // (workload.turns or 1)), True
     due = asked_arrivals(workload, count)
-    if due is None or workload.lengths == "data" or (workload.arrival in DRAWN and not same_numpy):
+    if due is None or not known or (workload.arrival in DRAWN and not same_numpy):
         return {}
-    number = firsts["place"].to_numpy() // (workload.turns or 1)
     came = firsts["scheduled_ns"].to_numpy(np.int64)
     asked = np.round(due[number] * 1e9).astype(np.int64)
     return {"workload.arrival": _first_other(came - came[0], asked - asked[0])}

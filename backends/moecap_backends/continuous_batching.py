@@ -93,6 +93,7 @@ class ContinuousEngine(TransformersEngine):
         self._step: _Step | None = None
         self._problem: Exception | None = None
         self._count = 0
+        self._numbering = threading.Lock()
         self._manager: Any = None
         self._hooks: list[Any] = []
         self._clock = time.monotonic_ns() - time.perf_counter_ns()  # the manager stamps with the second
@@ -188,11 +189,12 @@ class ContinuousEngine(TransformersEngine):
 
     def _send(self, load: _Load, number: int, scheduled_ns: int) -> None:
         prompt = load.prompts[number]
-        name = f"moecap-{self._count}"
-        self._count += 1
-        record = load.recorder.send(
-            prompt.id, len(prompt.tokens), prompt.output_tokens, scheduled_ns, time.monotonic_ns()
-        )
+        with self._numbering:  # an answer may end, and the next prompt be sent, while the first ones are sent
+            name = f"moecap-{self._count}"
+            self._count += 1
+            record = load.recorder.send(
+                prompt.id, len(prompt.tokens), prompt.output_tokens, scheduled_ns, time.monotonic_ns()
+            )
         record.input_tokens = record.input_tokens_asked
         load.records[name], load.numbers[name] = record, number
         taken = self._manager.add_request(

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from moecap.backend import Prompt
 from moecap.errors import RunError
-from moecap.load.answers import Answer
+from moecap.load.answers import BEARING, Answer
 from moecap.load.connection import Reply
 from moecap.load.driver import Turn
 from moecap.tokenizer import Tokenizer
@@ -55,10 +55,11 @@ class Conversation:
         return (first, *(Turn(p.id, self._next, p.wait) for p in self._prompts[1:]))
 
     def _next(self, replies: Sequence[Reply]) -> bytes | None:
-        """The next request; nothing after a reply that is no whole answer."""
+        """The next request; nothing after a reply that is no whole answer or has no token."""
         answer = self._decode(replies[-1])
         self.answers.append(answer)
-        if answer.error is not None:
+        bears = answer.token_ids or answer.text or any(kind in BEARING for kind in answer.kinds)
+        if answer.error is not None or not bears:
             return None
         turn = len(replies)
         before, new = self.sent[-1], self._prompts[turn]

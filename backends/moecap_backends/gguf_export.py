@@ -36,6 +36,7 @@ _RECIPE = 1  # raise it when the files change in any way: older ones in a cache 
 _TYPES = {"fp32": "F32", "fp16": "F16", "bf16": "BF16", "q8_0": "Q8_0"}
 _FILE_TYPES = {"fp32": "ALL_F32", "fp16": "MOSTLY_F16", "bf16": "MOSTLY_BF16", "q8_0": "MOSTLY_Q8_0"}
 _EXPERT = re.compile(r"\.experts\.(\d+)\.")
+_COMPUTED = ".rotary_emb.inv_freq"  # in older checkpoints; no weights, and llama.cpp refuses a file with them
 _BLOCK = 32
 
 
@@ -184,6 +185,8 @@ def _tensors(folder: Path, config: Mapping[str, Any], family: Family) -> Iterato
     experts = next((config[key] for key in family.experts if config.get(key)), 0)
     groups: dict[str, dict[int, StoredTensor]] = {}
     for name, stored in stored_tensors(folder).items():
+        if name.endswith(_COMPUTED):
+            continue
         number = _EXPERT.search(name)
         merged = _EXPERT.sub(".experts.", name)
         target = names.get_name(merged, try_suffixes=(".weight", ".bias"))

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from moecap.errors import NotBuiltError
+from moecap.errors import BadInputError, NotBuiltError
 
 __all__ = ["FAMILIES", "Family", "refuse_unlike", "rope_pairs", "settings"]
 
@@ -51,12 +51,24 @@ FAMILIES: dict[str, Family] = {
 }
 """By ``model_type`` of ``config.json``."""
 
+_NEEDED = (
+    "hidden_size",
+    "intermediate_size",
+    "max_position_embeddings",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "rms_norm_eps",
+    "vocab_size",
+)
+"""Keys whose defaults are not the same in all families."""
+
 
 def refuse_unlike(config: Mapping[str, Any]) -> Family:
     """The family of a model, if llama.cpp's graph computes exactly this one.
 
     Raises:
         NotBuiltError: Naming what cannot be converted.
+        BadInputError: If the configuration leaves open what the file has to say.
     """
     kind = str(config.get("model_type"))
     if kind not in FAMILIES:
@@ -64,6 +76,14 @@ def refuse_unlike(config: Mapping[str, Any]) -> Family:
         raise NotBuiltError(f"a model of type {kind!r} cannot be converted to GGUF yet ({known} can); give a GGUF file")
     family = FAMILIES[kind]
     rope = _rope(config)
+    needed = [*_NEEDED, *(("num_experts_per_tok",) if family.experts else ()), *filter(None, [family.expert_width])]
+    missing = [key for key in needed if config.get(key) is None]
+    if _rope_base(config) is None:
+        missing.append("rope_theta")
+    if missing:
+        raise BadInputError(
+            f"config.json does not say {', '.join(missing)} of this {kind} model; add what it was trained with"
+        )
     unlike = {
         "quantization_config": config.get("quantization_config"),
         "rope scaling": rope.get("rope_type", rope.get("type", "default")) != "default",
@@ -89,7 +109,6 @@ def refuse_unlike(config: Mapping[str, Any]) -> Family:
 def settings(config: Mapping[str, Any], family: Family) -> dict[str, tuple[str, int | float]]:
     """What the GGUF file says of the model: a value type (``uint32``, ``float32``) and value by key."""
     head = _head_dim(config)
-    theta = _rope(config).get("rope_theta", config.get("rope_theta", 10000.0))
     heads = config["num_attention_heads"]
     values: dict[str, int | float] = {
         "block_count": config["num_hidden_layers"],
@@ -101,7 +120,7 @@ def settings(config: Mapping[str, Any], family: Family) -> dict[str, tuple[str, 
         "attention.key_length": head,
         "attention.value_length": head,
         "attention.layer_norm_rms_epsilon": float(config["rms_norm_eps"]),
-        "rope.freq_base": float(theta),
+        "rope.freq_base": float(_rope_base(config)),
         "rope.dimension_count": head,
         "vocab_size": config["vocab_size"],
     }
@@ -129,6 +148,11 @@ def rope_pairs(weight: npt.NDArray[np.float32], heads: int) -> npt.NDArray[np.fl
 
 def _rope(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return config.get("rope_parameters") or config.get("rope_scaling") or {}
+
+
+def _rope_base(config: Mapping[str, Any]) -> Any:
+    """Base of the rotary embedding; ``None`` where the configuration does not say it."""
+    return _rope(config).get("rope_theta", config.get("rope_theta"))
 
 
 def _head_dim(config: Mapping[str, Any]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,13 +15,14 @@ from moecap_backends.gguf_header import GgufTensor, read_tensors
 __all__ = ["check_gguf", "gguf_files", "matrix_format", "precision_of", "tensor_bytes"]
 
 _STORED = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "Q8_0": "q8_0"}
+_LATER_PART = re.compile(r"-(?!0*1-)\d+-of-\d+$")
 _UNREAD = ("rope_freqs.weight",)
 """Tensors of a file that stand for settings of the model and that no step reads as weights."""
 
 
 def gguf_files(folder: Path) -> list[Path]:
     """The GGUF files of a folder by name, without the later parts of files that are split."""
-    return sorted(p for p in folder.glob("*.gguf") if p.is_file() and "-of-" not in p.stem)
+    return sorted(p for p in folder.glob("*.gguf") if p.is_file() and not _LATER_PART.search(p.stem))
 
 
 def matrix_format(tensors: Sequence[GgufTensor], name: str) -> str:

@@ -55,7 +55,7 @@ def read_tensors(path: Path) -> list[GgufTensor]:
             return _read(path, file)
     except OSError as error:
         raise BadInputError(f"{path}: cannot be read ({error.strerror}); name a GGUF file") from None
-    except (struct.error, ValueError, KeyError, OverflowError, MemoryError) as error:
+    except (struct.error, ValueError, KeyError, ArithmeticError, RecursionError, MemoryError) as error:
         raise BadInputError(f"{path}: damaged GGUF file ({error}); fetch or make it again") from None
 
 

@@ -64,10 +64,7 @@ class LlamacppBackend(Backend):
 
     @classmethod
     def check(cls, model: Path, spec: ModelSpec, device: str) -> None:
-        """Refuse weights that are missing, corrupt, or cannot be put into a GGUF file.
-
-        A folder without any weights passes: the file may be named by an engine argument.
-        """
+        """Refuse weights that are missing, corrupt, or cannot be put into a GGUF file; a folder may have none."""
         if own_gguf(model, spec) is None and any(model.glob("*.safetensors")):
             check_checkpoint(model)
             check_convertible(model, precision_of(spec))
@@ -85,11 +82,24 @@ class LlamacppBackend(Backend):
             return GGUF_PREFIX + (own if own in ("fp32", "fp16", "bf16") else "bf16")
         return GGUF_PREFIX + gguf_name(precision)
 
+    @classmethod
+    def variant(cls, arguments: Mapping[str, str]) -> type[Backend]:
+        """With a file of the user's own the weights of the folder do not matter."""
+        return NamedFileBackend if "gguf" in arguments else cls
+
     def open(self, job: EngineJob) -> Engine:
         """Make the GGUF file if need be, start the server and wait until it is ready."""
         refuse_unknown(job.arguments, ARGUMENTS, self.name)
         tokens_of_a_pass(job)
         return LlamacppEngine(job, gguf_to_serve(job))
+
+
+class NamedFileBackend(LlamacppBackend):
+    """The llamacpp backend with ``gguf=PATH``."""
+
+    @classmethod
+    def check(cls, model: Path, spec: ModelSpec, device: str) -> None:
+        """The folder gives the configuration and the tokenizer alone; the file is checked before the server starts."""
 
 
 class LlamacppEngine(ServedEngine):
@@ -156,19 +166,21 @@ class LlamacppEngine(ServedEngine):
         return decode_llamacpp_answer(reply)
 
     def keep_experts(self, record: RequestRecord, answer: Answer, recorder: Recorder) -> None:
-        """The server tells no experts; its own times of the load's requests become a detail of the engine."""
+        """The server tells no experts; its own times of the load's requests are kept."""
         if recorder.stage != "load" or not isinstance(answer, CompletionAnswer) or answer.timings is None:
             return
         self._timings.append(answer.timings)
-        prompt = sum(t.prompt_ms for t in self._timings) / len(self._timings)
-        later = max(1, sum(t.predicted_n - 1 for t in self._timings))
-        token = sum(t.predicted_ms for t in self._timings) / later
-        self._details["server_times"] = (
-            f"means of {len(self._timings)} requests: {prompt:.1f} ms for the prompt, {token:.1f} ms a token after it"
-        )
 
     def observe(self, records: Mapping[str, RequestRecord], recorder: Recorder) -> None:
         """Whether the server is still there; of its steps it says nothing."""
+        if self._timings:
+            prompt = sum(t.prompt_ms for t in self._timings) / len(self._timings)
+            later = max(1, sum(t.predicted_n - 1 for t in self._timings))
+            token = sum(t.predicted_ms for t in self._timings) / later
+            self._details["server_times"] = (
+                f"means of {len(self._timings)} requests: {prompt:.1f} ms for the prompt, "
+                f"{token:.1f} ms a token after it"
+            )
         if self._server.ended:
             raise RunError(f"llama.cpp ended during the load: {self._server.complaint()}")
 

@@ -29,6 +29,8 @@ __all__ = [
 PASSED_ON = ("batch-size", "flash-attn", "n-cpu-moe", "override-tensor", "threads", "threads-batch", "ubatch-size")
 """Options of llama-server that a user may set."""
 ARGUMENTS = ("gguf", "server", "kv-unified", *PASSED_ON)
+BATCHES = {"batch-size": "2048", "ubatch-size": "512"}
+"""Tokens of one call of the model and of one pass over the weights, as ``llama-server`` has them by itself."""
 LAYOUT = ("n-cpu-moe", "override-tensor")
 ROUNDED = 256
 """llama.cpp rounds the context of a slot up to a multiple of it."""
@@ -133,15 +135,18 @@ def _unified(job: EngineJob) -> bool:
 
 
 def tokens_of_a_pass(job: EngineJob) -> int:
-    """Tokens that one pass over the weights feeds at most.
+    """Tokens that one pass over the weights feeds at most; llama.cpp cuts ``ubatch-size`` to ``batch-size``.
 
     Raises:
-        BadInputError: If the user's number is none.
+        BadInputError: If a number of the user's is none.
     """
-    asked = job.arguments.get("ubatch-size", "512")
-    if not asked.isdecimal() or int(asked) < 1:
-        raise BadInputError(f"engine argument ubatch-size={asked}: not a positive whole number")
-    return int(asked)
+    sizes = []
+    for name, default in BATCHES.items():
+        asked = job.arguments.get(name, default)
+        if not asked.isdecimal() or int(asked) < 1:
+            raise BadInputError(f"engine argument {name}={asked}: not a positive whole number")
+        sizes.append(int(asked))
+    return min(sizes)
 
 
 def _context(job: EngineJob) -> int:
@@ -162,7 +167,7 @@ def engine_details(job: EngineJob, gguf: Path, props: Mapping[str, object]) -> d
         "slots": str(props.get("total_slots", job.concurrency)),
         "context_of_a_slot": str(_context(job)),
         "threads": given.get("threads", str(job.threads)),
-        "batch_tokens": given.get("batch-size", "2048"),
+        "batch_tokens": given.get("batch-size", BATCHES["batch-size"]),
         "tokens_of_a_pass": str(tokens_of_a_pass(job)),
         "kv_cache": "one for all slots" if _unified(job) else "one a slot: a step may be several passes",
         "flash_attention": given.get("flash-attn", "auto"),

@@ -34,6 +34,8 @@ __all__ = ["OpenaiBackend"]
 ARGUMENTS = ("model", "api", "timeout", "step_tokens", "kv-cache-dtype")
 APIS = ("completions", "chat", "generate")
 TIMEOUT_SECONDS = 600.0
+PLAIN = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
+"""Fields of vLLM and SGLang that, left out, take the place of what is asked with the model's own sampling."""
 CAPTURES = {
     "sglang": "SGLang, beside each answer (its server was started with --enable-return-routed-experts)",
     "vllm": "vLLM, in each answer (its server was started with --enable-return-routed-experts --enable-scale-out)",
@@ -95,7 +97,7 @@ def detect_server(target: Target) -> Server:
     """Ask the paths by which servers show what they are."""
     found = _json(target, "/version")
     if isinstance(found, dict) and isinstance(found.get("version"), str) and _owner(target) == "vllm":
-        return Server("vllm", found["version"], {"ignore_eos": True, "return_token_ids": True})
+        return Server("vllm", found["version"], {"ignore_eos": True, "return_token_ids": True, **PLAIN})
     found = _json(target, "/props")
     if isinstance(found, dict) and "build_info" in found:
         # its own defaults would draw from the 40 likeliest tokens, and serve prompts from its cache
@@ -105,7 +107,7 @@ def detect_server(target: Target) -> Server:
     found = _json(target, "/server_info")
     if isinstance(found, dict) and "version" in found:
         routed = {"return_routed_experts": True} if found.get("enable_return_routed_experts") else {}
-        return Server("sglang", str(found["version"]), {"ignore_eos": True, **routed})
+        return Server("sglang", str(found["version"]), {"ignore_eos": True, **PLAIN, **routed})
     return Server("unknown", "unknown", {})
 
 

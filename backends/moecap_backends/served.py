@@ -26,7 +26,7 @@ from moecap.tokenizer import Tokenizer
 from moecap_backends.conversation import Conversation
 from moecap_backends.server_metrics import ServerMetrics
 
-__all__ = ["ServedEngine", "fetch", "key_headers", "sampling_fields"]
+__all__ = ["ServedEngine", "explained", "fetch", "key_headers", "sampling_fields"]
 
 KEY_VARIABLES = ("MOECAP_API_KEY", "OPENAI_API_KEY")
 DONE_EVERY_SECONDS = 0.2

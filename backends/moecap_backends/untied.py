@@ -21,7 +21,7 @@ __all__ = ["untied_copy"]
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 INDEX = "model.safetensors.index.json"
-HEAD_FILE = "lm_head.safetensors"
+HEAD_FILE = "moecap-lm_head.safetensors"
 WEIGHTS = "*.safetensors"
 
 
@@ -103,7 +103,8 @@ def _write_tensor(path: Path, name: str, entry: dict[str, object], data: bytes) 
     header = {"__metadata__": {"format": "pt"}, name: {**entry, "data_offsets": [0, len(data)]}}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+    with path.open("xb") as file:  # never into a file that is shared with the checkpoint
+        file.write(len(text).to_bytes(8, "little") + text + data)
 
 
 def _shared_name(name: str) -> str:

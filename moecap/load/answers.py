@@ -15,7 +15,7 @@ import msgspec
 from moecap.load.connection import Reply
 from moecap.load.event_stream import stream_events
 
-__all__ = ["DONE", "Answer", "decode_answer", "error_text"]
+__all__ = ["BEARING", "DONE", "Answer", "decode_answer", "error_text"]
 
 DONE = b"[DONE]"
 """The event that ends a stream."""

@@ -41,7 +41,6 @@ class _Event(msgspec.Struct):
     tokens: list[int] = msgspec.field(default_factory=list)
     stop: bool = False
     stop_type: str | None = None
-    truncated: bool = False
     tokens_predicted: int | None = None
     tokens_evaluated: int | None = None
     timings: Timings | None = None
@@ -57,11 +56,9 @@ class CompletionAnswer(Answer):
 
     Attributes:
         timings: They, once the answer is whole.
-        truncated: Whether the context was full and something of it was dropped.
     """
 
     timings: Timings | None = None
-    truncated: bool = False
     texts: list[str] = field(default_factory=list)
 
 
@@ -107,7 +104,7 @@ def _take(time_ns: int, data: bytes, answer: CompletionAnswer) -> bool:
     if event.tokens_evaluated is not None:
         answer.input_tokens = event.tokens_evaluated
     if event.stop:
-        answer.finish_reason, answer.truncated = event.stop_type, event.truncated
+        answer.finish_reason = event.stop_type
         answer.timings = event.timings
         answer.cached_tokens = None if event.timings is None else event.timings.cache_n
     return event.stop

@@ -62,7 +62,9 @@ def _full(
     if usd_per_hour.value is None:
         return {name: absent(UNIT, usd_per_hour.reason or "no price is known") for name in COSTS}
     per_second = usd_per_hour.value / 3600
-    costs = {name: absent(UNIT, "no steady-state throughput") for name in COSTS}
+    slow = "no steady-state throughput"
+    unsplit = busy_fraction.reason or "no step of the steady state only prefills, or none only decodes"
+    costs = {name: absent(UNIT, unsplit if output_rate.value and i else slow) for i, name in enumerate(COSTS)}
     if output_rate.value:
         costs[COSTS[0]] = measured(per_second / output_rate.value * 1e6, UNIT, output_rate.n or 0)
     if input_tokens and output_tokens and busy_fraction.value:

@@ -115,12 +115,15 @@ def reconstruct_steps(
     return ReconstructedSteps(steps, lockstep)
 
 
-def _tokens(bearing: pd.DataFrame, owner: IntArray, within: float) -> _Tokens:
+def _tokens(
+    bearing: pd.DataFrame, owner: IntArray, sent: npt.NDArray[np.float64], within: float
+) -> _Tokens:
     """One row a token from one row a chunk, with the tokens of a burst spread over the time before it.
 
     Args:
         bearing: Chunks that bear tokens, by request and then in order.
         owner: Row of each one's request, [chunks].
+        sent: When each request was sent, ns; none of its tokens came before.
         within: Largest time between chunks of a burst, as a share of the mean time a token.
     """
     time, so_far = bearing["time_ns"].to_numpy(np.float64), bearing["tokens"].to_numpy(np.int64)
@@ -131,7 +134,9 @@ def _tokens(bearing: pd.DataFrame, owner: IntArray, within: float) -> _Tokens:
     burst = np.cumsum(opens | (np.diff(time, prepend=time[0]) > within * typical * np.maximum(new, 1))) - 1
     begins = np.flatnonzero(np.diff(burst, prepend=-1))
     size, end = np.add.reduceat(new, begins), np.maximum.reduceat(time, begins)
-    gap = np.where(opens[begins], typical, (end - np.roll(end, 1)) / np.maximum(size, 1))
+    since_sending = np.maximum(end - sent[owner[begins]], 0.0) / np.maximum(size, 1)
+    since_the_last = (end - np.roll(end, 1)) / np.maximum(size, 1)
+    gap = np.where(opens[begins], np.minimum(typical, since_sending), since_the_last)
     row = np.repeat(np.arange(len(size)), size)
     behind = np.repeat(np.cumsum(size), size) - 1 - np.arange(len(row))
     owners = owner[begins][row]
@@ -159,7 +164,7 @@ def _best_cut(bearing: pd.DataFrame, owner: IntArray, sent: npt.NDArray[np.float
     """The tokens, the step of each, [tokens], and the share of them in lockstep."""
     best: tuple[_Tokens, IntArray, float] | None = None
     for within in BURSTS:
-        tokens = _tokens(bearing, owner, within)
+        tokens = _tokens(bearing, owner, sent, within)
         for step in _cuts(tokens, sent):
             lockstep = _lockstep(tokens, step)
             if best is None or lockstep > best[2]:
@@ -258,10 +263,13 @@ def _steps(tokens: _Tokens, step: IntArray, requests: pd.DataFrame) -> Steps:
     by_step = np.lexsort((tokens.time, step))
     offsets = np.concatenate([[0], np.cumsum(np.bincount(step, minlength=count))])
     owner, number, time = tokens.owner[by_step], tokens.number[by_step], tokens.time[by_step]
-    ends = _untied(np.minimum.reduceat(time, offsets[:-1]))
     sent = requests["sent_ns"].to_numpy(np.float64)
-    ready = np.where(number == 1, sent[owner], np.roll(tokens.time, 1)[by_step])
-    begins = np.maximum(np.minimum.reduceat(ready, offsets[:-1]), np.concatenate([[-np.inf], ends[:-1]]))
+    came, before = np.minimum.reduceat(time, offsets[:-1]), np.roll(tokens.time, 1)[by_step]
+    tied = before >= np.repeat(came, np.diff(offsets))  # the step before it, which came with it, says when it was ready
+    ready = np.where(number == 1, sent[owner], np.where(tied, -np.inf, before))
+    could_begin = np.minimum.reduceat(ready, offsets[:-1])
+    ends = _untied(came, could_begin)
+    begins = np.maximum(could_begin, np.concatenate([[-np.inf], ends[:-1]]))
     prompt = requests["input_tokens"].fillna(requests["input_tokens_asked"]).to_numpy(np.int64)[owner]
     cached = np.minimum(requests["cached_tokens"].fillna(0).to_numpy(np.int64)[owner], prompt - 1)
     prefill = number == 1
@@ -283,13 +291,20 @@ def _steps(tokens: _Tokens, step: IntArray, requests: pd.DataFrame) -> Steps:
     )
 
 
-def _untied(ends: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Ends of steps, with those that one read of the socket brought together spread over the time since the last."""
+def _untied(ends: npt.NDArray[np.float64], could_begin: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Ends of steps, with those that one read of the socket brought together spread over the time before it.
+
+    Args:
+        ends: When the first token of each step came, ascending, ns, [steps].
+        could_begin: When the first request of each step was ready for it, [steps].
+    """
     distinct, group, size = np.unique(ends, return_inverse=True, return_counts=True)
-    rank = np.arange(len(ends)) - np.searchsorted(ends, distinct)[group]
-    before = np.concatenate([[np.nan], distinct[:-1]])
+    first = np.searchsorted(ends, distinct)
+    rank = np.arange(len(ends)) - first[group]
+    ready = np.minimum(could_begin[first], distinct)
+    before = np.maximum(np.concatenate([[-np.inf], distinct[:-1]]), ready)[group]
     spread: npt.NDArray[np.float64] = np.where(
-        (size[group] > 1) & (group > 0), before[group] + (ends - before[group]) * (rank + 1) / size[group], ends
+        size[group] > 1, before + (ends - before) * (rank + 1) / size[group], ends
     )
     return spread
 

@@ -170,7 +170,7 @@ def check_routing(routing: Routing, steps: Steps) -> None:
 
 
 def check_request_routing(routing: RequestRouting, requests: pd.DataFrame) -> None:
-    """Refuse routed experts that are not those of each token of a request, each token once.
+    """Refuse routed experts that are not those of tokens of requests, each token once.
 
     Raises:
         BadInputError: With what is the case.
@@ -186,6 +186,19 @@ def check_request_routing(routing: RequestRouting, requests: pd.DataFrame) -> No
         raise BadInputError(
             f"routing.npz has experts of request {request[unknown][0]}, which requests.parquet does not have; {REPEAT}"
         )
-    place = request.astype(np.int64) * (int(position.max()) + 1) + position
-    if position.min() < 0 or len(np.unique(place)) != len(place):
-        raise BadInputError(f"routing.npz has a token of a request twice, or at a negative position; {REPEAT}")
+    table = requests.sort_values("request")
+    length = (
+        table["input_tokens"].fillna(table["input_tokens_asked"])
+        + table["output_tokens"].fillna(table["output_tokens_asked"])
+    ).to_numpy()[np.searchsorted(table["request"], request)]
+    outside = (position < 0) | (position >= length)
+    if outside.any():
+        raise BadInputError(
+            f"routing.npz has a token at position {position[outside][0]} of request {request[outside][0]}, which has "
+            f"{length[outside][0]:.0f}; {REPEAT}"
+        )
+    place = request.astype(np.int64) * (int(position.max()) + 1) + position.astype(np.int64)
+    if len(np.unique(place)) != len(place):
+        raise BadInputError(f"routing.npz has a token of a request twice; {REPEAT}")
+    if experts.min(initial=0) < 0:
+        raise BadInputError(f"routing.npz names expert {experts.min()}; experts are numbered from 0; {REPEAT}")

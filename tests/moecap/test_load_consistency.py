@@ -24,6 +24,7 @@ def _load(config, **changes):
         rows.append(
             {
                 "stage": "load",
+                "status": "completed",
                 "prompt_id": f"set-0-{warm + i}",
                 "input_tokens_asked": tokens,
                 "output_tokens_asked": answered * config.n,
@@ -115,8 +116,44 @@ def test_a_turn_that_does_not_hold_the_conversation_before_it_is_found():
 
 
 def test_lengths_of_a_data_set_are_not_compared_with_those_of_the_options():
-    config = with_settings({}, ("lengths=data",))
+    config = with_settings({"dataset_sha256": "0" * 64}, ("lengths=data",))
     assert not _contradictions(config, _load(config, input_tokens_asked=lambda v: v + 7))
+
+
+@pytest.mark.parametrize("setting", ["lengths=data", "arrival=trace", "dataset=other.jsonl"])
+def test_what_a_data_set_is_said_to_decide_needs_the_digest_of_its_file(setting):
+    config = with_settings({}, (setting,))
+    assert _contradictions(config, _load(config)) == {"workload.dataset_sha256"}
+
+
+@pytest.mark.parametrize("arrival", ["constant", "poisson", "ramp"])
+def test_arrivals_at_a_rate_are_compared_whoever_says_the_lengths(arrival):
+    settings = ("lengths=data", "rate=9", f"arrival={arrival}", *["rate_start=3"] * (arrival == "ramp"))
+    sent = with_settings({"dataset_sha256": "0" * 64}, settings)
+    assert not _contradictions(sent, _load(sent))
+    assert _contradictions(sent.model_copy(update={"rate": 10.0}), _load(sent)) == {"workload.arrival"}
+
+
+def test_sessions_of_a_data_set_arrive_by_their_number():
+    config = with_settings({"dataset_sha256": "0" * 64}, ("lengths=data", "turns=3", "rate=9", "arrival=constant"))
+    assert not _contradictions(config, _load(config))
+
+
+def test_a_turn_that_was_not_sent_after_a_failure_holds_its_new_tokens_alone():
+    config = with_settings({}, ("turns=3",))
+    requests = _load(config)
+    warm = config.warmup.max_batches * config.concurrency
+    requests.loc[warm : warm + 2, "status"] = "failed"
+    assert "workload.turns.input_len" in _contradictions(config, requests)
+    requests.loc[warm + 1 : warm + 2, "input_tokens_asked"] = config.input_len
+    assert not _contradictions(config, requests)
+
+
+def test_an_answer_that_is_all_reasoning_adds_no_token_to_its_conversation():
+    config = with_settings({}, ("turns=3",))
+    requests = _load(config)
+    requests["input_tokens_asked"] = (requests["turn"].fillna(0).astype(int) + 1) * config.input_len
+    assert not _contradictions(config, requests)
 
 
 def test_the_command_that_repeats_a_load_gives_its_configuration():

@@ -1,6 +1,7 @@
 """Continuous batching of transformers: the answers and experts of static batches, and exact steps of its own."""
 
 import signal
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -16,7 +17,7 @@ from moecap.observations.reader import read_observations
 from moecap.observations.recorder import Recorder
 from moecap.result import read_result
 from moecap.verification import verify_run
-from moecap_backends.continuous_batching import ContinuousBackend, ContinuousEngine
+from moecap_backends.continuous_batching import ContinuousBackend, ContinuousEngine, _Load
 from moecap_backends.transformers import TransformersBackend
 
 pytestmark = pytest.mark.engine
@@ -91,6 +92,32 @@ def test_a_model_that_the_paged_cache_does_not_hold_is_refused_when_it_is_opened
         open_engine(family, "continuous")
     assert "Traceback" not in capfd.readouterr().err
     assert not any(thread.name.endswith("(_run_generation_loop)") for thread in threading.enumerate())
+
+
+def test_requests_that_two_threads_send_at_once_are_told_apart(open_engine, monkeypatch):
+    """Answers of one token end, and send the next prompts from the manager's thread, while the first are still sent."""
+    prompts = _prompts([(2, 1)] * 2000)
+    with open_engine("dense", "continuous") as engine:
+        monkeypatch.setattr(engine._manager, "add_request", lambda *_words, **_named: "taken")
+        switch = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        try:
+            for _ in range(20):
+                load = _Load(prompts, Recorder(), iter(range(len(prompts))))
+                threads = [threading.Thread(target=_send_the_rest, args=(engine, load)) for _ in range(2)]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join()
+                assert [r.request for r in load.recorder.requests] == list(range(len(prompts)))
+                assert len(load.records) == len(prompts)
+        finally:
+            sys.setswitchinterval(switch)
+
+
+def _send_the_rest(engine, load):
+    while (number := next(load.following, None)) is not None:
+        engine._send(load, number, 0)
 
 
 def test_a_dense_model_answers_without_experts(open_engine, tmp_path):

@@ -62,6 +62,13 @@ def test_nothing_follows_an_answer_that_is_not_whole():
     assert talk.turns()[1].render([Reply(0)]) is None
 
 
+def test_nothing_follows_an_answer_without_a_token():
+    talk = _conversation(Answer(kinds=["role", "usage"]))
+    assert talk.turns()[1].render([Reply(0)]) is None
+    talk = _conversation(Answer(kinds=["role", "reasoning"]))
+    assert talk.turns()[1].render([Reply(0)]) == b"b:(0, 1, 10, 11)", "what was thought is not said"
+
+
 def test_turns_without_a_tokenizer_are_refused_before_anything_is_sent():
     with pytest.raises(RunError, match="has no tokenizer"):
         _conversation(tokenizer=None)

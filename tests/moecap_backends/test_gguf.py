@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import struct
 
 import numpy as np
 import pytest
@@ -171,6 +172,32 @@ def test_a_model_that_llama_cpp_would_compute_otherwise_is_refused(ascii_model, 
         check_convertible(folder, "fp32")
 
 
+@pytest.mark.parametrize("key", ["rope_parameters", "rms_norm_eps", "num_experts_per_tok"])
+def test_what_a_configuration_does_not_say_is_not_made_up(ascii_model, tmp_path, key):
+    """Each family has defaults of its own: Mixtral's rotary base is 1e6, Llama's 1e4."""
+    folder = tmp_path / "short"
+    shutil.copytree(ascii_model("mixtral"), folder)
+    config = json.loads((folder / "config.json").read_text())
+    del config[key]
+    (folder / "config.json").write_text(json.dumps(config))
+    said = "rope_theta" if key == "rope_parameters" else key
+    with pytest.raises(BadInputError, match=f"config.json does not say {said} of this mixtral model; add what"):
+        check_convertible(folder, "fp32")
+
+
+def test_the_rotary_frequencies_that_older_checkpoints_hold_are_left_out(ascii_model, tmp_path):
+    """llama.cpp computes them, and refuses a file with a tensor that its graph does not have."""
+    from safetensors.numpy import save_file
+
+    folder = tmp_path / "older"
+    shutil.copytree(ascii_model("dense"), folder)
+    stored = load_file(folder / "model.safetensors")
+    stored["model.layers.0.self_attn.rotary_emb.inv_freq"] = np.ones(8, np.float32)
+    save_file(stored, folder / "model.safetensors")
+    write_gguf(folder, tmp_path / "m.gguf", "fp32")
+    assert not [t.name for t in GGUFReader(tmp_path / "m.gguf").tensors if "rot" in t.name]
+
+
 def test_rows_that_are_no_whole_blocks_are_refused_in_q8_0_alone(tiny_model):
     folder = tiny_model("mixtral")  # experts of 48
     check_convertible(folder, "fp16")
@@ -215,6 +242,11 @@ def test_a_file_in_several_formats_is_refused(tmp_path):
         matrix_format(read_tensors(tmp_path / "mixed.gguf"), "mixed.gguf")
 
 
+def _setting(name, kind, value):
+    """The number of settings, which is one, and that one."""
+    return struct.pack("<QQ", 1, len(name)) + name.encode() + struct.pack("<I", kind) + value
+
+
 @pytest.mark.parametrize(
     ("damage", "problem"),
     [
@@ -223,6 +255,8 @@ def test_a_file_in_several_formats_is_refused(tmp_path):
         (lambda b: b"PK" + b[2:], "not a GGUF file"),
         (lambda b: b[:8] + b"\xff" * 8 + b[16:], "damaged GGUF file .a length of"),
         (lambda b: b[:4] + b"\x63\0\0\0" + b[8:], "damaged GGUF file .version 99"),
+        (lambda b: b[:8] + bytes(8) + _setting("general.alignment", 4, bytes(4)), "damaged GGUF file .* by zero"),
+        (lambda b: b[:16] + _setting("x", 9, struct.pack("<IQ", 9, 1) * 5000), "damaged GGUF file .*recursion"),
     ],
 )
 def test_a_damaged_file_is_one_line(written, tmp_path, damage, problem):
@@ -234,10 +268,11 @@ def test_a_damaged_file_is_one_line(written, tmp_path, damage, problem):
         read_tensors(tmp_path / "nothing.gguf")
 
 
-def test_the_files_of_a_folder_are_found_without_the_parts_of_split_ones(tmp_path):
-    for name in ("b.gguf", "a.gguf", "c-00002-of-00003.gguf", "d.bin"):
+def test_the_files_of_a_folder_are_found_without_the_later_parts_of_split_ones(tmp_path):
+    parts = [f"c-{i:05}-of-00012.gguf" for i in range(1, 13)]
+    for name in ("mixture-of-experts.gguf", "a.gguf", *parts, "d.bin"):
         (tmp_path / name).touch()
-    assert [p.name for p in gguf_files(tmp_path)] == ["a.gguf", "b.gguf"]
+    assert [p.name for p in gguf_files(tmp_path)] == ["a.gguf", parts[0], "mixture-of-experts.gguf"]
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

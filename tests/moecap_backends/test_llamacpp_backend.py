@@ -198,6 +198,7 @@ def test_where_experts_lie_is_declared_and_moves_nothing_on_a_cpu(ascii_model, l
     [
         ({"cache-type-k": "q8_0"}, UnknownNameError, "no argument of the llamacpp backend named 'cache-type-k'"),
         ({"ubatch-size": "many"}, BadInputError, "ubatch-size=many: not a positive whole number"),
+        ({"batch-size": "0"}, BadInputError, "batch-size=0: not a positive whole number"),
         ({"kv-unified": "perhaps"}, BadInputError, "kv-unified=perhaps: true or false"),
         ({"server": "/no/such/llama-server"}, BadInputError, "no such file; give the path of a llama-server"),
         ({"gguf": "/no/such.gguf"}, BadInputError, "cannot be read"),
@@ -257,6 +258,18 @@ def test_a_folder_with_a_gguf_file_alone_is_enough(ascii_model, llamacpp_job, ca
     other = read_model(read_config_file(folder / "config.json"), "own", weights="gguf-fp16", kv="fp16")
     with pytest.raises(BadInputError, match="holds its matrices in q8_0 and the run counts fp16; say --precision q8_0"):
         LlamacppBackend.check(folder, other, "cpu")
+
+
+def test_a_named_file_serves_a_folder_whose_weights_cannot_be_converted(ascii_model, llamacpp_job, cache, tmp_path):
+    """Refusing such a folder, the backend says to give a file."""
+    folder = tmp_path / "unlike"
+    shutil.copytree(ascii_model("mixtral"), folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"sliding_window": 4096}))
+    spec = llamacpp_job(folder, tmp_path / "server.log").spec
+    with pytest.raises(NotBuiltError, match="sliding_window is not what"):
+        LlamacppBackend.variant({}).check(folder, spec, "cpu")
+    LlamacppBackend.variant({"gguf": "own.gguf"}).check(folder, spec, "cpu")
 
 
 def test_a_server_that_is_killed_under_load_is_named_and_leaves_no_process(ascii_model, llamacpp_job, cache, tmp_path):

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from moecap_backends.llamacpp_server import parser, tensor_overrides
-from moecap_backends.llamacpp_settings import server_command
+from moecap_backends.llamacpp_settings import server_command, tokens_of_a_pass
 
 NAMES = ("ffn_gate_exps", "ffn_up_exps", "ffn_down_exps")
 
@@ -35,6 +35,15 @@ def test_the_users_arguments_take_the_place_of_moecaps(ascii_model, llamacpp_job
     chosen = _options(server_command(job, tmp_path / "m.gguf", 8080))
     assert (chosen.threads, chosen.threads_batch, chosen.ubatch_size, chosen.flash_attn) == (1, 1, 128, "off")
     assert not chosen.kv_unified
+
+
+@pytest.mark.parametrize(
+    ("given", "most"),
+    [({}, 512), ({"ubatch-size": "64"}, 64), ({"batch-size": "128"}, 128), ({"ubatch-size": "4096"}, 2048)],
+)
+def test_a_pass_feeds_no_more_than_a_call_of_the_model(ascii_model, llamacpp_job, tmp_path, given, most):
+    """llama.cpp cuts its physical batch to the logical one."""
+    assert tokens_of_a_pass(llamacpp_job(ascii_model("mixtral"), tmp_path / "log", **given)) == most
 
 
 def test_a_users_own_server_gets_the_same_line(ascii_model, llamacpp_job, tmp_path):

@@ -134,18 +134,17 @@ def test_the_steps_that_are_reconstructed_from_arrivals_are_those_that_sglang_re
         assert engine.passes is None
         return
     prompts = _prompts([12] * 8, output=[20, 26, 22, 24, 21, 25, 23, 20], seed=4)
-    for _ in range(6):
+    spec = read_model(read_config_file(checkpoint / "config.json"), family)
+    for _ in range(4):  # on a busy machine tokens may come too unevenly once
         _, seen = _load(engine, prompts, 4, tmp_path)
-        behind = (seen.chunks.groupby("request")["time_ns"].diff().dropna() == 0).any()
-        if not behind:  # the client took each token of a request when it came, and not several in one read
+        found, exact = seen_steps(seen, spec), engine.passes
+        if found.source == "reconstructed":
             break
-    found = seen_steps(seen, read_model(read_config_file(checkpoint / "config.json"), family))
-    told, exact = found.observations.steps, engine.passes
+    told = found.observations.steps
     distinct = told.distinct_experts.values.reshape(len(told), -1)
     assert told.tokens().sum() == exact.tokens.sum()
-    if not behind:
-        assert len(told) == pytest.approx(len(exact.tokens), rel=0.1), found.lockstep
-        assert distinct.mean() == pytest.approx(exact.distinct().mean(), rel=0.05), found.lockstep
+    assert len(told) == pytest.approx(len(exact.tokens), rel=0.1), found.lockstep
+    assert distinct.mean() == pytest.approx(exact.distinct().mean(), rel=0.05), found.lockstep
 
 
 def test_scores_are_those_of_transformers(engine, reference):

@@ -14,7 +14,7 @@ from moecap.errors import BadInputError, NotBuiltError
 from moecap.models.config_file import read_config_file
 from moecap.models.reading import read_model
 from moecap_backends.routed_experts import decode_routed_experts
-from moecap_backends.sglang import SglangBackend
+from moecap_backends.sglang import SglangBackend, _all_equally_likely
 from moecap_backends.sglang_interpreter import VARIABLE, sglang_interpreter, sglang_missing
 
 
@@ -61,6 +61,18 @@ def test_a_quantised_checkpoint_is_refused(tiny_model, tmp_path):
     folder = _changed(tiny_model("olmoe"), tmp_path, quantization_config={"quant_method": "fp8"})
     with pytest.raises(NotBuiltError, match="quantised"):
         SglangBackend.check(folder, _spec(tiny_model("olmoe")), "cpu")
+
+
+def test_a_configuration_that_says_null_of_its_quantisation_is_unquantised(tiny_model, tmp_path):
+    folder = _changed(tiny_model("olmoe"), tmp_path, quantization_config=None)
+    SglangBackend.check(folder, _spec(folder), "cpu")
+
+
+def test_a_server_is_refused_where_all_tokens_are_equally_likely_and_not_where_two_are():
+    """Logits of 16 bits: of a trained model's the two largest are equal every few prompts."""
+    trained = np.array([20.0, 20.0, 17.5, *np.linspace(-8, 8, 997)])
+    for logits, refused in ((trained, False), (np.zeros(1000), True)):
+        assert _all_equally_likely(float(logits.max() - np.log(np.exp(logits).sum())), 1000) == refused
 
 
 def test_a_checkpoint_that_sglang_would_misread_is_refused(tiny_model, tmp_path):

@@ -46,10 +46,25 @@ def test_a_copy_shares_the_weights_and_is_made_once(tied, cache):
     said = []
     copy = untied_copy(tied, said.append)
     assert (copy / "model-shared.safetensors").samefile(tied / "model.safetensors")
-    assert (copy / "lm_head.safetensors").stat().st_size < 256 * 32 * 4 + 1000
+    assert (copy / "moecap-lm_head.safetensors").stat().st_size < 256 * 32 * 4 + 1000
     assert untied_copy(tied, said.append) == copy
     assert len(said) == 1
     assert [p.name for p in (cache / "models").iterdir()] == [copy.name]
+
+
+def test_a_file_of_the_checkpoint_with_the_name_of_a_projection_stays_as_it_is(tied, cache, tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    folder = tmp_path / "model"
+    shutil.copytree(tied, folder)
+    stored = load_file(folder / "model.safetensors")
+    other = {name: stored.pop(name) for name in list(stored) if name == "model.norm.weight"}
+    save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(other, folder / "lm_head.safetensors", metadata={"format": "pt"})
+    before = (folder / "lm_head.safetensors").read_bytes()
+    copy = untied_copy(folder, lambda _line: None)
+    assert (folder / "lm_head.safetensors").read_bytes() == before
+    assert _logits(copy).equal(_logits(tied))
 
 
 def test_a_checkpoint_that_has_changed_is_copied_anew(tied, cache, tmp_path):

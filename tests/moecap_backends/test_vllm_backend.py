@@ -208,6 +208,12 @@ def test_a_model_that_cannot_be_served_ends_in_the_engines_own_words(vllm_job, t
         ({"tensor_parallel": "2"}, BadInputError, "tensor_parallel: moecap sets it itself"),
         ({"kv-cache-dty": "fp8"}, NotBuiltError, "kv-cache-dty: a run does not count"),
         ({"speculative-config.method": "ngram"}, NotBuiltError, "a run does not count what it changes yet"),
+        ({"spec-method": "ngram"}, NotBuiltError, "a run does not count what it changes yet"),
+        ({"quantization_config": "{}"}, NotBuiltError, "a run does not count what it changes yet"),
+        ({"kv-offloading-size": "4"}, NotBuiltError, "a run does not count what it changes yet"),
+        ({"offload-group-size": "2"}, NotBuiltError, "a run does not count what it changes yet"),
+        ({"data-parallel-size-local": "2"}, NotBuiltError, "a run does not count what it changes yet"),
+        ({"enable-dbo": "true"}, NotBuiltError, "a run does not count what it changes yet"),
         ({"port": "80"}, BadInputError, "port: moecap sets it itself"),
         ({"dtype": "float32"}, BadInputError, "dtype: moecap sets it itself"),
         ({"hf-token": "hf_x"}, BadInputError, "hf-token: a result would hold it"),
@@ -218,6 +224,14 @@ def test_arguments_that_a_run_cannot_account_for_are_refused(vllm_job, tmp_path,
 
     with pytest.raises(error, match=problem):
         VllmBackend().open(vllm_job(tiny_model("mixtral"), tmp_path / "server.log", **arguments))
+
+
+def test_the_sampling_that_a_model_comes_with_is_left_out(vllm_job, tmp_path, tiny_model):
+    """A published generation_config.json has a top_k or a penalty, which vLLM would put into each request."""
+    from moecap_backends.vllm import _arguments
+
+    words = _arguments(vllm_job(tiny_model("mixtral"), tmp_path / "server.log"), 1)
+    assert words[words.index("--generation-config") + 1] == "vllm"
 
 
 def test_quantised_experts_are_refused_since_they_were_never_run(tmp_path, tiny_model):

@@ -147,6 +147,13 @@ def test_no_throughput_gives_no_cost():
     assert all(c.value is None for c in costs.values())
 
 
+@pytest.mark.parametrize(("busy", "why"), [(absent("1", "no record"), "no record"), (measured(1.0, "1", 1), "no step")])
+def test_costs_by_phase_say_why_they_are_absent_though_there_is_a_throughput(busy, why):
+    costs = cost_metrics(AN_HOUR, measured(100.0, "tokens/s", 10), 0.0, 8.0, 0, 400, busy, 0.6)
+    assert costs["cost_per_million_output_tokens"].value is not None
+    assert all(costs[name].reason.startswith(why) for name in COSTS[1:])
+
+
 def test_wilson_gives_the_textbook_interval():
     # 8 of 10: 0.4901625 to 0.9433178 (statsmodels, proportion_confint(8, 10, method="wilson"))
     assert wilson(8, 10) == pytest.approx((0.4901624715, 0.9433178485), abs=1e-9)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from served_load import Job, served_load
+from served_load import MS, Job, Load, served_load
 
 from moecap.metrics.reconstruction import reconstruct_steps
 from moecap.metrics.routing_source import LOCKSTEP
@@ -160,3 +160,24 @@ def test_steps_that_answer_nobody_are_counted_before_the_one_that_does():
     whole = load.steps[3][0] - load.requests["sent_ns"].item()
     assert steps.duration_ns[:4].sum() == pytest.approx(whole, abs=4)
     assert steps.duration_ns[:4] / whole == pytest.approx([0.32, 0.32, 0.32, 0.04], abs=1e-6)
+
+
+def _seen(sent, *chunks):
+    """A load of which a client saw this: when each was sent in ms, and (request, ms, tokens so far)."""
+    rows = [(r, "load", at * MS, 10, 10, None) for r, at in enumerate(sent)]
+    columns = ["request", "stage", "sent_ns", "input_tokens", "input_tokens_asked", "cached_tokens"]
+    came = [(r, at * MS, tokens, "content") for r, at, tokens in chunks]
+    chunks = pd.DataFrame(came, columns=["request", "time_ns", "tokens", "kind"])
+    return Load(pd.DataFrame(rows, columns=columns), chunks, [])
+
+
+def test_no_token_comes_before_its_request_was_sent():
+    """The first chunk has five tokens 50 ms after sending, and the later ones say 20 ms a token."""
+    steps = rebuilt(_seen([100], (0, 150, 5), (0, 170, 6), (0, 190, 7))).steps
+    assert steps.start_ns[0] == 100 * MS
+    assert (steps.duration_ns / MS).tolist() == pytest.approx([10] * 5 + [20] * 2, abs=1e-5)
+
+
+def test_an_answer_in_one_chunk_took_its_steps_since_it_was_sent():
+    steps = rebuilt(_seen([0, 200], (0, 80, 8), (1, 240, 4))).steps
+    assert (steps.duration_ns / MS).tolist() == pytest.approx([10] * 12, abs=1e-5)

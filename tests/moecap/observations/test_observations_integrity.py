@@ -158,6 +158,43 @@ def test_routed_experts_are_those_of_each_token_of_each_step(directory, change, 
         read_observations(directory)
 
 
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda experts, request, position: (experts, request, position), None),
+        (lambda experts, request, position: (experts[:5], request[:5], position[:5]), None),
+        (lambda experts, request, position: (experts, request + 1, position), "request 2, which requests.parquet"),
+        (lambda experts, request, position: (experts, request, position * 0), "a token of a request twice"),
+        (lambda experts, request, position: (experts, request, position + 2), "position 5 of request 0, which has 5"),
+        (lambda experts, request, position: (experts, request, position - 1), "position -1 of request 0, which has 5"),
+        (
+            lambda experts, request, position: (experts, request, np.full(8, 2**63, np.uint64)),
+            "position 9223372036854775808 of request 0, which has 5",
+        ),
+        (lambda experts, request, position: (experts.astype(int) - 1, request, position), "names expert -1"),
+        (lambda experts, request, position: (experts[:, 0], request, position), "wrong shape or type"),
+        (lambda experts, request, position: (experts, request, position.astype(float)), "wrong shape or type"),
+    ],
+)
+def test_routed_experts_of_requests_are_those_of_their_tokens_each_once(directory, change, problem):
+    """Requests of 3 + 2 and 2 + 3 tokens, of which the last one is never fed."""
+    pq.write_table(TABLES["steps.parquet"].empty_table(), directory / "steps.parquet")
+    experts, request = np.zeros((8, LAYERS, 1), np.uint8), np.repeat([0, 1], 4)
+    arrays = dict(
+        zip(
+            ("experts", "token_request", "token_position"),
+            change(experts, request, np.tile(np.arange(4), 2)),
+            strict=True,
+        )
+    )
+    np.savez(directory / "routing.npz", **arrays, capture=np.array("test"))
+    if problem is None:
+        read_observations(directory)
+        return
+    with pytest.raises(BadInputError, match=rf"^routing\.npz .*{problem}"):
+        read_observations(directory)
+
+
 def test_a_table_of_an_older_version_lacks_what_that_did_not_observe(directory):
     path = directory / "requests.parquet"
     pq.write_table(pq.read_table(path).drop_columns(["answer_sha256", "first_token_ns"]), path)
