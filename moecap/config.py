@@ -246,6 +246,10 @@ class RunConfig(BaseModel):
             raise ValueError("arrival=ramp and rate_start belong together; give both or none")
         if self.trace_speed != 1 and self.arrival != "trace":
             raise ValueError("trace_speed is of arrival=trace; give both or none")
+        if self.burstiness != 1 and self.arrival != "gamma":
+            raise ValueError("burstiness is of arrival=gamma; give both or none")
+        if self.turn_wait and self.turns in (None, 1):
+            raise ValueError("turn_wait is between the turns of a session; set turns above 1, or leave it out")
         return self
 
     @model_validator(mode="after")

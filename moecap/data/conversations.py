@@ -104,7 +104,7 @@ def read_sharegpt(name: str, entries: Iterable[tuple[str, bytes]]) -> Iterator[R
 
 
 def _pairs(messages: list[_Message]) -> Iterator[RecordedTurn]:
-    """Each question with its answer, up to the first that lacks one."""
+    """Each question with its answer; what nobody answered is left out."""
     asked: list[str] = []
     answered: list[str] = []
     user_has_spoken = False

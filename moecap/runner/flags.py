@@ -75,7 +75,7 @@ def run_flags(
             text="Requests run in static batches in process; a serving engine batches continuously.",
         )
     yield from served_flags(backend, metrics, observations.requests, exact=not workload.natural_end)
-    yield from server_flags(metrics, observations.requests, workload.allow_prefix_cache)
+    yield from server_flags(metrics, observations.requests, workload.allow_prefix_cache, workload.n)
     sessions = observations.requests.loc[observations.requests["stage"] == "load", "session"].nunique()
     count, what = (sessions, "sessions") if sessions else (workload.num_requests, "requests")
     if workload.load == "closed" and count < REQUESTS_PER_SLOT * workload.concurrency:

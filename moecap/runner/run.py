@@ -88,7 +88,7 @@ def run(config: RunConfig, reporter: Reporter) -> RunOutcome:
         except KeyboardInterrupt as caught:
             status, error = "interrupted", caught
         except UsageError as caught:
-            if not execution.recorder.steps:
+            if not (execution.recorder.steps or execution.recorder.requests):
                 _remove(directory, made)
                 raise
             status, error = "failed", caught

@@ -15,20 +15,23 @@ CACHED_SHARE = 0.01
 """Share of the prompt tokens from a prefix cache beyond which a cache that was to be off counts as on."""
 
 
-def server_flags(metrics: dict[str, Metric], requests: pd.DataFrame, prefix_cache: bool) -> Iterator[Flag]:
+def server_flags(
+    metrics: dict[str, Metric], requests: pd.DataFrame, prefix_cache: bool, choices: int = 1
+) -> Iterator[Flag]:
     """The flags of a server that publishes its own counters; none where it does not.
 
     Args:
         metrics: The run's metrics.
         requests: All requests of the run.
         prefix_cache: Whether the run let the engine serve prompts from a prefix cache.
+        choices: Choices of each request, for each of which an engine may read the prompt anew.
     """
     load = requests[requests["stage"] == "load"]
     for name, kind, verb in (
         ("server.generated_tokens", "output", "generated"),
         ("server.prompt_tokens", "input", "read as prompts"),
     ):
-        counted, bounds = metrics[name].value, _bounds(load, kind)
+        counted, bounds = metrics[name].value, _bounds(load, kind, choices if kind == "input" else 1)
         if counted is None or bounds is None or bounds[0] <= counted <= bounds[1]:
             continue
         own = f"{bounds[0]:.0f}" if bounds[0] == bounds[1] else f"{bounds[0]:.0f} to {bounds[1]:.0f}"
@@ -61,14 +64,15 @@ def server_flags(metrics: dict[str, Metric], requests: pd.DataFrame, prefix_cach
         )
 
 
-def _bounds(load: pd.DataFrame, kind: str) -> tuple[float, float] | None:
+def _bounds(load: pd.DataFrame, kind: str, times: int) -> tuple[float, float] | None:
     """Fewest and most tokens that the load's requests account for; ``None`` where a count is not known.
 
-    A request that did not complete may have had any part of what it asked for.
+    A request that did not complete may have had any part of what it asked for; each may be
+    counted several ``times``.
     """
     completed = load["status"] == "completed"
     known = load.loc[completed, f"{kind}_tokens"]
     if known.isna().any():
         return None
     fewest = float(known.sum())
-    return fewest, fewest + float(load.loc[~completed, f"{kind}_tokens_asked"].sum())
+    return fewest, times * (fewest + float(load.loc[~completed, f"{kind}_tokens_asked"].sum()))

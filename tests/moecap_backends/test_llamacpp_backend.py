@@ -123,6 +123,7 @@ def test_each_request_is_recorded_with_the_servers_counts(engine, tmp_path):
     assert seen.requests["answer_sha256"].notna().all()
     bearing = seen.chunks[seen.chunks["kind"] == "content"]
     assert bearing.groupby("request")["tokens"].apply(list).tolist() == [list(range(1, 9))] * 5
+    assert "ms a token after it" in engine.info.details["server_times"]
 
 
 def test_a_repeated_prompt_is_fed_again_unless_a_cache_is_allowed(ascii_model, llamacpp_job, cache, tmp_path):

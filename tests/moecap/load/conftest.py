@@ -20,8 +20,8 @@ def server():
     """A function that starts a scripted server, ended with the test."""
     running = []
 
-    def start(script, closes=False):
-        running.append(ScriptedServer(script, closes).__enter__())
+    def start(script, closes=False, tls=None):
+        running.append(ScriptedServer(script, closes, tls).__enter__())
         return running[-1]
 
     yield start

@@ -7,10 +7,10 @@ from moecap.load.connection import Target
 
 
 class ScriptedServer:
-    """Answers every request by a script of (seconds to wait, bytes to send), then closes if ``closes``."""
+    """Answers requests by a script of (seconds to wait, bytes to send); ``tls`` encrypts, ``closes`` closes after each."""
 
-    def __init__(self, script, closes=False):
-        self.script, self.closes = script, closes
+    def __init__(self, script, closes=False, tls=None):
+        self.script, self.closes, self.tls = script, closes, tls
         self.requests, self.connections = [], 0
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
@@ -31,8 +31,9 @@ class ScriptedServer:
 
     async def _serve(self):
         self._stop = asyncio.Event()
-        server = await asyncio.start_server(self._answer, "127.0.0.1", 0)
-        self.target = Target.parse(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        server = await asyncio.start_server(self._answer, "127.0.0.1", 0, ssl=self.tls)
+        scheme, host = ("https", "localhost") if self.tls else ("http", "127.0.0.1")
+        self.target = Target.parse(f"{scheme}://{host}:{server.sockets[0].getsockname()[1]}")
         self._ready.set()
         await self._stop.wait()
         server.close()

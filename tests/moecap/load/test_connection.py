@@ -2,6 +2,8 @@
 
 import asyncio
 import itertools
+import ssl
+import subprocess
 import time
 
 import pytest
@@ -73,6 +75,36 @@ def test_each_read_of_the_socket_has_its_time(server):
 def test_a_body_without_a_length_ends_with_the_connection(server):
     reply = _ask(server([(0, b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nhello")], closes=True))[0]
     assert (reply.status, reply.body, reply.error) == (200, b"hello", None)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """Key and self-signed certificate of ``localhost``, and the server's side of TLS."""
+    folder = tmp_path_factory.mktemp("tls")
+    command = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    )
+    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
+    subprocess.run([*command.split(), *files], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    return folder / "cert.pem", context
+
+
+def test_an_encrypted_stream_is_read_like_any_other(server, certificate, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    first, second, end = chunked(b"data: 1\n\n", b"data: 2\n\n")
+    running = server([(0.02, first), (0.05, second), (0.05, end)], tls=certificate[1])
+    replies = _ask(running, 2)
+    assert [b"".join(body for _, body in r.reads) for r in replies] == [b"data: 1\n\ndata: 2\n\n"] * 2
+    assert running.connections == 1
+
+
+def test_a_server_whose_certificate_nobody_vouches_for_is_refused(server, certificate, monkeypatch):
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    reply = _ask(server([(0, answer("{}"))], tls=certificate[1]))[0]
+    assert "cannot connect" in reply.error
+    assert "certificate" in reply.error.lower()
 
 
 def test_a_continue_before_the_answer_is_not_the_answer(server):

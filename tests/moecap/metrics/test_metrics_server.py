@@ -164,6 +164,13 @@ def test_a_server_that_others_use_makes_the_run_invalid(tmp_path):
     assert levels == {"server_output_tokens": "invalid"}
 
 
+def test_a_prompt_that_is_read_for_each_choice_is_not_of_others(tmp_path):
+    seen = _observed(tmp_path, *_tokens(90, 12), requests=COMPLETED)
+    found = server_metrics(seen)
+    assert list(server_flags(found, seen.requests, False, choices=3)) == []
+    assert [flag.name for flag in server_flags(found, seen.requests, False, choices=2)] == ["server_input_tokens"]
+
+
 def test_fewer_tokens_than_the_answers_have_are_flagged(tmp_path):
     found = _flags(tmp_path, *_tokens(30, 11), requests=COMPLETED)
     assert "it did not compute all of them itself" in found["server_output_tokens"]

@@ -13,6 +13,7 @@ import pytest
 from moecap.cli import main
 from moecap.config import with_settings
 from moecap.load.calibration import running_stub
+from moecap.observations.reader import read_observations
 from moecap.result import read_result
 from moecap.runner.reporter import Reporter
 from moecap.runner.run import run
@@ -190,6 +191,24 @@ def test_a_server_that_answers_nothing_ends_the_run_with_its_words(run_options, 
     assert outcome.result.status == "failed"
     assert outcome.result.reason.startswith("none of 2 requests was answered: HTTP 404")
     assert verify_run(outcome.directory).ok
+
+
+def test_requests_are_kept_where_an_engine_finds_after_the_load_that_something_is_missing(run_options, monkeypatch):
+    """Such an engine records no steps: its requests and chunks are all that was observed."""
+    from moecap.errors import NotAvailableError
+    from moecap_backends.openai import OpenaiEngine
+
+    def missing(_self, _records, recorder):
+        if recorder.stage == "load":
+            raise NotAvailableError("reading the record needs a package")
+
+    monkeypatch.setattr(OpenaiEngine, "observe", missing)
+    with running_stub() as target:
+        options = run_options | {"endpoint": f"http://{target.name}", "backend": "auto"}
+        outcome = run(with_settings(options, ()), Reporter(quiet=True))
+    assert outcome.result.status == "failed"
+    assert outcome.result.reason == "reading the record needs a package"
+    assert (read_observations(outcome.directory).requests["stage"] == "load").any()
 
 
 def test_the_name_of_another_machine_is_in_no_result():

@@ -64,6 +64,26 @@ def test_its_backend_runs_and_its_unknown_routing_is_not_passed_off_as_measured(
     assert "routing_estimated" in {flag["name"] for flag in result["flags"]}
 
 
+@pytest.mark.parametrize("pace", [{}, {"rate": 50}])
+def test_its_engine_behind_http_runs_in_both_loops_and_leaves_no_server(installed, run_options, pace):
+    done = _moecap(installed, "run", *_options(run_options, backend="counting", **pace), "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["metrics"]["failed_requests"]["value"] == 0
+    assert result["metrics"]["tpot.p50"]["value"] == pytest.approx(0.002, rel=1.0)
+    assert "steps_reconstructed" in {flag["name"] for flag in result["flags"]}
+    assert _moecap(installed, "verify", run_options["output"]).returncode == 0
+    running = subprocess.run(["pgrep", "-f", "moecap_example.counting_server"], capture_output=True, check=False)
+    assert running.stdout == b""
+
+
+def test_the_guide_shows_that_engine_as_it_is():
+    page = (PACKAGE.parents[1] / "docs" / "extend.md").read_text()
+    example = (PACKAGE / "src" / "moecap_example" / "served.py").read_text()
+    assert f"```python\n{example}```" in page
+    assert len(example.splitlines()) <= 100
+
+
 def test_a_task_that_its_backend_cannot_serve_is_refused_with_those_that_can(installed, run_options):
     done = _moecap(installed, "run", *_options(run_options, backend="successor", task=["capitals"]))
     assert done.returncode == 2

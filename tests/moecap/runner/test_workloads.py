@@ -277,6 +277,8 @@ def test_what_is_drawn_and_where_it_ends_reaches_the_server(sent, monkeypatch):
         (["--rate", "3", "--set", "arrival=ramp"], "arrival=ramp and rate_start belong together"),
         (["--rate", "3", "--set", "arrival=trace"], "leave rate out, or set trace_speed"),
         (["--set", "trace_speed=2"], "trace_speed is of arrival=trace"),
+        (["--rate", "3", "--set", "burstiness=0.5"], "burstiness is of arrival=gamma; give both or none"),
+        (["--set", "turn_wait=2"], "turn_wait is between the turns of a session; set turns above 1"),
         (["--set", "shared_prefix_len=16"], "leaves nothing of prompts of 16 tokens"),
         (["--set", "stop=x"], "stop ends answers early; set natural_end with it"),
         (["--set", "top_p=0.5"], "top_p has no effect on greedy answers"),
