@@ -17,6 +17,7 @@ from moecap.files import file_sha256
 from moecap.metrics.routing_source import SeenSteps, seen_steps
 from moecap.metrics.summary import run_metrics
 from moecap.metrics.value import Metric
+from moecap.models.spec import ModelSpec
 from moecap.observations.reader import Observations, read_observations
 from moecap.observations.schema import TABLES
 from moecap.result import RESULT_FILE, Flag, Result, read_result
@@ -67,6 +68,7 @@ def verify_run(directory: Path) -> Verification:
     try:
         observations = read_observations(directory)
         facts = result_facts(result)
+        _check_experts(observations, facts.spec)
         _check_routing(observations, max((layer.experts for layer in facts.spec.moe_layers), default=0))
         _check_samples(observations)
         seen = seen_steps(observations, facts.spec, facts.step_tokens)
@@ -124,6 +126,25 @@ def _close(a: float | None, b: float | None) -> bool:
     if a is None or b is None:
         return a is b
     return math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=0.0)
+
+
+def _check_experts(observations: Observations, spec: ModelSpec) -> None:
+    """Routed experts must be those of the model's MoE layers; beyond N come only those that it has without weights."""
+    for routing in (observations.routing, observations.request_routing):
+        if routing is None or not routing.experts.size:
+            continue
+        layers = len(spec.moe_layers)
+        if routing.experts.shape[1] != layers:
+            raise BadInputError(
+                f"routing.npz has {routing.experts.shape[1]} layers, the model has {layers} with experts"
+            )
+        most = np.array([layer.experts + layer.zero_experts for layer in spec.moe_layers])
+        found = routing.experts.max((0, 2))
+        if (found >= most).any():
+            layer = int(np.argmax(found >= most))
+            raise BadInputError(
+                f"routing.npz names expert {found[layer]} of MoE layer {layer}, which has {most[layer]} experts"
+            )
 
 
 def _check_routing(observations: Observations, experts: int) -> None:

@@ -138,7 +138,7 @@ class ServedEngine(Engine):
                 run_loop(self._drive(sessions, concurrency, arrivals, log, _Progress(done), watched))
             watched.after()
         except OSError as error:
-            raise RunError(f"the server cannot be reached ({error.strerror or type(error).__name__})") from None
+            raise _unreachable(error) from None
         finally:
             watched.record(recorder)
             answers = self._record(prompts, keys, conversations, log, recorder)
@@ -167,11 +167,17 @@ class ServedEngine(Engine):
             requests: A name and the whole request of each.
             at_once: How many are in flight.
             done: Hears how many have ended.
+
+        Raises:
+            RunError: If the server cannot be reached.
         """
         log: list[Exchange] = []
         ended = itertools.count(1)
         sessions = [(_fixed_turn(name, request),) for name, request in requests]
-        run_loop(self._drive(sessions, at_once, None, log, lambda _exchange: done(next(ended))))
+        try:
+            run_loop(self._drive(sessions, at_once, None, log, lambda _exchange: done(next(ended))))
+        except OSError as error:
+            raise _unreachable(error) from None
         replies = {exchange.session: exchange.reply for exchange in log if exchange.reply is not None}
         return [replies[i] for i in range(len(requests))]
 
@@ -237,6 +243,10 @@ def _unsent(recorder: Recorder, prompt: Prompt, before: RequestRecord) -> Reques
     record = _send(recorder, prompt, at, at)
     record.status, record.ended_ns, record.error = "failed", at, "not sent: the turn before it has failed"
     return record
+
+
+def _unreachable(error: OSError) -> RunError:
+    return RunError(f"the server cannot be reached ({error.strerror or type(error).__name__})")
 
 
 def _fixed_turn(name: str, request: bytes) -> Turn:

@@ -115,9 +115,7 @@ def reconstruct_steps(
     return ReconstructedSteps(steps, lockstep)
 
 
-def _tokens(
-    bearing: pd.DataFrame, owner: IntArray, sent: npt.NDArray[np.float64], within: float
-) -> _Tokens:
+def _tokens(bearing: pd.DataFrame, owner: IntArray, sent: npt.NDArray[np.float64], within: float) -> _Tokens:
     """One row a token from one row a chunk, with the tokens of a burst spread over the time before it.
 
     Args:

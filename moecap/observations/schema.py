@@ -65,7 +65,12 @@ REQUESTS = pa.schema(
         _field("output_tokens", pa.int32(), "answer tokens as the engine counts them, of all choices", nullable=True),
         _field("status", pa.string(), "completed, failed or unfinished"),
         _field("error", pa.string(), "why it failed", nullable=True),
-        _field("answer_sha256", pa.string(), "SHA-256 of the answer's token ids, little-endian int32", nullable=True),
+        _field(
+            "answer_sha256",
+            pa.string(),
+            "SHA-256 of the answer's token ids (of its first choice), little-endian int32",
+            nullable=True,
+        ),
         _field("cached_tokens", pa.int32(), "prompt tokens that a prefix cache served, by the engine", nullable=True),
         _field("session", pa.int32(), "number of its session, null for a single request", nullable=True),
         _field("turn", pa.int32(), "number of the turn in its session, from 0", nullable=True),

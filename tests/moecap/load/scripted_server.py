@@ -7,7 +7,7 @@ from moecap.load.connection import Target
 
 
 class ScriptedServer:
-    """Answers requests by a script of (seconds to wait, bytes to send); ``tls`` encrypts, ``closes`` closes after each."""
+    """Answers by a script of (seconds to wait, bytes to send); ``tls`` encrypts, ``closes`` closes after an answer."""
 
     def __init__(self, script, closes=False, tls=None):
         self.script, self.closes, self.tls = script, closes, tls

@@ -5,6 +5,7 @@ import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -230,6 +231,26 @@ def test_a_board_that_is_sold_in_two_sizes_is_the_packaged_one_in_both(forged, r
 
     assert wrong(found) == set()
     assert wrong(found.model_copy(update={"memory_bytes": 64_000_000_000})) == {"hardware.profile.memory_bytes"}
+
+
+@pytest.mark.parametrize("by_request", [False, True])
+def test_experts_that_the_model_does_not_have_are_refused(honest, result, tmp_path, by_request):
+    """Ids beyond the experts would pass for experts without weights, which cost nothing; this model has none."""
+    directory = tmp_path / "forged"
+    shutil.copytree(honest, directory)
+    with np.load(honest / "routing.npz") as data:
+        arrays = {name: data[name].copy() for name in data.files}
+    arrays["experts"][0, 0, 0] = 8
+    if by_request:
+        steps = arrays.pop("token_step")
+        arrays |= {"token_request": np.zeros(len(steps), np.int32), "token_position": np.zeros(len(steps), np.int32)}
+        arrays = {name: array[:1] if array.ndim else array for name, array in arrays.items()}
+    np.savez_compressed(directory / "routing.npz", **arrays)
+    digests = {name: file_sha256(directory / name) for name in result.observations}
+    write_result(directory, result.model_copy(update={"observations": digests}).identified())
+    found = verify_run(directory)
+    assert found.corrupt == ("routing.npz",)
+    assert "names expert 8 of MoE layer 0, which has 8 experts" in found.problem
 
 
 @pytest.mark.parametrize(("quantised", "device"), [(True, "cuda"), (True, "cpu"), (False, "cuda")])
