@@ -23,9 +23,9 @@ from moecap.models import embedded
 from moecap.models.reading import read_model
 from moecap.observations.recorder import Recorder
 from moecap.tokenizer import Tokenizer, exact_length_prompts
-from moecap_backends import vllm
 from moecap_backends.openai import OpenaiEngine
 from moecap_backends.server_process import ServerProcess, free_port
+from moecap_backends.vllm_arguments import server_command, server_variables, server_words
 
 OUTPUT = 32
 
@@ -33,14 +33,14 @@ OUTPUT = 32
 def start(job: EngineJob, *, recording: bool) -> tuple[ServerProcess, OpenaiEngine]:
     """A server with or without the recording worker, and a client of it."""
     port = free_port()
-    words = vllm._arguments(job, port)
+    words = server_words(job, port)
     if not recording:
         at = words.index("--worker-cls")
         del words[at : at + 2]
     server = ServerProcess(
         "vLLM",
-        [*vllm._command(), *words],
-        variables=vllm._variables(job),
+        [*server_command(), *words],
+        variables=server_variables(job),
         log=job.log.with_name(f"{recording}.log"),
         health=f"http://127.0.0.1:{port}/health",
         deadline=900,

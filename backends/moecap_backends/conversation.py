@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from moecap.backend import Prompt
 from moecap.errors import RunError
-from moecap.load.answers import BEARING, Answer
+from moecap.load.answers import Answer
 from moecap.load.connection import Reply
 from moecap.load.driver import Turn
+from moecap.observations.schema import BEARING
 from moecap.tokenizer import Tokenizer
 
 __all__ = ["Conversation"]

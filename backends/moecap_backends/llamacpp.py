@@ -21,8 +21,8 @@ from moecap.models.spec import ModelSpec
 from moecap.observations.recorder import Recorder, RequestRecord
 from moecap.tokenizer import Tokenizer
 from moecap_backends.checkpoint import check_checkpoint
-from moecap_backends.gguf_export import check_convertible
-from moecap_backends.gguf_file import precision_of
+from moecap_backends.gguf_files.export import check_convertible
+from moecap_backends.gguf_files.file import precision_of
 from moecap_backends.llamacpp_scores import Asked, Found, found_score, score_body, scored, tokens_by_context
 from moecap_backends.llamacpp_settings import (
     ARGUMENTS,

@@ -12,8 +12,8 @@ from moecap.data.progress import shown
 from moecap.errors import BadInputError, MoecapError
 from moecap.files import file_sha256
 from moecap.models.spec import ModelSpec
-from moecap_backends.gguf_export import cached_gguf
-from moecap_backends.gguf_file import check_gguf, gguf_files, precision_of
+from moecap_backends.gguf_files.export import cached_gguf
+from moecap_backends.gguf_files.file import check_gguf, gguf_files, precision_of
 from moecap_backends.server_process import ServerProcess
 
 __all__ = [

@@ -21,6 +21,7 @@ from moecap.load.connection import ConnectionPool, Reply, Target
 from moecap.load.driver import Exchange, Session, Turn, drive_closed, drive_open, undisturbed
 from moecap.load.loop import run_loop
 from moecap.observations.recorder import Recorder, RequestRecord
+from moecap.observations.schema import BEARING
 from moecap.runner.places import without_places
 from moecap.tokenizer import Tokenizer
 from moecap_backends.conversation import Conversation
@@ -30,7 +31,6 @@ __all__ = ["ServedEngine", "explained", "fetch", "key_headers", "sampling_fields
 
 KEY_VARIABLES = ("MOECAP_API_KEY", "OPENAI_API_KEY")
 DONE_EVERY_SECONDS = 0.2
-BEARING = ("content", "reasoning")
 
 
 def key_headers() -> dict[str, str]:

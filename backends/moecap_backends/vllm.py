@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,16 +14,15 @@ import numpy as np
 from moecap.backend import SAMPLING, Backend, Continuation, Engine, EngineInfo, EngineJob, Prompt, Scored
 from moecap.errors import BadInputError, NotBuiltError, RunError
 from moecap.load.connection import Reply, Target
-from moecap.models.accounting import cache_bytes
 from moecap.models.products import linear_products
 from moecap.models.spec import ModelSpec
 from moecap.observations.recorder import Recorder, RequestRecord
 from moecap.observations.schema import Phase
 from moecap.tokenizer import Tokenizer
 from moecap_backends.checkpoint import check_checkpoint
-from moecap_backends.engine_arguments import ArgumentRules, command_words
 from moecap_backends.served import ServedEngine, explained, fetch, sampling_fields
 from moecap_backends.server_process import ServerProcess, free_port
+from moecap_backends.vllm_arguments import ARGUMENTS, DTYPES, server_command, server_variables, server_words
 
 __all__ = ["VllmBackend"]
 
@@ -34,60 +30,7 @@ START_SECONDS = 900.0
 REQUEST_SECONDS = 3600.0
 RPC_SECONDS = 600.0
 SCORING_AT_ONCE = 16
-WORKER = "moecap_backends.vllm_worker.RecordingWorker"
-DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 OWN_KEY = re.compile(r"^cmpl-(moecap-\d+)-\d+(-|$)")
-GIB = 1 << 30
-ARGUMENTS = ArgumentRules(
-    uncounted=(
-        "config",
-        "decode-context-parallel-size",
-        "default-mm-loras",
-        "diffusion-config",
-        "ec-transfer-config",
-        "enable-dbo",
-        "enable-elastic-ep",
-        "enable-eplb",
-        "enable-expert-parallel",
-        "enable-lora",
-        "hf-config-path",
-        "hf-overrides",
-        "kv-cache-dtype-skip-layers",
-        "kv-sharing-fast-prefill",
-        "kv-transfer-config",
-        "load-format",
-        "model-class-overrides",
-        "model-impl",
-        "nnodes",
-        "node-rank",
-        "pipeline-parallel-size",
-        "prefill-context-parallel-size",
-        "quantization",
-        "ubatch-size",
-    ),
-    families=(
-        "cpu-offload-",
-        "data-parallel-",
-        "dcp-",
-        "kv-offloading-",
-        "lora-",
-        "offload-",
-        "quantization-",
-        "spec-",
-        "speculative-",
-    ),
-    owned=(
-        "dtype",
-        "host",
-        "model",
-        "port",
-        "seed",
-        "served-model-name",
-        "tensor-parallel-size",
-        "worker-cls",
-        "worker-extension-cls",
-    ),
-)
 CACHE = ("kv-cache-dtype", "kv_cache_dtype")
 """The argument of the KV cache's format, which a run counts; what is short for it is refused, since it is not read."""
 TRIED = {("bf16", None), ("fp16", None), ("fp32", None)}
@@ -164,8 +107,8 @@ class VllmEngine(ServedEngine):
         self._log = job.log
         self._server = ServerProcess(
             "vLLM",
-            [*_command(), *_arguments(job, port)],
-            variables=_variables(job),
+            [*server_command(), *server_words(job, port)],
+            variables=server_variables(job),
             log=job.log,
             health=f"http://127.0.0.1:{port}/health",
             deadline=START_SECONDS,
@@ -358,57 +301,3 @@ def _scored(continuation: Continuation, reply: Reply) -> Scored:
     given = entries[-len(continuation.target) :]
     own = [entry[str(token)] for token, entry in zip(continuation.target, given, strict=True)]
     return Scored(sum(e["logprob"] for e in own), all(e["rank"] == 1 for e in own))
-
-
-def _command() -> list[str]:
-    """The server's command; that of the CPU build does not start, since its distribution has another name."""
-    try:
-        version("vllm")
-    except PackageNotFoundError:
-        return [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
-    return [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve"]
-
-
-def _arguments(job: EngineJob, port: int) -> list[str]:
-    own = {
-        "model": str(job.model),
-        "served-model-name": "moecap",
-        "host": "127.0.0.1",
-        "port": str(port),
-        "dtype": DTYPES[job.dtype],
-        "max-model-len": str(min(job.spec.max_context, max(job.longest + 1, 256))),
-        "seed": str(job.seed),
-        "generation-config": "vllm",  # else the model's own sampling is put in where a request says nothing of it
-        "worker-cls": WORKER,
-    }
-    if job.parallelism.tensor > 1:
-        own["tensor-parallel-size"] = str(job.parallelism.tensor)
-    words = command_words(own, job.arguments)
-    if not {"enable-prefix-caching", "no-enable-prefix-caching"} & job.arguments.keys() and not job.prefix_cache:
-        words.append("--no-enable-prefix-caching")
-    return [*words, "--enable-prompt-tokens-details"]  # without it the prompt tokens from a prefix cache are not told
-
-
-def _variables(job: EngineJob) -> dict[str, str]:
-    quiet = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-    home = str(Path(__file__).resolve().parents[1])  # the worker class must be importable in vLLM's processes
-    path = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
-    found = {**quiet, "VLLM_SERVER_DEV_MODE": "1", "PYTHONPATH": path}
-    if job.device == "cpu" and "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
-        needed = cache_bytes(job.spec, job.longest) * job.concurrency
-        found["VLLM_CPU_KVCACHE_SPACE"] = str(max(1, -(-2 * needed // GIB)))
-    if job.device == "cpu" and job.parallelism.tensor > 1 and "VLLM_CPU_OMP_THREADS_BIND" not in os.environ:
-        found["VLLM_CPU_OMP_THREADS_BIND"] = _shared_out(sorted(os.sched_getaffinity(0)), job.parallelism.tensor)
-    return found
-
-
-def _shared_out(cores: Sequence[int], ranks: int) -> str:
-    """The cores of each rank, evenly and in order; by itself vLLM shares them out by memory nodes.
-
-    Raises:
-        BadInputError: If there are fewer cores than ranks.
-    """
-    each = len(cores) // ranks
-    if not each:
-        raise BadInputError(f"{ranks} tensor-parallel ranks are more than the {len(cores)} cores here; ask for fewer")
-    return "|".join(",".join(str(core) for core in cores[i * each : (i + 1) * each]) for i in range(ranks))

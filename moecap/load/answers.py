@@ -14,14 +14,14 @@ import msgspec
 
 from moecap.load.connection import Reply
 from moecap.load.event_stream import stream_events
+from moecap.observations.schema import BEARING
 
-__all__ = ["BEARING", "DONE", "Answer", "decode_answer", "error_text"]
+__all__ = ["DONE", "Answer", "decode_answer", "error_text"]
 
 DONE = b"[DONE]"
 """The event that ends a stream."""
 
 NOTHING = (b"null", b"[]")
-BEARING = ("content", "reasoning")
 RANK = {"empty": 0, "role": 1, "reasoning": 2, "content": 3}
 """Which kind a chunk has whose choices carry different ones."""
 

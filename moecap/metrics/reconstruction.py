@@ -22,14 +22,13 @@ import pandas as pd
 
 from moecap.metrics.chunked_prefill import spread_prompts
 from moecap.observations.reader import Ragged, Steps
-from moecap.observations.schema import Phase
+from moecap.observations.schema import BEARING, Phase
 
 __all__ = ["ReconstructedSteps", "reconstruct_steps"]
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
-BEARING = ("content", "reasoning")
 PAUSES = (0.05, 0.1, 0.2, 0.35, 0.5)
 """Times without a token, as shares of the median gap between the tokens of one request, that may end a step. Of these
 and of ``BURSTS`` the first two are taken with which the arrivals are in lockstep, else the best."""

@@ -35,6 +35,9 @@ from moecap.observations.reader import Observations
 __all__ = ["RunFacts", "hardware_peaks", "phase_masks", "run_metrics"]
 
 
+BETWEEN_PASSES = "steps that are reconstructed from arrivals hold the time between two passes too"
+
+
 @dataclass(frozen=True, slots=True)
 class RunFacts:
     """What the metrics need beside the observations.
@@ -136,13 +139,14 @@ def run_metrics(seen: SeenSteps, facts: RunFacts) -> dict[str, Metric]:
     if seen.estimate is not None:
         metrics |= _bounded(metrics, seen, facts, masks, peaks)
     metrics |= ridge_metric(peaks, mix(work.flops_by_format, masks["all"]))
-    metrics["busy_fraction"] = _busy_fraction(seen, masks["all"], window)
+    in_steps = _share_in_steps(observations, masks["all"], window)
+    metrics["busy_fraction"] = absent("1", BETWEEN_PASSES) if seen.reconstructed else in_steps
     metrics |= reconstruction_metrics(seen)
     metrics |= latencies(requests, observations.chunks)
     metrics |= throughput(requests, observations.chunks, window, facts.devices)
     metrics |= session_metrics(requests)
     metrics |= _experts(seen, facts, work, masks)
-    metrics |= _costs(facts, metrics, work, masks)
+    metrics |= _costs(facts, metrics, work, masks, in_steps)
     rate = metrics["output_tokens_per_second"]
     metrics |= energy_metrics(observations.telemetry, window, rate, facts.profile, facts.devices, facts.constants)
     metrics["peak_memory_bytes"] = _peak_memory(observations)
@@ -175,12 +179,10 @@ def _bounded(
     }
 
 
-def _busy_fraction(seen: SeenSteps, mask: npt.NDArray[np.bool_], window: tuple[int, int] | None) -> Metric:
-    observations = seen.observations
+def _share_in_steps(observations: Observations, mask: npt.NDArray[np.bool_], window: tuple[int, int] | None) -> Metric:
+    """Share of the window that the masked steps take."""
     if window is None or window[1] <= window[0]:
         return absent("1", "the target concurrency was never reached")
-    if seen.reconstructed:
-        return absent("1", "steps that are reconstructed from arrivals hold the time between two passes too")
     if not mask.any():
         return absent("1", "the engine gave no record of its steps")
     busy = float(observations.steps.duration_ns[mask].sum())
@@ -202,7 +204,11 @@ def _experts(
 
 
 def _costs(
-    facts: RunFacts, metrics: dict[str, Metric], work: StepWork, masks: dict[str, npt.NDArray[np.bool_]]
+    facts: RunFacts,
+    metrics: dict[str, Metric],
+    work: StepWork,
+    masks: dict[str, npt.NDArray[np.bool_]],
+    in_steps: Metric,
 ) -> dict[str, Metric]:
     rent = rent_usd_per_hour(facts.usd_per_hour, facts.devices)
     own = owning_usd_per_hour(facts.constants, facts.devices)
@@ -213,7 +219,7 @@ def _costs(
         metrics["decode.time"].value or 0.0,
         int(work.tokens[masks["prefill"]].sum()),
         int(work.tokens[masks["decode"]].sum()),
-        metrics["busy_fraction"],
+        in_steps,
         constant_value(facts.constants, "utilisation"),
     )
     return costs | {

@@ -7,6 +7,7 @@ from enum import IntEnum
 import pyarrow as pa
 
 __all__ = [
+    "BEARING",
     "CHUNKS",
     "MOMENTS",
     "OPTIONAL_TABLES",
@@ -27,6 +28,9 @@ STAGES = ("warmup", "load", "score")
 
 MOMENTS = ("before", "after")
 """When the memory bandwidth of a probed host is checked: before the warm-up, and after the load."""
+
+BEARING = ("content", "reasoning")
+"""Kinds of chunks that bear tokens."""
 
 SERVER_MOMENTS = ("before", "during", "after")
 """When a server's own metrics are read, in respect to the load."""

@@ -15,9 +15,9 @@ from moecap.errors import BadInputError, NotBuiltError
 from moecap.models.accounting import checkpoint_bytes
 from moecap.models.config_file import read_config_file
 from moecap.models.reading import read_model
-from moecap_backends.gguf_export import cached_gguf, check_convertible, write_gguf
-from moecap_backends.gguf_file import check_gguf, gguf_files, matrix_format, precision_of, tensor_bytes
-from moecap_backends.gguf_header import read_tensors
+from moecap_backends.gguf_files.export import cached_gguf, check_convertible, write_gguf
+from moecap_backends.gguf_files.file import check_gguf, gguf_files, matrix_format, precision_of, tensor_bytes
+from moecap_backends.gguf_files.header import read_tensors
 
 FAMILIES = ("mixtral", "qwen3_moe", "olmoe", "dense")
 PRECISIONS = ("fp32", "fp16", "bf16", "q8_0")

@@ -22,7 +22,7 @@ from moecap.models.reading import read_model
 from moecap.observations.reader import read_observations
 from moecap.observations.recorder import Recorder
 from moecap.telemetry import descendants
-from moecap_backends.gguf_export import write_gguf
+from moecap_backends.gguf_files.export import write_gguf
 from moecap_backends.llamacpp import LlamacppBackend
 from moecap_backends.router_capture import ROUTER
 

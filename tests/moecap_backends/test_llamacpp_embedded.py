@@ -18,7 +18,7 @@ from moecap.tasks.arc import ArcEasy
 from moecap.tasks.base import TaskOptions
 from moecap.tokenizer import Tokenizer, exact_length_prompts
 from moecap.verification import verify_run
-from moecap_backends.gguf_vocabulary import vocabulary
+from moecap_backends.gguf_files.vocabulary import vocabulary
 from moecap_backends.llamacpp import LlamacppBackend
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]

@@ -228,9 +228,9 @@ def test_arguments_that_a_run_cannot_account_for_are_refused(vllm_job, tmp_path,
 
 def test_the_sampling_that_a_model_comes_with_is_left_out(vllm_job, tmp_path, tiny_model):
     """A published generation_config.json has a top_k or a penalty, which vLLM would put into each request."""
-    from moecap_backends.vllm import _arguments
+    from moecap_backends.vllm_arguments import server_words
 
-    words = _arguments(vllm_job(tiny_model("mixtral"), tmp_path / "server.log"), 1)
+    words = server_words(vllm_job(tiny_model("mixtral"), tmp_path / "server.log"), 1)
     assert words[words.index("--generation-config") + 1] == "vllm"
 
 

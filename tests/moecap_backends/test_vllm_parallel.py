@@ -116,7 +116,7 @@ def test_the_ranks_of_a_host_share_its_one_peak(job):
 
 
 def test_each_rank_has_cores_of_its_own():
-    from moecap_backends.vllm import _shared_out
+    from moecap_backends.vllm_arguments import _shared_out
 
     assert _shared_out([0, 1, 2, 3, 4], 2) == "0,1|2,3"
     with pytest.raises(BadInputError, match="3 tensor-parallel ranks are more than the 2 cores"):

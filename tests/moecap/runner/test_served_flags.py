@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from moecap.metrics.value import absent
 from moecap.result import BackendRecord
@@ -47,3 +48,9 @@ def test_an_open_loop_that_only_queues_is_flagged(latency, flagged):
     flags = [*queue_flags(requests)]
     assert bool(flags) == flagged
     assert not flagged or flags[0].text.startswith("When the last of 20 arrivals was due, 0 had ended")
+
+
+@pytest.mark.parametrize("tokens", [0, -1])
+def test_a_record_of_an_engine_that_feeds_no_token_in_a_step_is_refused(tokens):
+    with pytest.raises(ValidationError, match="greater than 0"):  # prompts in parts of no token would never end
+        BackendRecord.model_validate(BACKEND.model_dump() | {"step_tokens": tokens})

@@ -25,9 +25,9 @@ from moecap.data.progress import Progress
 from moecap.errors import BadInputError, NotAvailableError, NotBuiltError
 from moecap.files import file_sha256
 from moecap.models.config_file import read_config_file
-from moecap_backends.gguf_families import FAMILIES, Family, refuse_unlike, rope_pairs, settings
-from moecap_backends.gguf_vocabulary import Vocabulary, vocabulary
-from moecap_backends.safetensors_reader import StoredTensor, stored_tensors
+from moecap_backends.gguf_files.families import FAMILIES, Family, refuse_unlike, rope_pairs, settings
+from moecap_backends.gguf_files.safetensors_reader import StoredTensor, stored_tensors
+from moecap_backends.gguf_files.vocabulary import Vocabulary, vocabulary
 
 __all__ = ["FILE", "RECORD", "cached_gguf", "check_convertible", "write_gguf"]
 

@@ -10,7 +10,7 @@ from moecap.errors import BadInputError, NotBuiltError
 from moecap.models.accounting import checkpoint_bytes
 from moecap.models.formats import GGUF_FORMATS
 from moecap.models.spec import ModelSpec
-from moecap_backends.gguf_header import GgufTensor, read_tensors
+from moecap_backends.gguf_files.header import GgufTensor, read_tensors
 
 __all__ = ["check_gguf", "gguf_files", "matrix_format", "precision_of", "tensor_bytes"]
 
