@@ -1,10 +1,11 @@
 """What it costs vLLM to record its steps and routed experts: the same loads with the worker of moecap's and without.
 
-usage: python benchmarks/vllm_capture_cost.py [--pairs 20] [--concurrency 4]   (needs vLLM: make vllm)
+usage: python benchmarks/vllm_capture_cost.py [--pairs 20] [--concurrency 4] [--first plain]   (needs vLLM: make vllm)
 
 Two vLLM servers of the embedded model run side by side, one with the recording worker and one as it comes; loads go
 to one and the other in turns, in an order that alternates from pair to pair, while the other idles. Printed: the median
-ratio of output tokens a second, recording over plain, with a 95 % bootstrap interval, and both medians.
+ratio of output tokens a second, recording over plain, with a 95 % bootstrap interval, and both medians. Which server is
+started first decides where its memory lies: take both orders.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--concurrency", type=int, default=4)
+    parser.add_argument("--first", choices=("plain", "recording"), default="plain")
     arguments = parser.parse_args()
     folder = embedded.ensure()
     spec = read_model(embedded.config(), embedded.NAME, weights="bf16", kv="bf16")
@@ -70,7 +72,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as logs:
         job = EngineJob(folder, spec, "cpu", "bf16", 2, 0, {}, print, log=Path(logs) / "log")
         job = replace(job, concurrency=arguments.concurrency)
-        plain, recording = start(job, recording=False), start(job, recording=True)
+        first = start(job, recording=arguments.first == "recording")
+        second = start(job, recording=arguments.first == "plain")
+        plain, recording = (first, second) if arguments.first == "plain" else (second, first)
         try:
             rates = np.empty((arguments.pairs, 2))
             for pair in range(-2, arguments.pairs):  # the first two warm both up

@@ -279,6 +279,8 @@ class Backend(ABC):
     """In which of ``PARALLEL`` it can split a model over ranks."""
     quantised: ClassVar[bool] = False
     """Whether it holds a quantised checkpoint in the checkpoint's own formats, and not all of it in one format."""
+    offloads: ClassVar[bool] = False
+    """Whether its engine can keep part of a model outside the accelerator's memory, as a ``--layout`` then declares."""
 
     @classmethod
     @abstractmethod

@@ -6,14 +6,16 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
+from cyclopts import Parameter
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from moecap.cost_config import CostConfig
 from moecap.errors import BadInputError, UnknownNameError
+from moecap.metrics.memory_layout import Layout, parse_layout, read_layout
 
 __all__ = ["CostConfig", "RunConfig", "WarmupConfig", "first_problem", "with_settings"]
 
 Positive = Annotated[int, Field(gt=0)]
-Dollars = Annotated[float, Field(ge=0, le=1e12)]
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -28,59 +30,6 @@ class WarmupConfig(BaseModel):
     """Output tokens of a warm-up request."""
     max_batches: Positive = 6
     """Most warm-up batches; a run that is still unstable then carries a flag."""
-
-
-class CostConfig(BaseModel):
-    """Constants of the cost model; what is absent has a default with a source, which the result names."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
-
-    basis: Literal["rent", "own"] = "rent"
-    """What an hour costs: `rent` of the devices, or to `own` the system (purchase, amortised, and electricity)."""
-    usd_per_hour: Dollars | None = None
-    """Rent of one device an hour, in dollars; absent means the hardware profile's dated price."""
-    utilisation: Share | None = None
-    """Share of the paid hours that the load fills, for the `*_at_utilisation` costs."""
-    years: Annotated[float, Field(gt=0, le=50)] | None = None
-    """Years over which a purchase is paid off."""
-    availability: Share | None = None
-    """Share of the hours of its life in which an owned system is up."""
-    kw: Annotated[float, Field(gt=0, le=1e6)] | None = None
-    """Power of the whole system in kilowatts, without what the site adds (PUE)."""
-    pue: Annotated[float, Field(ge=1, le=5)] | None = None
-    """Power of the site over the power of its machines."""
-    usd_per_kwh: Dollars | None = None
-    """Price of electricity, dollars a kilowatt-hour."""
-    gco2_per_kwh: Annotated[float, Field(ge=0)] | None = None
-    """Carbon intensity of the grid, grams of CO2 a kilowatt-hour."""
-    capital: Dollars | None = None
-    """Purchase price of the whole system in dollars, in place of the prices of its parts."""
-    device_usd: Dollars | None = None
-    """Purchase price of one device, in dollars."""
-    cpu_usd: Dollars | None = None
-    """Purchase price of the host's processors, in dollars."""
-    board_usd: Dollars | None = None
-    """Purchase price of board, chassis and power supply, in dollars."""
-    dram_usd: Dollars | None = None
-    """Purchase price of the host's memory, in dollars."""
-    ssd_usd: Dollars | None = None
-    """Purchase price of the storage, in dollars."""
-    links_usd: Dollars | None = None
-    """Purchase price of the links between devices, in dollars; one device has none."""
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _truth_is_no_number(cls, value: Any) -> Any:
-        if isinstance(value, bool):
-            raise ValueError("a number is needed, not true or false")
-        return value
-
-    @model_validator(mode="after")
-    def _capital_is_all_parts(self) -> CostConfig:
-        parts = (self.device_usd, self.cpu_usd, self.board_usd, self.dram_usd, self.ssd_usd, self.links_usd)
-        if self.capital is not None and any(part is not None for part in parts):
-            raise ValueError("capital is the price of all parts; give it or the prices of the parts")
-        return self
 
 
 class RunConfig(BaseModel):
@@ -168,6 +117,8 @@ class RunConfig(BaseModel):
     """Let an engine serve prompts from its prefix cache: it is left on, and prompts carry no mark of their run."""
     energy_source: Literal["auto", "nvml", "rapl", "zeus"] = "auto"
     """What counts the energy: NVML (boards), RAPL (a host), Zeus (AMD's boards too), or what there is of them."""
+    layout: Annotated[Layout | None, Parameter(parse=False)] = None
+    """A YAML file that says which memory holds what, for an engine that offloads; as a key also its content."""
     price: Annotated[float, Field(ge=0)] | None = None
     """Rent of one device in dollars an hour, in place of the profile's price."""
     output: Path | None = None
@@ -220,8 +171,29 @@ class RunConfig(BaseModel):
         return () if value == ("none",) else value
 
     @model_validator(mode="after")
+    def _layout_is_of_one_accelerator(self) -> RunConfig:
+        if self.layout is None:
+            return self
+        if max(self.layout.devices, self.num_gpus or 1, self.tensor_parallel or 1) > 1:
+            raise ValueError(
+                "a layout accounts for a model on one accelerator; leave num_gpus, tensor_parallel and its devices out"
+            )
+        if self.layout.cost.basis != "rent":
+            raise ValueError("layout.cost.basis: the basis is the run's; give cost.basis=own")
+        for name, theirs in _given(self.layout.cost).items():
+            if (ours := getattr(self.cost, name)) not in (None, theirs):
+                raise ValueError(
+                    f"cost.{name} and that of the layout are given and differ ({ours}, {theirs}); give one"
+                )
+        try:
+            self.costs  # noqa: B018
+        except ValidationError as error:
+            raise ValueError(f"cost with that of the layout: {first_problem(error)}") from None
+        return self
+
+    @model_validator(mode="after")
     def _price_is_a_cost(self) -> RunConfig:
-        if self.price is not None and self.cost.usd_per_hour is not None and self.price != self.cost.usd_per_hour:
+        if self.price is not None and self.costs.usd_per_hour not in (None, self.price):
             raise ValueError("price and cost.usd_per_hour are given and differ; give one")
         return self
 
@@ -275,9 +247,16 @@ class RunConfig(BaseModel):
         return self
 
     @property
+    def costs(self) -> CostConfig:
+        """The constants that the user gave, here or in the layout."""
+        if self.layout is None:
+            return self.cost
+        return CostConfig.model_validate(_given(self.layout.cost) | _given(self.cost) | {"basis": self.cost.basis})
+
+    @property
     def usd_per_hour(self) -> float | None:
         """The user's price of one device an hour, or ``None`` for the profile's."""
-        return self.cost.usd_per_hour if self.price is None else self.price
+        return self.costs.usd_per_hour if self.price is None else self.price
 
     @property
     def load(self) -> Literal["closed", "open"]:
@@ -311,6 +290,11 @@ class RunConfig(BaseModel):
     def longest(self, length: int) -> int:
         """The longest one."""
         return round(length * (1 + self.length_spread))
+
+
+def _given(cost: CostConfig) -> dict[str, Any]:
+    """The constants that are set."""
+    return cost.model_dump(exclude={"basis"}, exclude_none=True)
 
 
 def first_problem(error: ValidationError) -> str:
@@ -354,6 +338,8 @@ def with_settings(values: dict[str, Any], settings: tuple[str, ...]) -> RunConfi
     import yaml
 
     merged: dict[str, Any] = {**values}
+    if isinstance(merged.get("layout"), str | Path):  # before settings change keys of it
+        merged["layout"] = read_layout(Path(merged["layout"])).model_dump(exclude_unset=True)
     seen: set[str] = set()
     for setting in settings:
         name, equals, text = setting.partition("=")
@@ -377,6 +363,11 @@ def with_settings(values: dict[str, Any], settings: tuple[str, ...]) -> RunConfi
             value = text
         # a revision 1234567 or 2024-01-01 is a name, whatever YAML reads
         node[last] = text if key in _TEXTS and not isinstance(value, str | list | None) else value
+    layout = merged.get("layout")
+    if isinstance(layout, str):
+        merged["layout"] = read_layout(Path(layout))
+    elif layout is not None and not isinstance(layout, Layout):
+        merged["layout"] = parse_layout(layout, "layout")
     try:
         return RunConfig.model_validate(merged)
     except ValidationError as error:

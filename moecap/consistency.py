@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -25,6 +26,7 @@ from moecap.models.reading import is_quantised, read_model
 from moecap.observations.reader import Observations
 from moecap.plugins import BACKENDS, load_plugin
 from moecap.result import Flag, HardwareRecord, Result
+from moecap.runner.declared_layout import engine_problem, layout_problem
 from moecap.runner.reproduction import reproduction_command
 
 __all__ = ["Difference", "flag_differences", "record_differences"]
@@ -62,6 +64,7 @@ def record_differences(result: Result, facts: RunFacts, observations: Observatio
         _model(result, facts)
         | _hardware(result)
         | _ranks(result)
+        | _layout(result, facts)
         | _load(result, observations)
         | _ending(result, observations)
     )
@@ -126,6 +129,17 @@ def _ranks(result: Result) -> dict[str, tuple[Stated, Stated]]:
     return pairs
 
 
+def _layout(result: Result, facts: RunFacts) -> dict[str, tuple[Stated, Stated]]:
+    """Whether a declared layout can be that of the model on the hardware, for an engine that offloads."""
+    layout = result.workload.layout
+    if layout is None:
+        return {}
+    problem = layout_problem(layout, facts.spec, result.hardware.profile, context=1)
+    with suppress(MoecapError):  # a backend that is not installed here
+        problem = engine_problem(result.backend.name) or problem
+    return {"workload.layout": ("declared", problem or "declared")}
+
+
 def _holds_quantised(backend: str, stated: bool) -> bool:
     """Whether a backend holds quantised checkpoints in their own formats; as stated for one that is not installed."""
     try:
@@ -138,7 +152,7 @@ def _hardware(result: Result) -> dict[str, tuple[Stated, Stated]]:
     """Name, price, number and source of the devices, and the peaks of a packaged profile."""
     stored, workload, profile = result.hardware, result.workload, result.hardware.profile
     count = workload.num_gpus or 1
-    constants = constants_in_force(workload.cost, workload.usd_per_hour, profile, count)
+    constants = constants_in_force(workload.costs, workload.usd_per_hour, profile, count)
     expected = HardwareRecord.of(profile, count, _source(workload.hw, profile), constants)
     pairs: dict[str, tuple[Stated, Stated]] = {
         f"hardware.{name}": (getattr(stored, name), getattr(expected, name))

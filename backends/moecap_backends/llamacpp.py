@@ -52,6 +52,7 @@ class LlamacppBackend(Backend):
     open_loop: ClassVar[bool] = True
     sessions: ClassVar[bool] = True
     sampling: ClassVar[frozenset[str]] = frozenset({"temperature", "top_p", "stop", "natural_end"})
+    offloads: ClassVar[bool] = True
     summary: ClassVar[str] = (
         "llama.cpp's own server on a CPU, from a checkpoint or a GGUF file; steps are reconstructed"
     )

@@ -54,6 +54,7 @@ class OpenaiBackend(Backend):
     attaches: ClassVar[bool] = True
     parallel: ClassVar[frozenset[str]] = frozenset({"tensor"})
     quantised: ClassVar[bool] = True
+    offloads: ClassVar[bool] = True
     summary: ClassVar[str] = "any OpenAI-compatible server that runs already (--endpoint URL)"
 
     @classmethod

@@ -16,6 +16,7 @@ def run(
     *,
     config: Path | None = None,
     set_: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
+    layout: Path | None = None,
     json: bool = False,
     options: Annotated[RunConfig | None, Parameter(name="*")] = None,
 ) -> int:
@@ -27,6 +28,7 @@ def run(
     Args:
         config: YAML file with any of these options as keys; options on the command line override it.
         set_: Any key of the run configuration as KEY=VALUE, such as cost.usd_per_hour=2.5; may be repeated.
+        layout: A YAML file that says which memory holds what, for an engine that offloads (docs/engines.md).
         json: Print the result as JSON on stdout.
         options: The run configuration.
     """
@@ -41,6 +43,8 @@ def run(
     values: dict[str, Any] = read_options_file(config) if config else {}
     if options is not None:
         values = _merged(values, options.model_dump(exclude_unset=True))
+    if layout is not None:
+        values = {**values, "layout": layout}
     outcome = run_config(with_settings(values, set_), Reporter())
     page = write_report(outcome.directory)
     try:

@@ -4,6 +4,7 @@ hardware: rtx-a5000            # the accelerator: bandwidth, memory and price
 experts: dram                  # home of the routed experts: hbm, dram or ssd
 hit_rate: 0.2                  # share of expert reads that find the expert in the accelerator's memory
 cpu_share: 0                   # share of the others that the host's processors compute
+prefill: {hit_rate: 0.1}       # the same shares in steps that feed prompts, where they are others
 tiers:
   link: {kind: pcie4-x16}      # or bytes_per_second: 24.8e+9
   dram: {kind: ddr4-3200, units: 8, memory_bytes: 512.0e+9}
@@ -19,10 +20,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from moecap.config import CostConfig
+from moecap.cost_config import CostConfig
 from moecap.errors import BadInputError, UnknownNameError
 
-__all__ = ["TIERS", "Layout", "Tier", "TierName", "TierRates", "read_layout", "tier_rates"]
+__all__ = [
+    "TIERS",
+    "Layout",
+    "PrefillShares",
+    "Tier",
+    "TierName",
+    "TierRates",
+    "parse_layout",
+    "read_layout",
+    "tier_rates",
+]
 
 TierName = Literal["hbm", "link", "dram", "ssd"]
 TIERS: tuple[TierName, ...] = ("hbm", "link", "dram", "ssd")
@@ -80,6 +91,14 @@ class _Tiers(_Record):
     ssd: Tier = Tier()
 
 
+class PrefillShares(_Record):
+    """The shares of a layout in steps that feed prompts; what is absent is as in decode steps."""
+
+    hit_rate: Share | None = None
+    dram_hit_rate: Share | None = None
+    cpu_share: Share | None = None
+
+
 class Layout(_Record):
     """A memory layout.
 
@@ -92,6 +111,7 @@ class Layout(_Record):
         hit_rate: Share of the reads of routed experts that find the expert in the accelerator's memory.
         dram_hit_rate: Share of the other reads that find an expert of the SSD in the host's memory.
         cpu_share: Share of the reads that miss the accelerator's memory and are computed by the host's processors.
+        prefill: The three shares in steps that feed prompts, where an engine does otherwise there.
         tiers: Rates and sizes.
         cost: Prices of the parts.
     """
@@ -104,16 +124,35 @@ class Layout(_Record):
     hit_rate: Share = 0.0
     dram_hit_rate: Share = 0.0
     cpu_share: Share = 0.0
+    prefill: PrefillShares = PrefillShares()
     tiers: _Tiers = _Tiers()
     cost: CostConfig = CostConfig()
 
     @model_validator(mode="after")
     def _shares_have_a_meaning(self) -> Layout:
-        if self.experts == "hbm" and (self.hit_rate or self.cpu_share):
+        shares = (self, self.prefill)
+        if self.experts == "hbm" and any(s.hit_rate or s.cpu_share for s in shares):
             raise ValueError("experts that live in hbm are always found there: leave hit_rate and cpu_share out")
-        if self.experts != "ssd" and self.dram_hit_rate:
+        if self.experts != "ssd" and any(s.dram_hit_rate for s in shares):
             raise ValueError("dram_hit_rate is of experts that live on the ssd: leave it out")
         return self
+
+    @property
+    def spread(self) -> bool:
+        """Whether a step takes bytes from anywhere but the accelerator's memory."""
+        missed = self.experts != "hbm" and min(self.hit_rate, self.in_prefill.hit_rate) < 1
+        return missed or self.weights != "hbm" or self.kv_cache != "hbm"
+
+    @property
+    def in_prefill(self) -> Layout:
+        """The layout with the shares of steps that feed prompts."""
+        other = self.prefill.model_dump(exclude_none=True)
+        return self.model_copy(update={**other, "prefill": PrefillShares()}) if other else self
+
+    @property
+    def computed_by_host(self) -> bool:
+        """Whether the host's processors compute experts."""
+        return any(shares.cpu_share > 0 and shares.hit_rate < 1 for shares in (self, self.in_prefill))
 
 
 class TierRates(_Record):
@@ -158,11 +197,28 @@ def read_layout(path: Path) -> Layout:
     try:
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content, yaml.SafeLoader)):
             raise ValueError("aliases (*) are not allowed")
-        return Layout.model_validate(yaml.safe_load(content))
-    except ValidationError as error:
-        raise BadInputError(f"{shown} is no layout: {_first(error)}") from None
+        declared = yaml.safe_load(content)
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         raise BadInputError(f"{shown} is no usable YAML: {_one_line(str(error))}; correct it") from None
+    return parse_layout(declared, shown)
+
+
+def parse_layout(declared: Any, shown: str) -> Layout:
+    """A layout from what a file or a run configuration holds.
+
+    Args:
+        declared: A mapping with the keys of a layout.
+        shown: What to call it in a message.
+
+    Raises:
+        BadInputError: If it is none.
+    """
+    try:
+        return Layout.model_validate(declared)
+    except ValidationError as error:
+        raise BadInputError(f"{shown} is no layout: {_first(error)}") from None
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise BadInputError(f"{shown} is no layout: {_one_line(str(error))}; correct it") from None
 
 
 def _first(error: ValidationError) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from moecap.metrics.steps import StepWork
-from moecap.metrics.utilisation import NO_BANDWIDTH, ROUTING_UNKNOWN, Peaks, mix
+from moecap.metrics.utilisation import ROUTING_UNKNOWN, Peaks, mix
 from moecap.metrics.value import Metric, absent, measured
 from moecap.observations.reader import Steps
 
@@ -127,4 +127,4 @@ def roofline_metrics(
 
 
 def _missing(peaks: Peaks, work: Mapping[str, float]) -> str:
-    return NO_BANDWIDTH if peaks.bandwidth is None else peaks.no_rate(work)
+    return peaks.no_bandwidth if peaks.bandwidth is None else peaks.no_rate(work)

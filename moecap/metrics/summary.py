@@ -18,13 +18,15 @@ from moecap.metrics.cost import cost_metrics
 from moecap.metrics.energy import energy_metrics
 from moecap.metrics.experts import ExpertShape, expert_counts, expert_metrics
 from moecap.metrics.latency import latencies, throughput
+from moecap.metrics.memory_layout import TIERS, Layout
 from moecap.metrics.ownership import owning_usd_per_hour, purchase_usd, rent_usd_per_hour
 from moecap.metrics.roofline import ridge_metric, roofline_metrics
 from moecap.metrics.routing_source import SeenSteps, reconstruction_metrics
 from moecap.metrics.server import server_metrics
 from moecap.metrics.sessions import session_metrics
 from moecap.metrics.steps import StepWork, step_work
-from moecap.metrics.utilisation import Peaks, mix, utilisation
+from moecap.metrics.tier_utilisation import COMPUTED_BY_HOST, SPREAD, TIER_PHASES, tier_metrics
+from moecap.metrics.utilisation import NO_BANDWIDTH, Peaks, mix, utilisation
 from moecap.metrics.value import Metric, absent, measured
 from moecap.metrics.window import steady_state
 from moecap.models.parallelism import ONE_DEVICE, Parallelism
@@ -34,6 +36,16 @@ from moecap.observations.reader import Observations
 
 __all__ = ["RunFacts", "hardware_peaks", "phase_masks", "run_metrics"]
 
+
+RESTS_ON_EXPERTS = (
+    ".s_mbu",
+    ".s_mbu_paper",
+    ".s_mbu_probed",
+    ".bytes_per_step",
+    ".least_step_time",
+    *(f".tier.{name}.utilisation" for name in TIERS),
+)
+"""Ends of the names of metrics that grow with the number of distinct experts."""
 
 BETWEEN_PASSES = "steps that are reconstructed from arrivals hold the time between two passes too"
 
@@ -55,6 +67,7 @@ class RunFacts:
         client_ceiling: Chunks a second that the load generator can take; ``None`` where the engine is in process.
         step_tokens: Tokens that the engine feeds in one step at most, where its steps are to be reconstructed.
         attached: Whether the engine is a server that somebody else started.
+        layout: Which memory holds what, where the user declared it.
     """
 
     spec: ModelSpec
@@ -69,6 +82,7 @@ class RunFacts:
     client_ceiling: float | None = None
     step_tokens: int | None = None
     attached: bool = False
+    layout: Layout | None = None
 
     def __post_init__(self) -> None:
         """Refuse devices of which it is not said what they do.
@@ -84,17 +98,21 @@ class RunFacts:
 
 
 def hardware_peaks(facts: RunFacts) -> Peaks:
-    """The peaks of all devices of a run."""
+    """The peaks of all devices of a run; none where they are not those of all bytes, or of all FLOPs."""
     profile, n = facts.profile, facts.devices
     bandwidth = profile.peak_bandwidth
     flops = {name: profile.peak_flops(name) for name in format_names(facts.spec, facts.compute_dtype)}
     probed = profile.probe.best_bandwidth() if profile.probe else None
+    spread = facts.layout is not None and facts.layout.spread
+    by_host = facts.layout is not None and facts.layout.computed_by_host
     return Peaks(
-        bandwidth=bandwidth.value * n if bandwidth else None,
+        bandwidth=bandwidth.value * n if bandwidth and not spread else None,
         bandwidth_source=bandwidth.source if bandwidth else "unknown",
-        probed_bandwidth=probed.best * n if probed else None,
+        probed_bandwidth=probed.best * n if probed and not spread else None,
         flops={name: peak.value * n if peak else None for name, peak in flops.items()},
         flops_source=" and ".join(dict.fromkeys(peak.source for peak in flops.values() if peak)) or "unknown",
+        no_bandwidth=SPREAD if spread else NO_BANDWIDTH,
+        no_flops=COMPUTED_BY_HOST if by_host else "",
     )
 
 
@@ -136,6 +154,7 @@ def run_metrics(seen: SeenSteps, facts: RunFacts) -> dict[str, Metric]:
     for phase, mask in masks.items():
         metrics |= utilisation(phase, work, observations.steps, mask, peaks, routing_known)
         metrics |= roofline_metrics(phase, work, observations.steps, mask, peaks)
+    metrics |= _tiers(facts, work, observations, masks)
     if seen.estimate is not None:
         metrics |= _bounded(metrics, seen, facts, masks, peaks)
     metrics |= ridge_metric(peaks, mix(work.flops_by_format, masks["all"]))
@@ -170,13 +189,25 @@ def _bounded(
     for distinct in (seen.estimate.fewest, seen.estimate.most):
         counted = replace(steps, distinct_experts=distinct)
         work = step_work(facts.spec, counted, facts.parallelism, facts.compute_dtype)
-        ends.append([utilisation(phase, work, steps, mask, peaks, True) for phase, mask in masks.items()])
+        shares = [utilisation(phase, work, steps, mask, peaks, True) for phase, mask in masks.items()]
+        ends.append([*shares, _tiers(facts, work, seen.observations, masks)])
     return {
         name: metrics[name].model_copy(update={"low": low[name].value, "high": high[name].value})
         for low, high in zip(*ends, strict=True)
         for name in low
-        if name.endswith((".s_mbu", ".s_mbu_paper", ".s_mbu_probed")) and metrics[name].value is not None
+        if name.endswith(RESTS_ON_EXPERTS) and metrics[name].value is not None
     }
+
+
+def _tiers(
+    facts: RunFacts, work: StepWork, observations: Observations, masks: dict[str, npt.NDArray[np.bool_]]
+) -> dict[str, Metric]:
+    """The metrics of each memory of a declared layout; nothing without one."""
+    metrics: dict[str, Metric] = {}
+    if facts.layout is not None:
+        for phase in TIER_PHASES:
+            metrics |= tier_metrics(phase, work, observations.steps, masks[phase], facts.layout, facts.profile)
+    return metrics
 
 
 def _share_in_steps(observations: Observations, mask: npt.NDArray[np.bool_], window: tuple[int, int] | None) -> Metric:

@@ -31,7 +31,7 @@ from moecap.models.accounting import StepBytes, cache_bytes, checkpoint_bytes
 from moecap.models.spec import ModelSpec
 from moecap.models.step import step_weights
 
-__all__ = ["PlacedStep", "TierLoad", "place_step"]
+__all__ = ["PlacedStep", "TierLoad", "place_step", "placed_bytes", "stored_bytes", "tier_memory", "tier_peak"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,17 +138,17 @@ def place_step(
     Raises:
         BadInputError: If a tier holds less than the layout puts there, or one that is used has no peak.
     """
-    taken = _bytes(step, layout)
-    stored = _stored(spec, layout, context=context, batch=batch)
+    taken = placed_bytes(layout, weights=step.non_expert_weights, experts=step.expert_weights, cache=step.kv_read)
+    stored = stored_bytes(spec, layout, context=context, batch=batch)
     loads = []
     for name in TIERS:
-        rate, source = _rate(name, layout, profile)
+        rate, source = tier_peak(name, layout, profile)
         if taken[name] and rate is None:
             raise BadInputError(
                 f"the step takes {taken[name] / 1e9:.3g} GB from {name} and the layout gives no rate; "
                 f"give tiers.{name}.bytes_per_second or tiers.{name}.kind"
             )
-        held = _memory(name, layout, profile)
+        held = tier_memory(name, layout, profile)
         if held is not None and stored[name] > held:
             raise BadInputError(
                 f"the layout puts {stored[name] / 1e9:.4g} GB into {name}, which holds {held / 1e9:.4g} GB; "
@@ -162,17 +162,25 @@ def place_step(
     return PlacedStep(tuple(loads), batch, purchase_usd(prices, layout.devices), prices)
 
 
-def _bytes(step: StepBytes, layout: Layout) -> dict[TierName, float]:
+def placed_bytes(layout: Layout, *, weights: float, experts: float, cache: float) -> dict[TierName, float]:
+    """Bytes that a step, or several together, take from each tier.
+
+    Args:
+        layout: Where the tensors live.
+        weights: Bytes of weights that are no routed experts.
+        experts: Bytes of routed experts.
+        cache: Bytes of the cache of keys and values.
+    """
     taken: dict[TierName, float] = dict.fromkeys(TIERS, 0.0)
-    for size, home in ((step.non_expert_weights, layout.weights), (step.kv_read, layout.kv_cache)):
+    for size, home in ((weights, layout.weights), (cache, layout.kv_cache)):
         taken[home] += size
         if home == "dram":
             taken["link"] += size
     if layout.experts == "hbm":
-        taken["hbm"] += step.expert_weights
+        taken["hbm"] += experts
         return taken
-    missed = (1 - layout.hit_rate) * step.expert_weights
-    taken["hbm"] += layout.hit_rate * step.expert_weights
+    missed = (1 - layout.hit_rate) * experts
+    taken["hbm"] += layout.hit_rate * experts
     taken["link"] += (1 - layout.cpu_share) * missed
     from_ssd = (1 - layout.dram_hit_rate) * missed if layout.experts == "ssd" else 0.0
     taken["ssd"] += from_ssd
@@ -180,7 +188,7 @@ def _bytes(step: StepBytes, layout: Layout) -> dict[TierName, float]:
     return taken
 
 
-def _stored(spec: ModelSpec, layout: Layout, *, context: int, batch: int) -> dict[TierName, int]:
+def stored_bytes(spec: ModelSpec, layout: Layout, *, context: int, batch: int) -> dict[TierName, int]:
     """Bytes that live in each tier; what caches of experts hold beside them is not counted."""
     weights = step_weights(spec)
     experts = int(np.sum(weights.expert * weights.experts))
@@ -191,7 +199,8 @@ def _stored(spec: ModelSpec, layout: Layout, *, context: int, batch: int) -> dic
     return stored
 
 
-def _rate(name: TierName, layout: Layout, profile: HardwareProfile | None) -> tuple[float | None, str]:
+def tier_peak(name: TierName, layout: Layout, profile: HardwareProfile | None) -> tuple[float | None, str]:
+    """Bytes/s of a tier, or ``None``, and where the number comes from."""
     tier = getattr(layout.tiers, name)
     if tier.bytes_per_second is not None:
         return tier.bytes_per_second, "given in the layout"
@@ -205,7 +214,8 @@ def _rate(name: TierName, layout: Layout, profile: HardwareProfile | None) -> tu
     return layout.devices * peak.value, f"{layout.devices} x {profile.name}, {peak.source}"
 
 
-def _memory(name: TierName, layout: Layout, profile: HardwareProfile | None) -> float | None:
+def tier_memory(name: TierName, layout: Layout, profile: HardwareProfile | None) -> float | None:
+    """Bytes that a tier holds, or ``None`` where nobody says."""
     given: float | None = getattr(layout.tiers, name).memory_bytes
     if given is None and name == "hbm" and profile is not None and profile.memory_bytes is not None:
         return layout.devices * profile.memory_bytes

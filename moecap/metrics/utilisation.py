@@ -29,6 +29,8 @@ class Peaks:
         flops: Dense peak of all devices in each number format that the model is computed in, FLOP/s, the format of
             most work first; ``None`` where the chip lacks the format.
         flops_source: ``datasheet`` or ``probed``.
+        no_bandwidth: Why the bandwidth is not known, or is not that of what a step reads.
+        no_flops: Why the peaks of arithmetic are not those of what computes; empty where they are.
     """
 
     bandwidth: float | None
@@ -36,6 +38,8 @@ class Peaks:
     probed_bandwidth: float | None
     flops: Mapping[str, float | None]
     flops_source: str
+    no_bandwidth: str = NO_BANDWIDTH
+    no_flops: str = ""
 
     def of_mix(self, flops: Mapping[str, float]) -> float | None:
         """FLOP/s that the devices reach at most on work in several formats: all FLOPs over Σ FLOPs_f / peak_f.
@@ -47,7 +51,7 @@ class Peaks:
             The peak of the format itself for work in one; ``None`` where a format of the work has no peak.
         """
         work = self._work(flops)
-        if any(self.flops[name] is None for name in work) or not work:
+        if self.no_flops or any(self.flops[name] is None for name in work) or not work:
             return None
         if len(work) == 1:
             return self.flops[next(iter(work))]
@@ -55,6 +59,8 @@ class Peaks:
 
     def no_rate(self, flops: Mapping[str, float]) -> str:
         """Why there is no peak for work in some formats."""
+        if self.no_flops:
+            return self.no_flops
         work = self._work(flops)
         lacking = [name for name in work if self.flops[name] is None]
         if not work:
@@ -101,14 +107,16 @@ def utilisation(
             return absent("1", missing, n)
         return measured(amount[mask].sum() / (seconds * peak), "1", n)
 
+    missing = peaks.no_bandwidth
+    unprobed = "this hardware was not probed" if missing == NO_BANDWIDTH else missing
     total = work.bytes.total() if known and work.bytes is not None else None
     paper = work.paper_bytes if known else None
     used, dense = mix(work.flops_by_format, mask), mix(work.dense_flops_by_format, mask)
     return {
-        f"{prefix}.s_mbu": ratio(total, peaks.bandwidth, NO_BANDWIDTH),
-        f"{prefix}.s_mbu_paper": ratio(paper, peaks.bandwidth, NO_BANDWIDTH),
-        f"{prefix}.s_mbu_probed": ratio(total, peaks.probed_bandwidth, "this hardware was not probed"),
-        f"{prefix}.mbu": ratio(work.dense_bytes, peaks.bandwidth, NO_BANDWIDTH),
+        f"{prefix}.s_mbu": ratio(total, peaks.bandwidth, missing),
+        f"{prefix}.s_mbu_paper": ratio(paper, peaks.bandwidth, missing),
+        f"{prefix}.s_mbu_probed": ratio(total, peaks.probed_bandwidth, unprobed),
+        f"{prefix}.mbu": ratio(work.dense_bytes, peaks.bandwidth, missing),
         f"{prefix}.s_mfu": ratio(work.flops, peaks.of_mix(used), peaks.no_rate(used)),
         f"{prefix}.mfu": ratio(work.dense_flops, peaks.of_mix(dense), peaks.no_rate(dense)),
         f"{prefix}.time": measured(seconds, "s", n) if n else absent("s", f"no {prefix} step in the window"),

@@ -44,7 +44,7 @@ def roofline_section(run: ReportedRun) -> Section:
     load = mix(run.evidence.work.flops_by_format, run.evidence.masks["all"])
     roofline = Roofline.of(peaks, load)
     if roofline is None:
-        missing = "the memory bandwidth is not known" if peaks.bandwidth is None else peaks.no_rate(load)
+        missing = run.evidence.peaks.no_bandwidth if peaks.bandwidth is None else peaks.no_rate(load)
         return Section(name, heading, paragraph(f"No roofline: {missing}.", class_="missing"))
     roofs = {phase: _roof(run.evidence, phase) or roofline for phase in points}
     chart = _chart(points, roofs, roofline, " + ".join(peaks.flops))

@@ -9,6 +9,7 @@ from moecap.report.figures import NO_VALUE, display_value, with_prefix
 from moecap.report.markup import Child, Html, data_table, join, paragraph
 from moecap.report.reported_run import PHASES, Evidence, ReportedRun
 from moecap.report.section import Chart, Section, chart_figure, how_to_read, metric_value, side_by_side
+from moecap.report.tiers import tier_table
 
 __all__ = ["CLASSES", "utilisation_section"]
 
@@ -31,7 +32,7 @@ HOW = (
 
 def utilisation_section(run: ReportedRun) -> Section:
     """The table of the phases and the bytes of a step."""
-    table = _phase_table(run.result.metrics)
+    table = join(_phase_table(run.result.metrics), tier_table(run.result))
     if run.evidence is None:
         return Section(
             "utilisation", "Utilisation", join(table, paragraph(f"No breakdown: {run.problem}.", class_="missing"))
@@ -126,6 +127,8 @@ def _bytes_chart(evidence: Evidence) -> tuple[Chart | None, str]:
         f"that is {with_prefix(total * n / seconds, 'B/s')}"
     )
     peak = evidence.peaks.bandwidth
+    elsewhere = evidence.facts.layout is not None and evidence.facts.layout.spread
+    text += " over all memories of the layout" if elsewhere else ""
     text += f" of a peak of {with_prefix(peak, 'B/s')} ({evidence.peaks.bandwidth_source})." if peak else "."
     return Chart("chart-bytes", traces, layout, 108 + 42 * len(phases), text), text
 

@@ -12,6 +12,7 @@ from moecap.metrics.value import Metric
 from moecap.metrics.warmup import ended_steady
 from moecap.result import BackendRecord, Flag, HardwareRecord, ModelRecord
 from moecap.runner.degenerate_routing import degenerate_routing_flags
+from moecap.runner.layout_flags import layout_flags
 from moecap.runner.routing_flags import routing_flags
 from moecap.runner.served_flags import queue_flags, served_flags
 from moecap.runner.server_flags import server_flags
@@ -68,6 +69,7 @@ def run_flags(
     yield from routing_flags(seen, model.is_moe)
     yield from degenerate_routing_flags(model, metrics)
     yield from _profile_flags(hardware)
+    yield from layout_flags(workload.layout, metrics)
     if backend.batching == "static":
         yield Flag(
             name="static_batch",

@@ -21,6 +21,7 @@ from moecap.models.reading import is_quantised, read_model, read_model_as
 from moecap.models.registry import ModelRef, load_model_config
 from moecap.models.spec import ModelSpec
 from moecap.plugins import BACKENDS, load_plugin, plugin_names
+from moecap.runner.declared_layout import engine_problem, layout_problem
 from moecap.runner.memory import MemoryNeed, memory_need, refuse_memory
 from moecap.runner.split import choose_split
 from moecap.runner.workload import Workload, longest_request, make_workload, read_load, refuse_unable
@@ -114,6 +115,11 @@ def make_plan(config: RunConfig, say: Say) -> Plan:
     spec = read_model_as(model_config, model.id, formats)
     sized = _sized(config, recording)
     _refuse_context(config, sized, spec)
+    if config.layout is not None:
+        longest = sized.input_len + sized.output_len
+        problem = engine_problem(backend.name) or layout_problem(config.layout, spec, hardware.profile, longest)
+        if problem:
+            raise BadInputError(problem)
 
     def need(parallelism: Parallelism) -> MemoryNeed:
         return memory_need(

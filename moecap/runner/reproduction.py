@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from shlex import join
 
@@ -34,7 +35,9 @@ def reproduction_command(config: RunConfig) -> str:
         if value == getattr(default, name):
             continue
         option = f"--{name.replace('_', '-')}"
-        if name in ("warmup", "cost"):
+        if name == "layout":  # its content: the file is on the machine of the run
+            words += ["--set", f"layout={json.dumps(value.model_dump(mode='json', exclude_defaults=True))}"]
+        elif name in ("warmup", "cost"):
             fields = type(value).model_fields
             changed = {f: getattr(value, f) for f in fields if getattr(value, f) != getattr(getattr(default, name), f)}
             for field, setting in changed.items():

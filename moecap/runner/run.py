@@ -135,7 +135,7 @@ def _store(story: _Story, execution: Execution, status: Status, error: BaseExcep
     write_text(directory / "environment.json", json.dumps(environment(), indent=1) + "\n")
     names.append("environment.json")
     engine, config, profile = execution.engine, plan.config, plan.hardware.profile
-    constants = constants_in_force(config.cost, config.usd_per_hour, profile, plan.hardware.count)
+    constants = constants_in_force(config.costs, config.usd_per_hour, profile, plan.hardware.count)
     hardware = HardwareRecord.of(profile, plan.hardware.count, plan.hardware.source, constants)
     model = _model_record(plan, story.weights_sha256)
     backend = BackendRecord(

@@ -58,6 +58,8 @@ def choose_split(
         NotAvailableError: If the backend cannot split a model, or no number of devices holds it.
         BadInputError: If the numbers do not fit together or the model does not allow the split.
     """
+    if config.layout is not None:  # what one accelerator does not hold lies elsewhere, as the user says
+        return Split(1, ONE_DEVICE)
     asked, ranks = config.num_gpus, config.tensor_parallel
     if (asked or 1) > 1 or (ranks or 1) > 1:
         _refuse_whole(backend, ranks or asked or 1)
