@@ -69,7 +69,11 @@ def base(run_options):
         (["--backend", "openai"], "give its URL with --endpoint"),
         (["--repeats", "3"], "--repeats above 1 is not built yet"),
         (["--tensor-parallel", "2"], "backend 'transformers' does not split a model over 2 ranks; backends that split"),
-        (["--backend", "vllm", "--tensor-parallel", "3"], "3 tensor-parallel ranks cannot share the 4 heads"),
+        pytest.param(
+            ["--backend", "vllm", "--tensor-parallel", "3"],
+            "3 tensor-parallel ranks cannot share the 4 heads",
+            marks=pytest.mark.vllm,
+        ),
         (["--frobnicate"], "no option --frobnicate in moecap run; see"),
         (["--model", "./none"], "there is no folder or file './none'; check the path"),
     ],
