@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 __all__ = ["Interruption", "interruptible"]
 
@@ -15,6 +18,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 PATIENCE_S = 1.0
 """A signal that comes sooner than this after the last is the same request to end, sent again."""
+
+AGAIN_S = 0.01
+"""How long after Python dropped the interrupt it is sent again, so that what dropped it has ended."""
 
 
 class Interruption:
@@ -29,16 +35,25 @@ class Interruption:
         self._held = False
         self._waiting = False
         self._last = -PATIENCE_S
+        self._number: int = signal.SIGINT
 
-    def __call__(self, _signal: int, _frame: FrameType | None) -> None:
+    def __call__(self, number: int, _frame: FrameType | None) -> None:
         """Take a signal: raise it, keep it while signals are held, or ignore it as a repetition.
 
-        A repetition counts again after a while: an interrupt can be lost, where a destructor runs for instance.
+        A repetition counts again after a while: the code that was interrupted may have dropped it.
         """
+        self._number = number
         if self._held:
             self._waiting = True
         elif time.monotonic() - self._last >= PATIENCE_S:
             self._raise()
+
+    def dropped(self) -> None:
+        """Send the signal again: Python drops what is raised in a destructor or in a callback of C."""
+        self._last = -PATIENCE_S
+        timer = threading.Timer(AGAIN_S, os.kill, (os.getpid(), self._number))
+        timer.daemon = True
+        timer.start()
 
     def hold(self) -> None:
         """Let signals wait from now on."""
@@ -82,9 +97,23 @@ def interruptible(*, last: bool = False) -> Iterator[Interruption]:
     interruption = Interruption()
     for number in taken:
         signal.signal(number, interruption)
+    hook = sys.unraisablehook
+    sys.unraisablehook = _watching(interruption, hook)
     try:
         yield interruption
     finally:
         interruption.hold()
+        sys.unraisablehook = hook
         for number, handler in taken.items():
             signal.signal(number, signal.SIG_IGN if last else handler)
+
+
+def _watching(interruption: Interruption, hook: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """``sys.unraisablehook`` that sends a dropped interrupt again and leaves every other exception to ``hook``."""
+
+    def watch(dropped: Any) -> Any:
+        if issubclass(dropped.exc_type, KeyboardInterrupt) and interruption.raised:
+            return interruption.dropped()
+        return hook(dropped)
+
+    return watch

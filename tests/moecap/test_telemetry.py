@@ -71,13 +71,15 @@ def test_a_kernel_that_does_not_list_each_processor_gives_no_time(monkeypatch):
 
 def test_samples_come_ten_times_a_second_and_follow_this_process():
     recorder = Recorder()
+    begin = time.process_time()
     with Telemetry(recorder):
         _busy(1.0)
+    used = time.process_time() - begin
     rows = _rows(recorder)
-    assert 5 <= len(rows) <= 12
+    assert 3 <= len(rows) <= 12
     assert rows["time_ns"].is_monotonic_increasing
     spent = rows["cpu_seconds"].iloc[-1] - rows["cpu_seconds"].iloc[0]
-    assert 0.1 < spent < 1.5
+    assert 0.1 < spent <= used + 2 / TICKS
     busy = rows["processors_busy_seconds"].iloc[-1] - rows["processors_busy_seconds"].iloc[0]
     assert busy > spent - 0.1  # what this process used was used on the processors that it may use
     assert set(rows["processors"]) == {len(os.sched_getaffinity(0))}

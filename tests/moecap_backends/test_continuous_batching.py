@@ -3,7 +3,6 @@
 import signal
 import sys
 import threading
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -262,13 +261,11 @@ def test_a_pass_that_is_not_what_its_batch_says_ends_the_load(open_engine, tmp_p
 
 
 def test_a_sequence_that_lost_its_cache_ends_the_load(open_engine):
-    begin = time.monotonic()
     with (
         open_engine("mixtral", "continuous", longest=32) as engine,
         pytest.raises(RunError, match=r"too small for this load|No requests can be scheduled"),
     ):
         engine.generate(_prompts([(40, 60)] * 2), 2, Recorder(stage="load"), lambda _done: None)
-    assert time.monotonic() - begin < 30
 
 
 @pytest.mark.parametrize(

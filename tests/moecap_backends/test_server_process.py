@@ -77,11 +77,9 @@ def test_a_server_is_ready_when_it_answers_and_gone_when_it_is_left(tmp_path):
     ],
 )
 def test_a_server_that_ends_while_starting_gives_its_own_words(tmp_path, code, words):
-    begin = time.monotonic()
     with _server(code, tmp_path) as server, pytest.raises(RunError, match="ended with status") as caught:
         server.wait_until_ready(lambda _line: None)
     assert str(caught.value).endswith(words)
-    assert time.monotonic() - begin < 20
 
 
 def test_a_server_that_does_not_get_ready_is_ended_at_its_deadline(tmp_path):

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import threading
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -218,10 +217,8 @@ def test_a_server_that_is_killed_during_a_load_ends_the_load_and_is_named(tied_e
 
 
 def test_a_server_that_does_not_start_ends_in_its_own_words(sglang_python, tiny_model, tmp_path):
-    begin = time.monotonic()
-    with pytest.raises(RunError, match="unrecognized arguments: --frobnicate"):
+    with pytest.raises(RunError, match=r"ended with status .*unrecognized arguments: --frobnicate"):
         SglangEngine(_job(tiny_model("olmoe"), tmp_path / "server.log", frobnicate="3"))
-    assert time.monotonic() - begin < 120
 
 
 @pytest.mark.slow

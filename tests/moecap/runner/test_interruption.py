@@ -46,7 +46,7 @@ def test_a_run_that_is_interrupted_often_exits_with_130_and_leaves_result_and_re
     for _ in range(times):
         process.send_signal(signal.SIGINT)
         time.sleep(0.02)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 130, said
     assert "Traceback" not in said
     directory = Path(run_options["output"])
@@ -78,7 +78,7 @@ def test_an_interrupted_run_whose_stdout_and_stderr_have_gone_is_stored(run_opti
     process.stdout.close()
     process.stderr.close()
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) == 130
+    assert process.wait(timeout=300) == 130
     directory = Path(run_options["output"])
     assert read_result(directory).status == "interrupted"
     assert (directory / "report.html").exists()
@@ -90,7 +90,7 @@ def test_a_signal_as_soon_as_the_process_takes_any_ends_with_130(number):
     while not _takes_signals(process):
         time.sleep(0.001)
     process.send_signal(number)
-    out, said = process.communicate(timeout=60)
+    out, said = process.communicate(timeout=300)
     assert (process.returncode, out, said) == (130, "", "moecap: interrupted\n")
 
 
@@ -128,6 +128,20 @@ def test_a_repeated_signal_is_ignored_and_one_much_later_counts_again(monkeypatc
     now[0] += 0.2
     with pytest.raises(KeyboardInterrupt):
         interruption(signal.SIGINT, None)
+
+
+def test_a_signal_in_a_destructor_which_drops_what_is_raised_still_interrupts(capsys):
+    class Destroyed:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.05)
+
+    with interruptible() as interruption, pytest.raises(KeyboardInterrupt):
+        thing = Destroyed()
+        del thing
+        time.sleep(5)
+    assert interruption.raised
+    assert "ignored" not in capsys.readouterr().err
 
 
 def test_a_signal_that_comes_while_signals_are_held_is_raised_when_they_are_released():

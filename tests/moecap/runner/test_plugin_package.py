@@ -23,7 +23,7 @@ def installed(tmp_path_factory):
 
 def _moecap(environment, *arguments):
     command = [sys.executable, "-m", "moecap", *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
 def _options(run_options, **changes):

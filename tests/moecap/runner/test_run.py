@@ -222,7 +222,7 @@ def test_an_interrupted_run_leaves_a_valid_result_and_exits_with_130(run_options
             break
     time.sleep(1.5)
     process.send_signal(number)
-    _, rest = process.communicate(timeout=60)
+    _, rest = process.communicate(timeout=300)
     assert process.returncode == 130, seen + rest
     directory = Path(run_options["output"])
     result = read_result(directory)
@@ -332,7 +332,7 @@ def test_a_run_that_is_killed_leaves_a_failed_result(run_options):
         if "requests: 4000" in line:
             break
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     result = read_result(Path(run_options["output"]))
     assert result.status == "failed"
     assert "did not end" in result.reason
