@@ -132,6 +132,7 @@ def server_words(job: EngineJob, model: Path, port: int) -> list[str]:
             "attention-backend": "torch_native",
             "sampling-backend": "pytorch",
             "max-total-tokens": str(sequences * max(job.longest + RESERVED, LEAST_CONTEXT)),
+            "sleep-on-idle": "true",  # else it takes a core while it waits, also from the client
         }
     return command_words(own, job.arguments)
 

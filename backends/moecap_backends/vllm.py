@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 import numpy as np
@@ -105,10 +106,11 @@ class VllmEngine(ServedEngine):
         self._scoring = False
         self.tokenizer = Tokenizer(job.model)
         self._log = job.log
+        self._sockets = TemporaryDirectory(prefix="moecap-vllm-")
         self._server = ServerProcess(
             "vLLM",
             [*server_command(), *server_words(job, port)],
-            variables=server_variables(job),
+            variables={**server_variables(job), "VLLM_RPC_BASE_PATH": self._sockets.name},
             log=job.log,
             health=f"http://127.0.0.1:{port}/health",
             deadline=START_SECONDS,
@@ -124,7 +126,7 @@ class VllmEngine(ServedEngine):
                 )
             running = json.loads(fetch(target, "/version").body)["version"]
         except BaseException:
-            self._server.stop()
+            self.close()
             raise
         moe = len(job.spec.moe_layers)
         self._captures = captured == moe > 0
@@ -223,8 +225,9 @@ class VllmEngine(ServedEngine):
         return [_scored(c, reply) for c, reply in zip(continuations, replies, strict=True)]
 
     def close(self) -> None:
-        """End the server."""
+        """End the server and remove the sockets between its processes, which it leaves behind."""
         self._server.stop()
+        self._sockets.cleanup()
 
     def _score_request(self, continuation: Continuation, key: str) -> bytes:
         body = {

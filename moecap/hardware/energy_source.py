@@ -18,7 +18,7 @@ from typing import Any, Literal
 from moecap.errors import NotAvailableError
 from moecap.hardware.energy_counter import EnergyCounter, EnergyReading, open_energy_counter
 
-__all__ = ["NO_COUNTER", "EnergyName", "EnergySource", "ZeusCounter", "find_energy_source"]
+__all__ = ["NO_COUNTER", "SILENT", "EnergyName", "EnergySource", "ZeusCounter", "find_energy_source"]
 
 EnergyName = Literal["auto", "nvml", "rapl", "zeus"]
 

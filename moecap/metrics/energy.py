@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from moecap.hardware.energy_source import NO_COUNTER, SILENT
 from moecap.hardware.profile import HardwareProfile
 from moecap.metrics.constants import Constant, constant_value
 from moecap.metrics.value import Metric, absent, measured
@@ -21,12 +22,7 @@ SCOPES = {
 }
 """What the counter of each kind of hardware covers, by what it is read, and what it leaves out."""
 
-NO_COUNTER = {
-    "accelerator": "no readable energy counter (NVML has one for boards from Volta on, none for slices)",
-    "host": "no readable energy counter (/sys/class/powercap/intel-rapl:*)",
-}
-SILENT = "none: "
-"""Begins what a run notes of a counter that there is not; the reason follows."""
+COUNTER = {"accelerator": "nvml", "host": "rapl"}
 
 MIN_SECONDS = 2.0
 MIN_COVERAGE = 0.95
@@ -138,8 +134,8 @@ def _mean_power(
 
     if np.isnan(joules).all():
         name = _counter(telemetry)
-        silent = name is not None and name.startswith(SILENT)
-        return neither(name.removeprefix(SILENT) if name and silent else NO_COUNTER[profile.kind])
+        silent = name is not None and name.startswith(NO_COUNTER)
+        return neither(name.removeprefix(NO_COUNTER) if name and silent else SILENT[COUNTER[profile.kind]])
     if window is None:
         return neither("the target concurrency was never reached")
     length = (window[1] - window[0]) * 1e-9

@@ -110,7 +110,6 @@ def hardware_peaks(facts: RunFacts) -> Peaks:
         bandwidth_source=bandwidth.source if bandwidth else "unknown",
         probed_bandwidth=probed.best * n if probed and not spread else None,
         flops={name: peak.value * n if peak else None for name, peak in flops.items()},
-        flops_source=" and ".join(dict.fromkeys(peak.source for peak in flops.values() if peak)) or "unknown",
         no_bandwidth=SPREAD if spread else NO_BANDWIDTH,
         no_flops=COMPUTED_BY_HOST if by_host else "",
     )

@@ -28,7 +28,6 @@ class Peaks:
         probed_bandwidth: The measured one, bytes/s, where this machine was probed.
         flops: Dense peak of all devices in each number format that the model is computed in, FLOP/s, the format of
             most work first; ``None`` where the chip lacks the format.
-        flops_source: ``datasheet`` or ``probed``.
         no_bandwidth: Why the bandwidth is not known, or is not that of what a step reads.
         no_flops: Why the peaks of arithmetic are not those of what computes; empty where they are.
     """
@@ -37,7 +36,6 @@ class Peaks:
     bandwidth_source: str
     probed_bandwidth: float | None
     flops: Mapping[str, float | None]
-    flops_source: str
     no_bandwidth: str = NO_BANDWIDTH
     no_flops: str = ""
 

@@ -16,7 +16,7 @@ from moecap_backends.transformers import TransformersEngine
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
-QUESTIONS = 50
+QUESTIONS = 16
 
 
 @pytest.fixture(scope="module")

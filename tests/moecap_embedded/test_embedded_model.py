@@ -163,7 +163,7 @@ def test_transformers_loads_it_with_no_key_missing_or_left_over(moe_and_loading)
 def test_its_function_is_the_dense_models(moe, dense, tokenizer):
     import torch
 
-    for question in load_arc("easy")[:8]:
+    for question in load_arc("easy")[:3]:
         tokens = tokenizer(f"Question: {question.question}\nAnswer: {question.choices[0]}", return_tensors="pt")
         with torch.no_grad():
             ours, theirs = moe(**tokens).logits, dense(**tokens).logits

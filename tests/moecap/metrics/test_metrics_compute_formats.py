@@ -106,11 +106,11 @@ def test_the_roof_of_a_phase_is_the_peak_of_its_own_mix():
 
 
 def test_without_a_step_there_is_no_mix_of_several_formats():
-    peaks = Peaks(1e12, "datasheet", None, {"fp8": 4e12, "bf16": 2e12}, "datasheet")
+    peaks = Peaks(1e12, "datasheet", None, {"fp8": 4e12, "bf16": 2e12})
     assert peaks.of_mix({"fp8": 0.0, "bf16": 0.0}) is None
     assert "not known how the work is shared between fp8 and bf16" in peaks.no_rate({})
     assert peaks.of_mix({"fp8": 3.0, "bf16": 0.0}) == 4e12
-    lacking = Peaks(1e12, "datasheet", None, {"fp8": None, "bf16": 2e12}, "datasheet")
+    lacking = Peaks(1e12, "datasheet", None, {"fp8": None, "bf16": 2e12})
     assert lacking.of_mix({"fp8": 1.0, "bf16": 5.0}) is None
     assert lacking.of_mix({"fp8": 0.0, "bf16": 5.0}) == 2e12
 
@@ -118,7 +118,7 @@ def test_without_a_step_there_is_no_mix_of_several_formats():
 @given(st.dictionaries(st.sampled_from(["fp8", "bf16", "fp4", "int8"]), st.floats(1.0, 1e18), min_size=1))
 def test_a_mix_is_no_faster_than_its_fastest_and_no_slower_than_its_slowest_format(work):
     rates = {"fp8": 2e15, "bf16": 1e15, "fp4": 4e15, "int8": 2e15}
-    peaks = Peaks(1e12, "datasheet", None, rates, "datasheet")
+    peaks = Peaks(1e12, "datasheet", None, rates)
     used = [rates[name] for name in work]
     mixed = peaks.of_mix(work)
     assert min(used) * (1 - 1e-12) <= mixed <= max(used) * (1 + 1e-12)

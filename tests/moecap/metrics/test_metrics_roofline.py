@@ -11,7 +11,7 @@ from moecap.metrics.utilisation import Peaks
 from moecap.observations.reader import Ragged, Steps
 
 BOTH = np.array([True, True])
-PEAKS = Peaks(2e9, "datasheet", None, {"bf16": 100e9}, "datasheet")  # the roofs meet at 50 FLOP/B
+PEAKS = Peaks(2e9, "datasheet", None, {"bf16": 100e9})  # the roofs meet at 50 FLOP/B
 
 
 def two_steps(kv=(4e6, 2e6), flops=(50e6, 10e6), ns=(4_000_000, 2_000_000), routed=True):
@@ -84,7 +84,7 @@ def test_without_a_step_or_its_routing_there_is_no_place():
 
 
 def test_a_format_that_the_chip_lacks_leaves_the_intensity_without_a_roof():
-    peaks = Peaks(2e9, "datasheet", None, {"fp8": None}, "unknown")
+    peaks = Peaks(2e9, "datasheet", None, {"fp8": None})
     metrics = roofline_metrics("decode", *two_steps(), BOTH, peaks)
     assert metrics["decode.arithmetic_intensity"].value == pytest.approx(10)
     assert metrics["decode.achieved_flops"].value == pytest.approx(10e9)

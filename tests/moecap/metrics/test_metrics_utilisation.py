@@ -91,7 +91,7 @@ def test_utilisation_is_a_ratio_of_sums_and_never_a_mean_of_ratios(spec):
     rows = [([0], [60], [0], 1, [4, 4, 4], 40_000_000), ([60], [1], [1], 1, [2, 2, 2], 4_000_000)]
     steps = _steps(rows)
     work = step_work(spec, steps)
-    peaks = Peaks(1e6, "datasheet", None, {"bf16": 1e9}, "datasheet")
+    peaks = Peaks(1e6, "datasheet", None, {"bf16": 1e9})
     metrics = utilisation("all", work, steps, np.array([True, True]), peaks, True)
     assert metrics["all.s_mbu"].value == pytest.approx(work.bytes.total().sum() / (0.044 * 1e6), rel=1e-12)
     assert metrics["all.s_mfu"].value == pytest.approx(work.flops.sum() / (0.044 * 1e9), rel=1e-12)
@@ -105,9 +105,7 @@ def test_sixty_gigabytes_and_ten_aggregate_to_their_ratio_of_sums():
     read = StepBytes(zero, zero, zero, zero, zero, zero, zero, kv)
     work = StepWork(read, kv, kv, {"bf16": kv}, {"bf16": kv}, np.array([1, 1]), ~yes, yes, ~yes, ~yes)
     steps = _steps([([0], [1], [1], 1, [], 40_000_000), ([0], [1], [1], 1, [], 4_000_000)])
-    metrics = utilisation(
-        "decode", work, steps, yes, Peaks(3.35e12, "datasheet", None, {"bf16": 1.0}, "datasheet"), True
-    )
+    metrics = utilisation("decode", work, steps, yes, Peaks(3.35e12, "datasheet", None, {"bf16": 1.0}), True)
     assert metrics["decode.s_mbu"].value == pytest.approx(0.474898236092266, rel=1e-12)
 
 
@@ -130,9 +128,7 @@ def test_another_number_of_moe_layers_than_the_model_has_is_refused(spec):
 def test_unknown_routing_gives_no_s_mbu_but_mbu_and_s_mfu(spec):
     steps = _steps([([4], [1], [1], 1, [], 1000)])
     work = step_work(spec, steps)
-    metrics = utilisation(
-        "decode", work, steps, np.array([True]), Peaks(1e9, "probed", 1e9, {"bf16": 1e9}, "probed"), False
-    )
+    metrics = utilisation("decode", work, steps, np.array([True]), Peaks(1e9, "probed", 1e9, {"bf16": 1e9}), False)
     assert metrics["decode.s_mbu"].value is None
     assert metrics["decode.mbu"].value > 0
     assert metrics["decode.s_mfu"].value > 0
@@ -145,7 +141,7 @@ def test_a_format_that_the_chip_lacks_gives_no_s_mfu(spec):
         step_work(spec, steps),
         steps,
         np.array([True]),
-        Peaks(1e9, "probed", 1e9, {"fp8": None}, "unknown"),
+        Peaks(1e9, "probed", 1e9, {"fp8": None}),
         True,
     )
     assert metrics["decode.s_mfu"].value is None
