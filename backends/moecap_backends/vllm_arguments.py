@@ -92,6 +92,9 @@ def server_words(job: EngineJob, port: int) -> list[str]:
         "generation-config": "vllm",  # else the model's own sampling is put in where a request says nothing of it
         "worker-cls": WORKER,
     }
+    if job.device == "cpu" and any(layer.attention.latent_rank for layer in job.spec.layers):
+        # vLLM 0.32's own kernel turns the positions of a latent query wrongly; PyTorch's operations do not
+        own["compilation-config"] = '{"custom_ops": ["-rotary_embedding"]}'
     if job.parallelism.tensor > 1:
         own["tensor-parallel-size"] = str(job.parallelism.tensor)
     words = command_words(own, job.arguments)

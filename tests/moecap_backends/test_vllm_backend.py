@@ -26,8 +26,19 @@ FAMILIES = {
     "mixtral": HEADS_OF_32,
     "qwen3_moe": HEADS_OF_32,
     "olmoe": HEADS_OF_32 | {"num_key_value_heads": 2},
+    "gpt_oss": HEADS_OF_32 | {"intermediate_size": 64},
+    "deepseek_v3": {
+        "hidden_size": 64,
+        "head_dim": 64,
+        "kv_lora_rank": 512,
+        "qk_rope_head_dim": 64,
+        "qk_nope_head_dim": 128,
+        "v_head_dim": 128,
+        "topk_method": "noaux_tc",
+        "scoring_func": "sigmoid",
+    },
 }
-"""Sizes that vLLM's CPU attention knows: heads of 32 and more."""
+"""Sizes that vLLM's CPU kernels know: heads of 32 and more, latent attention of DeepSeek's own sizes."""
 
 
 def _prompts(lengths, output=6, seed=1):
