@@ -2,10 +2,14 @@
 
 usage: python benchmarks/client_cost.py [--streams 100] [--tokens 100] [--rounds 5]   (needs aiohttp and httpx)
 
-Each client reads the same streams from a stub in another process, 5,000 chunks a second over all of them, and decodes
-every chunk; moecap decodes after the answers have ended, which is in its figure. Printed are the median of the rounds'
-processor microseconds a chunk and the ratio to aiohttp with json on asyncio's own loop. The clients take turns in each
-round. Then the truth of moecap's times: the error of TTFT and of TPOT against the stub's own clock.
+Each client reads the same streams from a stub in another process, 5,000 chunks a second over all of them and evenly
+spread, so that it has to wake up for nearly every one, and decodes every chunk; moecap decodes after the answers have
+ended, which is in its figure. Printed are the median of the rounds' processor microseconds a chunk and of the rounds'
+ratios to aiohttp with json on asyncio's own loop. The clients take turns in each round. Beside them stands a bare
+protocol on uvloop that stamps and keeps the bytes and decodes nothing: what the system and the loop take themselves.
+
+Then the truth of moecap's times: the error of TTFT and of TPOT against the stub's own clock, and in the same seconds
+how late the system wakes another process that sleeps for a millisecond at a time.
 """
 
 from __future__ import annotations
@@ -16,6 +20,8 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -27,16 +33,15 @@ from moecap.load.connection import ConnectionPool, Target
 from moecap.load.driver import Exchange, Turn, drive_closed, undisturbed
 
 CHUNKS_PER_SECOND = 5_000.0
+MILLISECOND = 1_000_000
 Client = Callable[[Target, list[bytes]], Coroutine[Any, Any, int]]
 
 
-def bodies(streams: int, tokens: int) -> list[bytes]:
+def bodies(streams: int, tokens: int, gap: float | None = None) -> list[bytes]:
     """One request body for each stream, their chunks spread evenly in time."""
-    gap = streams / CHUNKS_PER_SECOND
-    return [
-        json.dumps({"max_tokens": tokens, "first": 0.2 + gap * i / streams, "gap": gap}).encode()
-        for i in range(streams)
-    ]
+    gap = gap or streams / CHUNKS_PER_SECOND
+    firsts = (0.2 + gap * i / streams for i in range(streams))
+    return [json.dumps({"max_tokens": tokens, "first": first, "gap": gap}).encode() for first in firsts]
 
 
 async def moecap_client(target: Target, requests: list[bytes]) -> int:
@@ -85,11 +90,39 @@ async def httpx_client(target: Target, requests: list[bytes]) -> int:
         return sum(await asyncio.gather(*(one(client, body) for body in requests)))
 
 
+class Bare(asyncio.Protocol):
+    """Stamps and keeps what it reads until the end of a chunked body."""
+
+    def __init__(self) -> None:
+        self.reads: list[tuple[int, bytes]] = []
+        self.ended = asyncio.get_running_loop().create_future()
+
+    def data_received(self, data: bytes) -> None:
+        """One read."""
+        self.reads.append((time.monotonic_ns(), data))
+        if data.endswith(b"0\r\n\r\n"):
+            self.ended.set_result(None)
+
+
+async def bare_client(target: Target, requests: list[bytes]) -> int:
+    """Nothing but reading."""
+    loop = asyncio.get_running_loop()
+    opened = [await loop.create_connection(Bare, target.host, target.port) for _ in requests]
+    for (transport, _), body in zip(opened, requests, strict=True):
+        transport.write(target.request("/v1/completions", body))
+    await asyncio.gather(*(protocol.ended for _, protocol in opened))
+    for transport, _ in opened:
+        transport.close()
+    return sum(b"".join(data for _, data in protocol.reads).count(b'"text":') for _, protocol in opened)
+
+
+BASE = "aiohttp + json, asyncio"
 CLIENTS: dict[str, tuple[Client, Any]] = {
-    "aiohttp + json, asyncio": (aiohttp_client, asyncio.new_event_loop),
+    BASE: (aiohttp_client, asyncio.new_event_loop),
     "aiohttp + json, uvloop": (aiohttp_client, uvloop.new_event_loop),
     "httpx + json, uvloop": (httpx_client, uvloop.new_event_loop),
     "moecap": (moecap_client, uvloop.new_event_loop),
+    "bare protocol, uvloop": (bare_client, uvloop.new_event_loop),
 }
 
 
@@ -103,15 +136,28 @@ def cost(client: Client, loop: Any, target: Target, requests: list[bytes], token
     return seconds / seen
 
 
+def truth_gap(streams: int) -> float:
+    """Seconds between two chunks of a stream where times are compared."""
+    return max(0.02, streams / CHUNKS_PER_SECOND)
+
+
+def lateness(seconds: float) -> list[int]:
+    """How late a process that sleeps until each full millisecond is woken, ns."""
+    late: list[int] = []
+    begin = due = time.monotonic_ns()
+    while due < begin + seconds * 1e9:
+        due += MILLISECOND
+        time.sleep(max(0, due - time.monotonic_ns()) * 1e-9)
+        late.append(time.monotonic_ns() - due)
+        due = max(due, time.monotonic_ns() - MILLISECOND)  # one long pause counts once
+    return late
+
+
 def truth(target: Target, streams: int) -> tuple[np.ndarray, np.ndarray]:
     """Errors of TTFT and TPOT in seconds against the times that the stub wrote into its chunks."""
-    gap, tokens = max(0.02, streams / CHUNKS_PER_SECOND), 40
-    requests = [
-        json.dumps({"max_tokens": tokens, "first": 0.2 + gap * i / streams, "gap": gap}).encode()
-        for i in range(streams)
-    ]
+    tokens = 40
     log: list[Exchange] = []
-    rendered = [target.request("/v1/completions", body) for body in requests]
+    rendered = [target.request("/v1/completions", body) for body in bodies(streams, tokens, truth_gap(streams))]
     sessions = [(Turn("x", lambda _replies, r=r: r),) for r in rendered]
 
     async def work() -> None:
@@ -145,17 +191,24 @@ def main() -> None:
         for _ in range(arguments.rounds):
             for name, (client, loop) in CLIENTS.items():
                 costs[name].append(cost(client, loop, target, requests, arguments.tokens))
-        base = statistics.median(costs["aiohttp + json, asyncio"])
         for name, values in costs.items():
-            median = statistics.median(values)
-            spread = f"{min(values) * 1e6:.1f} to {max(values) * 1e6:.1f}"
-            print(
-                f"{name:28s} {median * 1e6:6.1f} µs a chunk ({spread}), {median / base:.2f} of aiohttp + json, asyncio"
-            )
-        for streams in (10, 100, 500):
-            for name, errors in zip(("TTFT", "TPOT"), truth(target, streams), strict=True):
-                ms = np.percentile(errors, [50, 99]) * 1e3
-                print(f"{streams:4d} streams: error of {name} median {ms[0]:.3f} ms, 99th percentile {ms[1]:.3f} ms")
+            ratio = statistics.median(v / base for v, base in zip(values, costs[BASE], strict=True))
+            median, low, high = (f(values) * 1e6 for f in (statistics.median, min, max))
+            print(f"{name:24s} {median:6.1f} µs a chunk ({low:.1f} to {high:.1f}), {ratio:.2f} of {BASE}")
+        with ProcessPoolExecutor(1, get_context("spawn")) as other:
+            other.submit(lateness, 0.01).result()
+            for streams in (10, 100, 500):
+                late = other.submit(lateness, 0.2 + 41 * truth_gap(streams))
+                errors = dict(zip(("TTFT", "TPOT"), truth(target, streams), strict=True))
+                for name, values in errors.items():
+                    report(f"{streams:4d} streams, error of {name}", values * 1e3)
+                report("     meanwhile a sleeper woke late by", np.array(late.result()) * 1e-6)
+
+
+def report(what: str, ms: np.ndarray) -> None:
+    """Print the middle and the tail of some times."""
+    median, p99 = np.percentile(ms, [50, 99])
+    print(f"{what}: median {median:.3f} ms, 99th percentile {p99:.3f} ms, most {ms.max():.3f} ms")
 
 
 if __name__ == "__main__":

@@ -7,15 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from moecap.models.parallelism import ONE_DEVICE, Parallelism
 from moecap.models.spec import ModelSpec
-from moecap.observations.recorder import Recorder
+from moecap.observations.recorder import Recorder, RequestRecord
+from moecap.tokenizer import Message
 
 __all__ = [
     "CAPABILITIES",
     "GREEDY",
+    "NATURAL",
     "PARALLEL",
     "SAMPLING",
     "Backend",
@@ -91,6 +93,9 @@ class Sampling:
 GREEDY = Sampling()
 """The most likely token each time, to the exact length."""
 
+NATURAL = Sampling(exact=False)
+"""The most likely token each time, to where the model ends its answer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
@@ -107,6 +112,8 @@ class Prompt:
         wait: Seconds between the end of the turn before and this one: the time of a tool or of a reader.
         parts: The conversation, user and engine in turns from the user on, whose parts joined are ``tokens``; empty for
             the first turn and for a single request.
+        messages: The conversation as roles and contents, from which ``tokens`` were made with the model's own chat
+            template; empty for a prompt without one. A server that applies the template itself is sent these.
     """
 
     id: str
@@ -117,14 +124,35 @@ class Prompt:
     turn: int | None = None
     wait: float = 0.0
     parts: tuple[tuple[int, ...], ...] = ()
+    messages: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """The answer to a prompt."""
+    """The answer to a prompt.
+
+    Attributes:
+        prompt_id: The prompt's name.
+        tokens: Token ids of the answer, of its first choice; empty where the engine gives text only.
+        text: The answer's text without reasoning that the engine gives apart and without the stop text that ended it;
+            ``None`` where the engine gives token ids only.
+        finish_reason: Why it ended: ``stop`` (the model's end or a stop text), ``length`` (the most tokens asked for),
+            or the engine's own word for something else; ``None`` where that is not known.
+        error: Why there is no whole answer.
+        request: Number of its request in the recorder; ``None`` for a prompt that was not sent.
+    """
 
     prompt_id: str
     tokens: tuple[int, ...]
+    text: str | None = None
+    finish_reason: str | None = None
+    error: str | None = None
+    request: int | None = None
+
+    @classmethod
+    def of(cls, record: RequestRecord) -> Generation:
+        """The answer that a request's record holds."""
+        return cls(record.prompt_id, record.answer, record.text, record.finish_reason, record.error, record.request)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +191,7 @@ class EngineJob:
         prefix_cache: Whether prompts may be served from a prefix cache.
         endpoint: URL of the server to attach to, for backends that attach.
         parallelism: How the model is split over ranks.
+        client_processes: How many processes send requests to a server; ``auto`` as many as the load needs.
     """
 
     model: Path
@@ -179,6 +208,7 @@ class EngineJob:
     prefix_cache: bool = False
     endpoint: str | None = None
     parallelism: Parallelism = ONE_DEVICE
+    client_processes: int | Literal["auto"] = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +226,7 @@ class EngineInfo:
         batching: ``static`` or ``continuous``.
         details: More facts that a reader would want, by name.
         client_chunks_per_second: What the load generator can take here, for engines behind HTTP.
+        client_processes: How many processes of it send.
         step_tokens: Tokens that it feeds in one step at most, prompts in parts beside what decodes; ``None`` where that
             is not known or the engine records its steps.
     """
@@ -210,6 +241,7 @@ class EngineInfo:
     batching: str
     details: Mapping[str, str] = field(default_factory=dict)
     client_chunks_per_second: float | None = None
+    client_processes: int | None = None
     step_tokens: int | None = None
 
 

@@ -13,7 +13,13 @@ from moecap.cost_config import CostConfig
 from moecap.errors import BadInputError, UnknownNameError
 from moecap.metrics.memory_layout import Layout, parse_layout, read_layout
 
-__all__ = ["CostConfig", "RunConfig", "WarmupConfig", "first_problem", "with_settings"]
+__all__ = ["TASKS_AS_LOAD", "CostConfig", "RunConfig", "WarmupConfig", "first_problem", "with_settings"]
+
+TASKS_AS_LOAD = "tasks"
+"""The data set that stands for the questions of the tasks."""
+
+PRESETS = {"4k/1k": (4000, 1000), "13k/1k": (13000, 1000), "1k/8k": (1000, 8000)}
+"""Tokens of each prompt and of each answer, exactly: the fixed lengths of MoE-CAP's performance runs."""
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -63,8 +69,8 @@ class RunConfig(BaseModel):
     """Items of each accuracy task; 0 means all of them."""
     data: Path | None = None
     """Folder with data sets in their published formats, in place of the cache."""
-    dataset: str = "arc_easy"
-    """What is sent: a data set name, or a file of prompts, conversations, sessions or a trace (docs/workloads.md)."""
+    dataset: str = "auto"
+    """What is sent: a data set name, a file (docs/workloads.md), `tasks`, or `auto`: the tasks if one generates."""
     dataset_sha256: str | None = None
     """SHA-256 that the file of the data set must have; a run writes it into its result."""
     texts: str = "arc_easy"
@@ -73,6 +79,8 @@ class RunConfig(BaseModel):
     """Who says how long requests are: `asked` (input_len, output_len), `data`, or `auto`: the data set if it can."""
     concurrency: Positive = 4
     """Requests in flight at once (closed loop)."""
+    client_processes: Positive | Literal["auto"] = 1
+    """Processes that share the sending to a server; `auto` takes more than one where one may be too slow."""
     rate: Annotated[float, Field(gt=0)] | None = None
     """Requests (or sessions) a second (open loop), in place of --concurrency; for backends that batch continuously."""
     arrival: Literal["poisson", "constant", "gamma", "ramp", "trace"] = "poisson"
@@ -84,11 +92,13 @@ class RunConfig(BaseModel):
     burstiness: Annotated[float, Field(gt=0)] = 1.0
     """Shape of the gaps between gamma arrivals: 1 is Poisson, below 1 they come in bursts."""
     num_requests: Positive = 20
-    """Requests to measure; each turn of a session is one."""
+    """Requests to measure; each turn of a session is one; of tasks their questions."""
     input_len: Positive = 64
     """Tokens of each prompt, exactly; of a later turn the tokens that it adds."""
     output_len: Positive = 32
-    """Tokens of each answer, exactly."""
+    """Tokens of each answer, exactly; of tasks at most, where it is given."""
+    preset: Literal["4k/1k", "13k/1k", "1k/8k"] | None = None
+    """Exact lengths of a pure performance run: `4k/1k` is input_len 4000 and output_len 1000 (docs/workloads.md)."""
     length_spread: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Prompts and answers are drawn evenly from lengths up to this share shorter or longer; 0 gives all the same."""
     shared_prefix_len: Annotated[int, Field(ge=0)] = 0
@@ -126,6 +136,24 @@ class RunConfig(BaseModel):
     warmup: WarmupConfig = WarmupConfig()
     cost: CostConfig = CostConfig()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _preset_gives_lengths(cls, values: Any) -> Any:
+        lengths = PRESETS.get(str(values.get("preset"))) if isinstance(values, dict) else None
+        if lengths is None:
+            return values
+        fixed = {"input_len": lengths[0], "output_len": lengths[1], "lengths": "asked"}
+        for name, length in fixed.items():
+            if values.get(name, length) not in (length, str(length), "auto"):
+                raise ValueError(f"preset {values['preset']} means {name} {length}, not {values[name]}; give one")
+        if values.get("dataset", "auto") == TASKS_AS_LOAD or values.get("natural_end") or values.get("length_spread"):
+            raise ValueError(
+                f"preset {values['preset']} is a load of exact lengths; leave dataset=tasks, natural_end and "
+                "length_spread out"
+            )
+        dataset = values.get("dataset", "auto")
+        return values | fixed | {"dataset": cls.model_fields["texts"].default if dataset == "auto" else dataset}
+
     @field_validator("limit", mode="before")
     @classmethod
     def _zero_is_all(cls, value: Any) -> Any:
@@ -138,6 +166,7 @@ class RunConfig(BaseModel):
 
     @field_validator(
         "concurrency",
+        "client_processes",
         "num_requests",
         "input_len",
         "output_len",
@@ -199,12 +228,24 @@ class RunConfig(BaseModel):
 
     @model_validator(mode="after")
     def _requests_fill_the_concurrency(self) -> RunConfig:
+        tasks_may = self.dataset == "auto" and "task" in self.model_fields_set and self.task
+        if self.dataset == TASKS_AS_LOAD or (tasks_may and "num_requests" not in self.model_fields_set):
+            return self  # how many there are is known with the tasks
         sessions = -(-self.num_requests // (self.turns or 1))
         if self.load == "closed" and sessions < self.concurrency:
             what = "requests" if sessions == self.num_requests else f"requests in sessions of {self.turns} turns"
             raise ValueError(
                 f"{self.num_requests} {what} never reach a concurrency of {self.concurrency}; "
                 "ask for more requests or less concurrency"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _processes_share_the_load(self) -> RunConfig:
+        shares, what = (self.concurrency, "concurrency") if self.load == "closed" else (self.num_requests, "load")
+        if self.client_processes != "auto" and self.client_processes > shares:
+            raise ValueError(
+                f"client_processes {self.client_processes} cannot share a {what} of {shares}; take at most {shares}"
             )
         return self
 
@@ -264,8 +305,15 @@ class RunConfig(BaseModel):
         return "closed" if self.rate is None and self.arrival != "trace" else "open"
 
     @property
+    def exact(self) -> bool:
+        """Whether answers have exactly the tokens asked for, or at most as many."""
+        return not self.natural_end and self.dataset != TASKS_AS_LOAD
+
+    @property
     def shape(self) -> str:
         """The lengths of its requests in words: ``of 64 tokens in and 32 out``."""
+        if self.dataset == TASKS_AS_LOAD:
+            return f"that are the questions of its tasks, with answers of at most {self.output_len} tokens,"
         if self.lengths == "data":
             return f"with the lengths of {Path(self.dataset).name}"
         spread = f" (each up to {self.length_spread:.0%} more or less)" if self.length_spread else ""

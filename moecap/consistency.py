@@ -28,6 +28,7 @@ from moecap.plugins import BACKENDS, load_plugin
 from moecap.result import Flag, HardwareRecord, Result
 from moecap.runner.declared_layout import engine_problem, layout_problem
 from moecap.runner.reproduction import reproduction_command
+from moecap.sample_consistency import task_pairs
 
 __all__ = ["Difference", "flag_differences", "record_differences"]
 
@@ -67,6 +68,7 @@ def record_differences(result: Result, facts: RunFacts, observations: Observatio
         | _layout(result, facts)
         | _load(result, observations)
         | _ending(result, observations)
+        | task_pairs(result, observations.samples)
     )
     pairs["provenance.command"] = (result.provenance.command, reproduction_command(result.workload))
     for name, (stored, found) in pairs.items():
@@ -216,12 +218,14 @@ def _ending(result: Result, observations: Observations) -> dict[str, tuple[State
         pairs["kind"] = (result.kind, "no step of the load was measured")
     elif result.kind == "measured" and result.backend.timer != "none" and (unfed := _unfed(observations)):
         pairs["status"] = (result.status, f"{unfed} completed requests were fed in no step")
-    samples = Counter(sample["task"] for sample in observations.samples)
+    samples: dict[str, int] = {}  # of a group of tasks those of its largest, since the limit is one of each
+    for (task, _), count in Counter((s["task"], s.get("part")) for s in observations.samples).items():
+        samples[task] = max(count, samples.get(task, 0))
     for task in {*result.workload.task, *samples}:
-        most = result.workload.limit if task in result.workload.task else 0
-        if not samples[task] or (most is not None and samples[task] > most):
+        most, found = result.workload.limit if task in result.workload.task else 0, samples.get(task, 0)
+        if not found or (most is not None and found > most):
             wanted = f"{'at least 1' if most is None else f'at most {most}'} samples"
-            pairs[f"workload.task.{task}"] = (wanted, samples[task])
+            pairs[f"workload.task.{task}"] = (wanted, found)
     return pairs
 
 

@@ -47,6 +47,7 @@ def run_facts(
         client_ceiling=backend.client_chunks_per_second,
         step_tokens=backend.step_tokens,
         attached=backend.attached,
+        static=backend.batching == "static",
         layout=workload.layout,
     )
 

@@ -10,7 +10,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 __all__ = ["Interruption", "interruptible"]
 
@@ -73,7 +76,11 @@ class Interruption:
     def _raise(self) -> None:
         self.raised = True
         self._last = time.monotonic()
-        raise KeyboardInterrupt
+        loop = _running_loop()
+        if loop is None:
+            _interrupt()
+        else:  # in the loop's own turn: what is raised in a connection's callback, uvloop takes for its failure
+            loop.call_soon_threadsafe(_interrupt)
 
 
 @contextmanager
@@ -106,6 +113,16 @@ def interruptible(*, last: bool = False) -> Iterator[Interruption]:
         sys.unraisablehook = hook
         for number, handler in taken.items():
             signal.signal(number, signal.SIG_IGN if last else handler)
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def _running_loop() -> AbstractEventLoop | None:
+    """The event loop that runs in this thread; asyncio is not loaded to find that there is none."""
+    events = sys.modules.get("asyncio.events")
+    return None if events is None else events._get_running_loop()
 
 
 def _watching(interruption: Interruption, hook: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -26,6 +26,7 @@ __all__ = [
     "ModelRecord",
     "Provenance",
     "Result",
+    "TaskRecord",
     "read_result",
     "write_result",
 ]
@@ -107,6 +108,7 @@ class BackendRecord(_Record):
     batching: str
     details: dict[str, str]
     client_chunks_per_second: float | None = None
+    client_processes: Annotated[int, Field(gt=0)] | None = None
     step_tokens: Annotated[int, Field(gt=0)] | None = None
     attached: bool = False
 
@@ -117,6 +119,31 @@ class Flag(_Record):
     name: str
     level: Literal["info", "warning", "invalid"]
     text: str
+
+
+class TaskRecord(_Record):
+    """Which accuracy task ran, and on which prompts.
+
+    Attributes:
+        version: Changes with the task's prompts, data and grading.
+        items: Items that were asked for.
+        in_load: Whether its requests are those of the load, whose speed the result states.
+        prompts_sha256: SHA-256 over all its prompts in their order, as text with a zero byte after each.
+        few_shot: Solved examples before each question; null where that does not apply.
+        few_shot_seed: Seed with which they were drawn; null where none were.
+        chat: Whether the model's chat template was applied; null where nothing is generated.
+        source: Where the data came from.
+    """
+
+    name: str
+    version: str
+    items: Annotated[int, Field(ge=0)]
+    in_load: bool = False
+    prompts_sha256: str | None = None
+    few_shot: int | None = None
+    few_shot_seed: int | None = None
+    chat: bool | None = None
+    source: str = ""
 
 
 class Provenance(_Record):
@@ -141,6 +168,7 @@ class Result(_Record):
         workload: The run configuration that was in force.
         constants: The constants of the cost model that are in force; ``hardware.usd_per_hour`` is among them.
         routing_source: How the experts of the load's steps are known; null for a dense model, or without steps.
+        tasks: The accuracy tasks, in their order.
         metrics: Every metric by name.
         observations: SHA-256 of every observation file.
     """
@@ -156,6 +184,7 @@ class Result(_Record):
     workload: RunConfig
     constants: tuple[Constant, ...] = ()
     routing_source: RoutingSource | None = None
+    tasks: tuple[TaskRecord, ...] = ()
     metrics: dict[str, Metric]
     flags: tuple[Flag, ...]
     provenance: Provenance

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from tokenizers import Tokenizer as _Tokenizer
 
+from moecap.chat_template import ChatTemplate
 from moecap.errors import BadInputError
 
-__all__ = ["Tokenizer", "exact_length_prompts"]
+__all__ = ["Message", "Tokenizer", "exact_length_prompts"]
+
+Message = tuple[str, str]
+"""Role and content of one message of a conversation."""
 
 
 class Tokenizer:
@@ -17,6 +22,9 @@ class Tokenizer:
 
     Args:
         folder: A checkpoint folder with a ``tokenizer.json``.
+
+    Attributes:
+        folder: That folder.
 
     Raises:
         BadInputError: If it is missing or cannot be read.
@@ -32,10 +40,36 @@ class Tokenizer:
             raise BadInputError(f"{path}: not a tokenizer ({str(error).splitlines()[0]})") from None
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
+        self.folder = folder
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """Token ids of a text, without special tokens."""
+        """Token ids of a text, without special tokens that the text does not name."""
         return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def encode_prompt(self, text: str) -> tuple[int, ...]:
+        """Token ids of a text from the start of a sequence, with the token that the tokenizer begins one with."""
+        tokens = self.encode(text)
+        whole = tuple(self._tokenizer.encode(text).ids)
+        begin = len(whole) - len(tokens)
+        # what a tokenizer puts at the end (an end of sequence) has no place before an answer
+        while begin > 0 and whole[begin : begin + len(tokens)] != tokens:
+            begin -= 1
+        return whole[: begin + len(tokens)]
+
+    @cached_property
+    def chat_template(self) -> ChatTemplate | None:
+        """How the model wants a conversation; ``None`` where its checkpoint does not say."""
+        return ChatTemplate.read(self.folder)
+
+    def chat(self, messages: Sequence[Message]) -> str:
+        """A conversation as one text that ends where the model is to answer; ``encode`` gives its tokens.
+
+        Raises:
+            BadInputError: If the model has no chat template, or it refuses the conversation.
+        """
+        if self.chat_template is None:
+            raise BadInputError(f"{self.folder.name} has no chat template; take --task-arg chat=false")
+        return self.chat_template.render(messages)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of token ids."""

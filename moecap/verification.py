@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from moecap.observations.reader import Observations, read_observations
 from moecap.observations.schema import TABLES
 from moecap.result import RESULT_FILE, Flag, Result, read_result
 from moecap.runner.flags import run_flags
-from moecap.tasks.multiple_choice import choice_scores
+from moecap.sample_consistency import check_samples
 
 __all__ = ["Verification", "verify_run"]
 
@@ -70,7 +69,7 @@ def verify_run(directory: Path) -> Verification:
         facts = result_facts(result)
         _check_experts(observations, facts.spec)
         _check_routing(observations, max((layer.experts for layer in facts.spec.moe_layers), default=0))
-        _check_samples(observations)
+        check_samples(observations, result.tasks)
         seen = seen_steps(observations, facts.spec, facts.step_tokens)
         recomputed = run_metrics(seen, facts)
         differences = (
@@ -119,7 +118,8 @@ def _flags(result: Result, recomputed: dict[str, Metric], seen: SeenSteps) -> tu
     metrics = {
         name: result.metrics[name] if _same(result.metrics.get(name), m) else m for name, m in recomputed.items()
     }
-    return tuple(run_flags(result.workload, result.model, result.hardware, result.backend, metrics, seen))
+    records = (result.workload, result.model, result.hardware, result.backend)
+    return tuple(run_flags(*records, metrics, seen, result.tasks))
 
 
 def _close(a: float | None, b: float | None) -> bool:
@@ -162,32 +162,3 @@ def _check_routing(observations: Observations, experts: int) -> None:
     distinct = np.bincount(cells // width, minlength=len(steps) * layers)
     if not np.array_equal(distinct, steps.distinct_experts.values):
         raise BadInputError("routing.npz does not give the distinct experts of steps.parquet")
-
-
-def _check_samples(observations: Observations) -> None:
-    """The answers and scores of the samples must be those that their log-likelihoods give, each item once."""
-    seen = set()
-    for sample in observations.samples:
-        item = (sample.get("task"), sample.get("id"))
-        if item[1] is not None and item in seen:
-            raise BadInputError(f"samples.jsonl holds {item[1]!r} of {item[0]} twice; the run has to be repeated")
-        seen.add(item)
-        if sample.get("kind") == "multiple_choice" and (problem := _choice_problem(sample)):
-            raise BadInputError(f"samples.jsonl: {problem} in {item[1]!r} of {item[0]}; the run has to be repeated")
-
-
-def _choice_problem(sample: dict[str, Any]) -> str:
-    """What does not hold in a multiple-choice sample; empty where all does."""
-    try:
-        likelihoods, answers, gold = sample["log_likelihoods"], sample["answers"], sample["gold"]
-        if not all(type(value) in (int, float) and math.isfinite(value) and value <= 0 for value in likelihoods):
-            return "a log-likelihood is not a number up to zero"
-        if type(gold) is not int or not 0 <= gold < len(answers):
-            return "gold is not the number of an answer"
-        if sample["answer"] != answers[max(range(len(answers)), key=lambda i: likelihoods[i])]:
-            return "the answer is not the one of the highest log-likelihood"
-        if choice_scores(likelihoods, answers, gold) != sample["scores"]:
-            return "the scores are not those of the log-likelihoods"
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, ZeroDivisionError) as error:
-        return f"something is missing or malformed ({type(error).__name__})"
-    return ""

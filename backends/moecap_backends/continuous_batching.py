@@ -63,7 +63,7 @@ class _Load:
         records: The requests by the manager's id.
         numbers: The number of each request's prompt.
         fed: Tokens in the cache of each request so far.
-        answers: The answers by the number of their prompt.
+        gone: How many have ended.
         ended: Set when nothing is left to wait for.
         stopping: Whether what ends now was ended by an interruption.
     """
@@ -74,7 +74,6 @@ class _Load:
     records: dict[str, RequestRecord] = field(default_factory=dict)
     numbers: dict[str, int] = field(default_factory=dict)
     fed: dict[str, int] = field(default_factory=dict)
-    answers: dict[int, tuple[int, ...]] = field(default_factory=dict)
     gone: int = 0
     ended: threading.Event = field(default_factory=threading.Event)
     stopping: bool = False
@@ -168,8 +167,9 @@ class ContinuousEngine(TransformersEngine):
                     self._finish_step()
         finally:
             self._load = None
-        done(len(load.answers))
-        return [Generation(p.id, load.answers.get(i, ())) for i, p in enumerate(prompts)]
+        done(load.gone)
+        answered = {load.numbers[name]: Generation.of(record) for name, record in load.records.items()}
+        return [answered.get(i, Generation(p.id, ())) for i, p in enumerate(prompts)]
 
     def _send_all(
         self, load: _Load, concurrency: int, arrivals: Sequence[float] | None, done: Callable[[int], None]
@@ -184,7 +184,7 @@ class ContinuousEngine(TransformersEngine):
             scheduled = begin + round(due * 1e9)
             while (left := scheduled - time.monotonic_ns()) > 0 and self._problem is None:
                 time.sleep(min(left * 1e-9, TOLD_SECONDS))
-                done(len(load.answers))
+                done(load.gone)
             self._send(load, number, scheduled)
 
     def _send(self, load: _Load, number: int, scheduled_ns: int) -> None:
@@ -202,23 +202,27 @@ class ContinuousEngine(TransformersEngine):
             request_id=name,
             max_new_tokens=prompt.output_tokens,
             record_timestamps=True,
-            eos_token_id=-1,
+            streaming=bool(prompt.sampling.stop),
+            eos_token_id=-1 if prompt.sampling.exact else [*self._ends.tokens],
         )
         if taken is None:
             raise self._problem or RunError("transformers' continuous batching takes no more requests; run it again")
 
     def _await(self, load: _Load, done: Callable[[int], None]) -> None:
         while not load.ended.wait(TOLD_SECONDS):
-            done(len(load.answers))
+            done(load.gone)
             if not self._manager.is_running():
                 raise self._problem or RunError("transformers' continuous batching ended during the load")
         if self._problem is not None:
             raise self._problem
 
     def _deliver(self, output: Any) -> None:
-        """An answer that has ended, on the thread of the passes."""
+        """An answer that has ended, or one that has grown and may end at a text; on the thread of the passes."""
         load = self._load
-        if load is None or not output.is_finished():
+        if load is None:
+            return
+        prompt = load.prompts[load.numbers[output.request_id]]
+        if not output.is_finished() and not self._end_at_text(prompt, output):
             return
         record = load.records[output.request_id]
         times = [round(t * 1e9) + self._clock for t in output.timestamps or ()]
@@ -229,8 +233,7 @@ class ContinuousEngine(TransformersEngine):
         now = times[-1] if times else time.monotonic_ns()
         if output.error is None:
             answer = tuple(output.generated_tokens)
-            load.answers[load.numbers[output.request_id]] = answer
-            record.complete(answer, now)
+            record.complete(answer, now, self._ends.reason(prompt, answer))
         elif not load.stopping:
             reason = output.error.splitlines()[0]
             record.status, record.error, record.ended_ns = "failed", reason, now
@@ -241,6 +244,17 @@ class ContinuousEngine(TransformersEngine):
             self._send(load, number, now)
         elif load.gone == len(load.prompts) or self._problem is not None:
             load.ended.set()
+
+    def _end_at_text(self, prompt: Prompt, output: Any) -> bool:
+        """End a growing answer that has come to a stop text, so that the next pass does not feed it."""
+        if self._ends.reason(prompt, output.generated_tokens) != "stop":
+            return False
+        scheduler = self._manager.batch_processor.scheduler
+        state = scheduler.active_requests[output.request_id]
+        state.status = type(state.status).FINISHED
+        scheduler.finish_request(output.request_id)
+        scheduler.block_new_requests = False
+        return True
 
     def _before(self, _model: Any, _arguments: Any, inputs: Mapping[str, Any]) -> None:
         """Note what the pass that begins feeds; passes that are not the manager's are left alone."""

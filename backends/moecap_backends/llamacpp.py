@@ -109,7 +109,7 @@ class LlamacppEngine(ServedEngine):
     def __init__(self, job: EngineJob, gguf: Path) -> None:
         port = free_port()
         target = Target.parse(f"http://127.0.0.1:{port}")
-        super().__init__(target, "moecap", REQUEST_SECONDS, job.concurrency)
+        super().__init__(target, "moecap", REQUEST_SECONDS, job.concurrency, job.client_processes)
         self._slots = job.concurrency
         self._prefix_cache = job.prefix_cache
         self._vocabulary = job.spec.vocab_size
@@ -141,6 +141,7 @@ class LlamacppEngine(ServedEngine):
             batching="continuous",
             details=self._details,
             client_chunks_per_second=self.client.chunks_per_second,
+            client_processes=self.client.processes,
             step_tokens=tokens_of_a_pass(job),
         )
 

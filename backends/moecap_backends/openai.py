@@ -130,7 +130,7 @@ class OpenaiEngine(ServedEngine):
         api = job.arguments.get("api")
         if api is not None and api not in APIS:
             raise BadInputError(f"engine argument api={api}: not one of {', '.join(APIS)}")
-        super().__init__(target, "", _seconds(job.arguments.get("timeout")), job.concurrency)
+        super().__init__(target, "", _seconds(job.arguments.get("timeout")), job.concurrency, job.client_processes)
         self.model = _served_name(target, job.arguments.get("model"))
         self._server = detect_server(target)
         native = api in (None, "generate") and self._server.kind == "vllm" and gives_routed_experts(target, self.model)
@@ -158,6 +158,7 @@ class OpenaiEngine(ServedEngine):
                 "exact_lengths": str(bool(self._server.extras)),
             },
             client_chunks_per_second=self.client.chunks_per_second,
+            client_processes=self.client.processes,
             step_tokens=_step_tokens(job.arguments.get("step_tokens")),
         )
 
@@ -181,10 +182,11 @@ class OpenaiEngine(ServedEngine):
             body["prompt"] = list(prompt.tokens)
             return self.target.request("/v1/completions", json.dumps(body).encode(), self._server.headers)
         assert self.tokenizer is not None
-        body["messages"] = [
-            {"role": "assistant" if place % 2 else "user", "content": self.tokenizer.decode(part)}
+        said = prompt.messages or [
+            ("assistant" if place % 2 else "user", self.tokenizer.decode(part))
             for place, part in enumerate(prompt.parts or (prompt.tokens,))
         ]
+        body["messages"] = [{"role": role, "content": content} for role, content in said]
         return self.target.request("/v1/chat/completions", json.dumps(body).encode(), self._server.headers)
 
     def decode(self, reply: Reply) -> Answer:

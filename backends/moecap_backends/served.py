@@ -9,9 +9,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any
-
-import numpy as np
+from typing import Any, Literal
 
 from moecap.backend import Engine, Generation, Prompt, Sampling
 from moecap.errors import RunError
@@ -20,6 +18,7 @@ from moecap.load.calibration import calibrate
 from moecap.load.connection import ConnectionPool, Reply, Target
 from moecap.load.driver import Exchange, Session, Turn, drive_closed, drive_open, undisturbed
 from moecap.load.loop import run_loop
+from moecap.load.processes import drive_processes
 from moecap.observations.recorder import Recorder, RequestRecord
 from moecap.observations.schema import BEARING
 from moecap.runner.places import without_places
@@ -72,12 +71,20 @@ class ServedEngine(Engine):
         model: The name under which it serves the model.
         timeout: Seconds after which a request has failed.
         concurrency: Requests that will be in flight, with which the client is calibrated.
+        client_processes: How many processes send them.
     """
 
-    def __init__(self, target: Target, model: str, timeout: float, concurrency: int) -> None:
+    def __init__(
+        self,
+        target: Target,
+        model: str,
+        timeout: float,
+        concurrency: int,
+        client_processes: int | Literal["auto"] = 1,
+    ) -> None:
         self.target = target
         self.model = model
-        self.client = calibrate(concurrency)
+        self.client = calibrate(concurrency, client_processes)
         self.tokenizer: Tokenizer | None = None
         """Reads answers that come without token ids, so that a next turn can follow them; subclasses set it."""
         self._timeout = timeout
@@ -143,7 +150,7 @@ class ServedEngine(Engine):
             watched.record(recorder)
             answers = self._record(prompts, keys, conversations, log, recorder)
         done(len(log))
-        return [Generation(p.id, tuple(answers.get(i, Answer()).token_ids)) for i, p in enumerate(prompts)]
+        return [answers.get(i, Generation(p.id, ())) for i, p in enumerate(prompts)]
 
     async def _drive(
         self,
@@ -154,11 +161,17 @@ class ServedEngine(Engine):
         ended: Callable[[Exchange], None],
         watched: ServerMetrics | None = None,
     ) -> None:
-        async with watched.watched() if watched else nullcontext(), ConnectionPool(self.target, self._timeout) as pool:
-            if arrivals is None:
-                await drive_closed(pool, sessions, concurrency, log, ended)
-            else:
-                await drive_open(pool, sessions, np.asarray(arrivals), log, ended)
+        processes = min(self.client.processes, concurrency if arrivals is None else len(sessions)) if watched else 1
+        async with watched.watched() if watched else nullcontext():
+            if processes > 1:
+                how = (sessions, concurrency, arrivals, processes)
+                await drive_processes(self.target, self._timeout, *how, log, ended)
+                return
+            async with ConnectionPool(self.target, self._timeout) as pool:
+                if arrivals is None:
+                    await drive_closed(pool, sessions, concurrency, log, ended)
+                else:
+                    await drive_open(pool, sessions, arrivals, log, ended)
 
     def _replies(self, requests: Sequence[tuple[str, bytes]], at_once: int, done: Callable[[int], None]) -> list[Reply]:
         """The replies to requests that are no load, in their order.
@@ -188,9 +201,9 @@ class ServedEngine(Engine):
         conversations: Sequence[Conversation],
         log: Sequence[Exchange],
         recorder: Recorder,
-    ) -> dict[int, Answer]:
+    ) -> dict[int, Generation]:
         places = _sessions(prompts)
-        answers: dict[int, Answer] = {}
+        answers: dict[int, Generation] = {}
         records: dict[str, RequestRecord] = {}
         for exchange in log:
             reply = exchange.reply
@@ -198,10 +211,11 @@ class ServedEngine(Engine):
                 continue
             place, turn, known = places[exchange.session][exchange.turn], exchange.turn, conversations[exchange.session]
             prompt = known.sent[turn]
-            answers[place] = answer = known.answers[turn] if turn < len(known.answers) else self.decode(reply)
+            answer = known.answers[turn] if turn < len(known.answers) else self.decode(reply)
             record = _send(recorder, prompt, exchange.scheduled_ns, reply.sent_ns)
             records[keys[place]] = record
             _fill(record, reply, answer)
+            answers[place] = Generation.of(record)
             choices = answer.choices if prompt.sampling.n > 1 and answer.choices else None
             recorder.chunks(record.request, answer.times, answer.tokens, answer.kinds, choices)
             self.keep_experts(record, answer, recorder)
@@ -266,7 +280,8 @@ def _fill(record: RequestRecord, reply: Reply, answer: Answer) -> None:
     elif not bearing:
         record.status, record.error = "failed", "the answer has no token"
     else:
-        record.complete(answer.token_ids or None, reply.ended_ns)
+        text = None if answer.token_ids and not answer.text else answer.text  # some servers give token ids alone
+        record.complete(answer.token_ids or None, reply.ended_ns, answer.finish_reason, text)
 
 
 class _Progress:

@@ -101,7 +101,7 @@ class SglangEngine(ServedEngine):
     def __init__(self, job: EngineJob) -> None:
         port = free_port()
         target = Target.parse(f"http://127.0.0.1:{port}")
-        super().__init__(target, "moecap", REQUEST_SECONDS, job.concurrency)
+        super().__init__(target, "moecap", REQUEST_SECONDS, job.concurrency, job.client_processes)
         self._spec = job.spec
         self.tokenizer = Tokenizer(job.model)
         self._load = _Load()
@@ -133,6 +133,7 @@ class SglangEngine(ServedEngine):
             timer="none",
             batching="continuous",
             client_chunks_per_second=self.client.chunks_per_second,
+            client_processes=self.client.processes,
             step_tokens=_step_tokens(server),
             details={
                 "routed_experts": told,

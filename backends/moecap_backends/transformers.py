@@ -24,7 +24,7 @@ from moecap.backend import (
 )
 from moecap.errors import BadInputError, RunError
 from moecap.models.spec import ModelSpec
-from moecap.observations.recorder import Recorder
+from moecap.observations.recorder import Recorder, RequestRecord
 from moecap.observations.schema import Phase
 from moecap_backends.checkpoint import check_checkpoint
 
@@ -43,6 +43,7 @@ class TransformersBackend(Backend):
     capabilities: ClassVar[frozenset[str]] = frozenset(
         {"generate", "logprobs", "prompt_logprobs", "routed_experts", "step_stats"}
     )
+    sampling: ClassVar[frozenset[str]] = frozenset({"natural_end", "stop"})
     summary: ClassVar[str] = "Hugging Face transformers in this process; exact steps and routing"
 
     @classmethod
@@ -98,6 +99,7 @@ class TransformersEngine(Engine):
         import torch
         from transformers.utils import logging
 
+        from moecap_backends.answer_end import AnswerEnd, end_tokens
         from moecap_backends.cpu_kernels import OneTokenKernel
         from moecap_backends.router_capture import RouterCapture
 
@@ -116,6 +118,7 @@ class TransformersEngine(Engine):
         moe = job.spec.moe_layers
         self._experts = max((layer.experts for layer in moe), default=0)
         self._max_context = job.spec.max_context
+        self._ends = AnswerEnd(job.model, end_tokens(self._model))
         self.capture = RouterCapture(self._model, moe[0].top_k if moe else 0)
         self._captures = self.capture.layers == len(moe) > 0
         if not self._captures:
@@ -167,12 +170,13 @@ class TransformersEngine(Engine):
         for first in range(0, len(prompts), concurrency):
             batch = prompts[first : first + concurrency]
             with recorder.ending_requests():
-                tokens, now = self._generate_batch(batch, recorder, now)
-            answers += [Generation(p.id, tuple(t)) for p, t in zip(batch, tokens, strict=True)]
+                records = self._generate_batch(batch, recorder, now)
+            now = max(record.ended_ns or now for record in records)
+            answers += [Generation.of(record) for record in records]
             done(len(answers))
         return answers
 
-    def _generate_batch(self, batch: Sequence[Prompt], recorder: Recorder, now: int) -> tuple[list[list[int]], int]:
+    def _generate_batch(self, batch: Sequence[Prompt], recorder: Recorder, now: int) -> list[RequestRecord]:
         torch = self._torch
         records = [recorder.send(p.id, len(p.tokens), p.output_tokens, now) for p in batch]
         for record in records:
@@ -219,60 +223,67 @@ class TransformersEngine(Engine):
                 record.last_token_ns = ended
                 record.first_token_ns = record.first_token_ns or ended
                 recorder.chunk(record.request, ended, len(answers[i]))
-                if len(answers[i]) == batch[i].output_tokens:
-                    record.complete(answers[i], ended)
+                if (reason := self._ends.reason(batch[i], answers[i])) is not None:
+                    record.complete(answers[i], ended, reason)
                 else:
                     still.append(i)
             active = still
             ids = chosen[:, None]
             mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
-        return answers, max(r.ended_ns or now for r in records)
+        return records
 
     def score(
         self, continuations: Sequence[Continuation], recorder: Recorder, done: Callable[[int], None]
     ) -> list[Scored]:
-        """Score given answers in batches of similar length, with logits only for the rows that predict the answer."""
+        """Score given answers in batches of similar length, with logits only for the rows that predict the answer.
+
+        Answers whose tokens but the last are the same, such as the letters of a multiple choice, are one sequence.
+        """
         torch = self._torch
         results: dict[int, Scored] = {}
         base = recorder.continuations
         recorder.continuations += len(continuations)
-        for indices in self._score_batches(continuations):
-            batch = [continuations[i] for i in indices]
-            inputs = [c.context + c.target[:-1] for c in batch]
+        alike: dict[tuple[int, ...], list[int]] = {}
+        for i, c in enumerate(continuations):
+            alike.setdefault(c.context + c.target[:-1], []).append(i)
+        for indices in self._score_batches(continuations, [members[0] for members in alike.values()]):
+            inputs = [continuations[i].context + continuations[i].target[:-1] for i in indices]
+            members = [alike[tokens] for tokens in inputs]
+            kept = [max(len(continuations[i].target) for i in group) for group in members]
             ids, mask = self._pad(inputs)
-            rows = max(len(c.target) for c in batch)
             options: dict[str, Any] = {}
             if (mask == 0).any():
                 options = {"attention_mask": mask, "position_ids": (mask.cumsum(-1) - 1).clamp(min=0)}
-            output, start, duration = self._pass(input_ids=ids, use_cache=False, logits_to_keep=rows, **options)
+            output, start, duration = self._pass(input_ids=ids, use_cache=False, logits_to_keep=max(kept), **options)
             recorder.step(
                 start_ns=start,
                 duration_ns=duration,
                 seq_request=[base + i for i in indices],
-                seq_start=[0] * len(batch),
+                seq_start=[0] * len(inputs),
                 seq_new=[len(i) for i in inputs],
                 phase=Phase.SCORE,
-                logits_tokens=sum(len(c.target) for c in batch),
+                logits_tokens=sum(kept),
                 experts=self._take(mask != 0),
                 num_experts=self._experts,
             )
-            for i, c, logits in zip(indices, batch, output.logits, strict=True):
-                target = torch.tensor(c.target, device=logits.device)
-                logp = logits[-len(c.target) :].float().log_softmax(-1)
-                total = logp.gather(1, target[:, None]).sum().item()
-                results[i] = Scored(total, bool((logp.argmax(-1) == target).all()))
+            for group, rows, logits in zip(members, kept, output.logits, strict=True):
+                logp = logits[-rows:].float().log_softmax(-1)
+                for i in group:
+                    target = torch.tensor(continuations[i].target, device=logits.device)
+                    own = logp[-len(target) :]
+                    total = own.gather(1, target[:, None]).sum().item()
+                    results[i] = Scored(total, bool((own.argmax(-1) == target).all()))
             done(len(results))
         return [results[i] for i in range(len(continuations))]
 
-    def _score_batches(self, continuations: Sequence[Continuation]) -> Iterator[list[int]]:
+    def _score_batches(self, continuations: Sequence[Continuation], chosen: Sequence[int]) -> Iterator[list[int]]:
+        """Batches of the chosen continuations, the longest first."""
         for c in continuations:
             if not c.context or not c.target:
                 raise RunError(f"continuation {c.id!r} has an empty context or answer; a task must give both")
             if len(c.context) + len(c.target) - 1 > self._max_context:
                 raise RunError(f"continuation {c.id!r} is longer than the model's {self._max_context} tokens")
-        order = sorted(
-            range(len(continuations)), key=lambda i: -len(continuations[i].context) - len(continuations[i].target)
-        )
+        order = sorted(chosen, key=lambda i: -len(continuations[i].context) - len(continuations[i].target))
         for first in range(0, len(order), self._batch_size):
             yield order[first : first + self._batch_size]
 

@@ -101,7 +101,7 @@ class VllmEngine(ServedEngine):
     def __init__(self, job: EngineJob) -> None:
         port = free_port()
         target = Target.parse(f"http://127.0.0.1:{port}")
-        super().__init__(target, "moecap", REQUEST_SECONDS, job.concurrency)
+        super().__init__(target, "moecap", REQUEST_SECONDS, job.concurrency, job.client_processes)
         self._experts = max((layer.experts for layer in job.spec.moe_layers), default=0)
         self._scoring = False
         self.tokenizer = Tokenizer(job.model)
@@ -140,6 +140,7 @@ class VllmEngine(ServedEngine):
             timer="device" if job.device == "cuda" else "host",
             batching="continuous",
             client_chunks_per_second=self.client.chunks_per_second,
+            client_processes=self.client.processes,
             details={
                 "routers_captured": f"{captured} of {moe}",
                 "workers": str(len(layers)),

@@ -82,7 +82,8 @@ def _data_set_summary(name: str) -> dict[str, Any]:
         "version": known.files.version,
         "download_bytes": known.files.archive_bytes,
         "splits": {split: part.examples for split, part in known.splits.items()},
-        "sha256": {split: known.files.members[part.member] for split, part in known.splits.items()},
+        "configs": list(known.configs),
+        "sha256": {part: known.files.members[member] for part, member in known.parts.items()},
         "here": known.is_here,
     }
 

@@ -83,3 +83,26 @@ def _findings() -> Iterator[Finding]:
         yield Finding(f"backend {name}", "usable" if reason is None else f"not in use: {reason}")
     if not engines:
         yield Finding("engines", "none is installed", 'pip install "moecap[transformers]"')
+    yield _harness()
+    yield from _grading()
+
+
+def _grading() -> Iterator[Finding]:
+    """Whether the libraries with which some tasks make or grade their questions are here."""
+    from importlib.util import find_spec
+
+    for module, tasks in (("math_verify", "math"), ("rouge", "longbench"), ("wonderwords", "ruler")):
+        found = "installed" if find_spec(module) else 'not in use: pip install "moecap[eval]"'
+        yield Finding(f"{module} for {tasks}", found)
+
+
+def _harness() -> Finding:
+    """Whether the tasks of lm-eval can be had."""
+    from moecap.errors import MoecapError
+    from moecap.tasks.lm_eval.catalogue import harness_version, require_harness
+
+    try:
+        require_harness()
+    except MoecapError as error:
+        return Finding("tasks lm_eval:NAME", f"not in use: {error}")
+    return Finding("tasks lm_eval:NAME", f"lm-eval {harness_version()}")

@@ -13,14 +13,11 @@ __all__ = [
     "compare",
     "import_results",
     "keys",
-    "recommend",
     "reproduce",
-    "score",
     "search",
     "serve",
     "submit",
     "sweep",
-    "validate",
     "worker",
 ]
 
@@ -58,48 +55,6 @@ def search(*, slo: str, json: bool = False) -> None:
         json: Print JSON.
     """
     _refuse("search", "call moecap run with rising --concurrency and read ttft and tpot")
-
-
-def recommend(*, model: str, slo: str | None = None, budget: str | None = None, json: bool = False) -> None:
-    """Rank hardware, engines and parallelism by dollars for a million tokens.
-
-    Args:
-        model: The model to serve.
-        slo: Service levels, such as ttft=2s,tpot=80ms.
-        budget: Most dollars an hour.
-        json: Print JSON.
-    """
-    _refuse("recommend", "moecap models show and moecap hw show give the figures to compare")
-
-
-def validate(*, points: Path, json: bool = False) -> None:
-    """Error of the projection on published points.
-
-    Args:
-        points: File of published points.
-        json: Print JSON.
-    """
-    _refuse("validate", "this version measures and does not project")
-
-
-def score(
-    *,
-    task: str,
-    predictions: Path,
-    gold: Path | None = None,
-    task_arg: tuple[str, ...] = (),
-    json: bool = False,
-) -> None:
-    """Score a file of predictions offline.
-
-    Args:
-        task: The task, from moecap tasks list.
-        predictions: The predictions file.
-        gold: The right answers, where the task does not bring them.
-        task_arg: Argument for the task as KEY=VALUE; may be repeated.
-        json: Print JSON.
-    """
-    _refuse("score", "moecap run --task scores a model that it runs")
 
 
 def compare(a: Path, b: Path, /, *, fail_on: tuple[str, ...] = (), json: bool = False) -> None:

@@ -8,7 +8,9 @@ from rich.text import Text
 
 from moecap.cli.output import Answers
 from moecap.cli.table import show_table
+from moecap.metrics.accuracy import is_score
 from moecap.metrics.value import Metric
+from moecap.report.cap import cap_label, places
 from moecap.report.figures import display, display_range
 from moecap.result import Result
 
@@ -57,6 +59,8 @@ def print_summary(result: Result) -> None:
     columns = ("utilisation", "S-MBU", "MBU", "S-MFU", "MFU", "steps", "time")
     show_table(console, columns, _utilisation(result), right=columns[1:])
     show_table(console, ("", "", "", ""), _metrics(result), right=(1, 2))
+    if result.workload.task:
+        console.print(_cap_point(result))
     for flag in result.flags:
         style = "dim" if flag.level == "info" else "yellow"
         console.print(Text(f"{flag.level}: {flag.text}", style=style))
@@ -82,21 +86,43 @@ def _utilisation(result: Result) -> Iterator[list[str]]:
 
 
 def _metrics(result: Result) -> Iterator[list[str | Text]]:
-    accuracy = tuple((name, name.removeprefix("accuracy.")) for name in result.metrics if name.startswith("accuracy."))
+    scores = tuple((name, name.removeprefix("accuracy.")) for name in result.metrics if name.startswith("accuracy."))
     turns = result.metrics.get("session.turns_mean")
     sessions = SESSIONS if turns is not None and turns.value is not None else ()
-    for group, names in (*GROUPS.items(), ("Sessions", sessions), ("Accuracy", accuracy)):
+    for group, names in (*GROUPS.items(), ("Sessions", sessions), ("Accuracy", scores)):
         if not names:
             continue
         yield [Text(group, style="bold")]
         for name, label in names:
             metric = result.metrics[name]
-            yield [f"  {label}", display(metric), f"n {metric.n}" if metric.n else "", _remark(metric)]
+            if not name.startswith("accuracy.") or is_score(name):
+                spread = result.metrics.get(f"{name}_stderr")
+                remark = _remark(metric, None if spread is None else spread.value)
+                yield [f"  {label}", display(metric), f"n {metric.n}" if metric.n else "", remark]
+            elif metric.value and not name.endswith("_stderr"):
+                task, _, outcome = label.rpartition("_")
+                yield [
+                    f"    of it {outcome}, which is wrong",
+                    display(metric),
+                    f"n {metric.n}",
+                    Text(task, style="dim"),
+                ]
 
 
-def _remark(metric: Metric) -> Text:
+def _cap_point(result: Result) -> Text:
+    """Cost, accuracy and performance in one line, with the label, and whether they are of the same requests."""
+    found = {place.axis.key: place for place in places(result.metrics, result.workload.task)}
+    cost, accuracy, performance = (display(found[key].metric) for key in ("cost", "accuracy", "performance"))
+    label = cap_label(tuple(found.values()))
+    same = ", all of the same requests" if result.tasks and all(task.in_load for task in result.tasks) else ""
+    point = f"cost {cost} a million output tokens, accuracy {accuracy}, performance {performance} a device"
+    return Text(f"CAP point: {point}{same}; {label.text or f'no label: {label.reason}'}", style="bold")
+
+
+def _remark(metric: Metric, standard_error: float | None = None) -> Text:
     if metric.reason:
         return Text(metric.reason, style="dim")
     if metric.low is not None and metric.high is not None:
-        return Text(f"95 % interval {metric.low:.3f} to {metric.high:.3f}", style="dim")
+        spread = "" if standard_error is None else f", standard error {standard_error:.3f}"
+        return Text(f"95 % interval {metric.low:.3f} to {metric.high:.3f}{spread}", style="dim")
     return Text("")

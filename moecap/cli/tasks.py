@@ -17,16 +17,15 @@ def list_tasks(*, json: bool = False) -> None:
         json: Print JSON.
     """
     from moecap.cli.output import print_json, print_table
-    from moecap.plugins import TASKS, plugin_names
-    from moecap.tasks.base import load_task
+    from moecap.plugins import TASKS, load_plugin, plugin_names
 
-    tasks = [load_task(name) for name in plugin_names(TASKS)]
+    tasks = [load_plugin(TASKS, name)() for name in plugin_names(TASKS)]
     if json:
         keys = ("name", "paper", "metric", "title", "source")
         print_json([{k: getattr(t, k) for k in keys} | {"requires": sorted(t.requires)} for t in tasks])
         return
-    rows = [(t.name, t.title, t.metric, ", ".join(sorted(t.requires)), t.paper) for t in tasks]
-    print_table(("task", "what it measures", "metric", "needs", "paper"), rows)
+    rows = [(t.name, t.title, t.metric, ", ".join(sorted(t.requires)), t.source, t.paper) for t in tasks]
+    print_table(("task", "what it measures", "metric", "needs", "data", "paper"), rows)
 
 
 @app.command
@@ -39,8 +38,10 @@ def show(task: str, /, *, json: bool = False) -> None:
     """
     from moecap.cli.output import print_json, print_table
     from moecap.tasks.base import load_task
+    from moecap.tasks.generative import GenerativeTask
 
     found = load_task(task)
+    common = ("chat", "max_tokens") if isinstance(found, GenerativeTask) else ()
     facts = {
         "name": found.name,
         "title": found.title,
@@ -48,9 +49,11 @@ def show(task: str, /, *, json: bool = False) -> None:
         "requires": sorted(found.requires),
         "paper": found.paper,
         "source": found.source,
-        "about": (type(found).__doc__ or "").strip(),
+        "version": found.version,
+        "arguments": [*common, *getattr(found, "arguments", ())],
+        "about": " ".join((type(found).__doc__ or "").replace("``", "").split()),
     }
     if json:
         print_json(facts)
         return
-    print_table(("", ""), [(k, ", ".join(v) if isinstance(v, list) else str(v)) for k, v in facts.items()])
+    print_table(("", ""), [(k, ", ".join(v) or "none" if isinstance(v, list) else str(v)) for k, v in facts.items()])

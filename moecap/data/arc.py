@@ -49,7 +49,7 @@ def load_arc(
     """
     known = data_set(f"arc_{variant}")
     if data is not None:
-        return _questions(published_rows(data, known.source, known.config, split))
+        return _questions(published_rows(data, known.source, known.configs[0], split))
     if split not in known.splits:
         raise NotAvailableError(
             f"{known.name} has no {split!r} split in {known.files.package}; known: {', '.join(sorted(known.splits))}; "
@@ -59,7 +59,7 @@ def load_arc(
     path = fetch(known.files, [member], progress=progress) / member
     if member.endswith(".jsonl.gz"):
         return _requests(path)
-    return _questions(published_rows(path.parents[1], known.source, known.config, split))
+    return _questions(published_rows(path.parents[1], known.source, known.configs[0], split))
 
 
 def _questions(rows: Iterable[Row]) -> tuple[MultipleChoice, ...]:

@@ -2,7 +2,8 @@
 
 One split is one or more Parquet files, Arrow files (``save_to_disk`` or the hub's cache) or JSON-lines files, named
 after the split: ``test.jsonl``, ``test-00000-of-00001.parquet``, ``test/data-00000-of-00001.arrow``. They lie in the
-folder itself, in ``ARC-Easy``, ``ai2_arc/ARC-Easy`` or ``allenai/ai2_arc/ARC-Easy`` below it.
+folder itself, in ``ARC-Easy``, ``ai2_arc``, ``ai2_arc/ARC-Easy`` or ``allenai/ai2_arc/ARC-Easy`` below it, or in
+``data`` below one of these.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 from moecap.errors import BadInputError, NotAvailableError
 
-__all__ = ["Row", "published_rows"]
+__all__ = ["Row", "arrow_rows", "json_lines", "published_rows"]
 
 Row = tuple[str, dict[str, Any]]
 """Where a row stands (file and line or row, counted from 1) and its columns."""
@@ -37,15 +38,16 @@ def published_rows(folder: Path, source: str, config: str, split: str) -> Iterat
     """
     for path in _files(folder, source, config, split):
         if path.suffix == ".jsonl":
-            yield from _json_lines(path)
+            yield from json_lines(path)
         else:
-            yield from _columns(path)
+            yield from arrow_rows(path)
 
 
 def _files(folder: Path, source: str, config: str, split: str) -> list[Path]:
-    for base in (folder / source / config, folder / source.rpartition("/")[2] / config, folder / config, folder):
+    name = source.rpartition("/")[2]
+    for base in (folder / source / config, folder / name / config, folder / config, folder / name, folder):
         for suffix in _SUFFIXES:
-            for pattern in (f"{split}{suffix}", f"{split}-*{suffix}", f"{split}/*{suffix}"):
+            for pattern in (f"{split}{suffix}", f"{split}-*{suffix}", f"{split}/*{suffix}", f"data/{split}-*{suffix}"):
                 if found := sorted(base.glob(pattern)):
                     return found
     raise NotAvailableError(
@@ -54,7 +56,12 @@ def _files(folder: Path, source: str, config: str, split: str) -> list[Path]:
     )
 
 
-def _json_lines(path: Path) -> Iterator[Row]:
+def json_lines(path: Path) -> Iterator[Row]:
+    """Yield the objects of a JSON-lines file; empty lines are passed over.
+
+    Raises:
+        BadInputError: A line is no JSON object; it is named.
+    """
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
@@ -69,7 +76,15 @@ def _json_lines(path: Path) -> Iterator[Row]:
             yield where, row
 
 
-def _columns(path: Path) -> Iterator[Row]:
+def arrow_rows(path: Path) -> Iterator[Row]:
+    """Yield the rows of a Parquet or Arrow file.
+
+    Args:
+        path: The file; its ending says which.
+
+    Raises:
+        BadInputError: It cannot be read.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 

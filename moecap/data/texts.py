@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import mmap
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -117,8 +118,10 @@ def _unknown(path: Path, fields: set[str]) -> BadInputError:
 
 
 def _array(path: Path) -> Iterator[tuple[str, bytes]]:
+    with path.open("rb") as file:
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # which the system can drop again, unlike a copy
     try:
-        entries = msgspec.json.decode(path.read_bytes(), type=list[msgspec.Raw])
+        entries = msgspec.json.decode(content, type=list[msgspec.Raw])
     except msgspec.DecodeError as error:
         raise BadInputError(f"{path}: not a JSON array of conversations ({error})") from None
     return ((f"entry {number}", bytes(entry)) for number, entry in enumerate(entries, 1))

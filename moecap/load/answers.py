@@ -28,13 +28,13 @@ RANK = {"empty": 0, "role": 1, "reasoning": 2, "content": 3}
 LONGEST_ERROR = 300
 
 
-class _Usage(msgspec.Struct):
+class _Usage(msgspec.Struct, gc=False):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     prompt_tokens_details: dict[str, int | None] | None = None
 
 
-class _Delta(msgspec.Struct):
+class _Delta(msgspec.Struct, gc=False):
     role: str | None = None
     content: str | None = None
     reasoning_content: str | None = None
@@ -42,7 +42,7 @@ class _Delta(msgspec.Struct):
     tool_calls: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     index: int = 0
     text: str | None = None
     delta: _Delta | None = None
@@ -52,11 +52,11 @@ class _Choice(msgspec.Struct):
     routed_experts: str | None = None
 
 
-class _SglExt(msgspec.Struct):
+class _SglExt(msgspec.Struct, gc=False):
     routed_experts: str | None = None
 
 
-class _Chunk(msgspec.Struct):
+class _Chunk(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
     sglext: _SglExt | None = None
@@ -152,10 +152,10 @@ def _decode_stream(reply: Reply, answer: Answer, usage_a_choice: bool) -> None:
             ended = True
             break
         chunk = _CHUNK.decode(data)
-        if _given(chunk.error):
+        if chunk.error is not msgspec.UNSET and _given(chunk.error):
             answer.error = answer.error or error_text(data)
             return
-        kind, new = _content(chunk, texts, answer)
+        kind, new, choice = _content(chunk, texts, answer)
         bears = kind in BEARING
         usage = chunk.usage
         if usage is not None:
@@ -171,7 +171,7 @@ def _decode_stream(reply: Reply, answer: Answer, usage_a_choice: bool) -> None:
         counted += new or 0
         answer.times.append(time_ns)
         answer.kinds.append(kind)
-        answer.choices.append(_choice(chunk))
+        answer.choices.append(choice)
         answer.tokens.append(counted if exact else None)
     answer.text = "".join(texts)
     if not exact or (answer.output_tokens is not None and counted != answer.output_tokens):
@@ -180,18 +180,22 @@ def _decode_stream(reply: Reply, answer: Answer, usage_a_choice: bool) -> None:
         answer.error = f"the stream of events {'ended without [DONE]' if whole else 'broke off inside an event'}"
 
 
-def _content(chunk: _Chunk, texts: list[str], answer: Answer) -> tuple[str, int | None]:
-    """What a chunk carries: its kind, and its number of new tokens where the server gives token ids."""
+def _content(chunk: _Chunk, texts: list[str], answer: Answer) -> tuple[str, int | None, int | None]:
+    """What a chunk carries: its kind, its number of new tokens where the server gives token ids, and their choice."""
     kind, new, known = "empty", 0, True
+    bearing, only = 0, None
     if chunk.sglext is not None and chunk.sglext.routed_experts is not None:
         answer.routed_experts.append(chunk.sglext.routed_experts)
     for choice in chunk.choices or ():
         own = _kind(choice)
-        if RANK[own] > RANK[kind]:
+        if kind == "empty" or RANK[own] > RANK[kind]:
             kind = own
+        bears = own in BEARING
+        if bears:
+            bearing, only = bearing + 1, choice.index
         if choice.token_ids is not None:
             new += len(choice.token_ids)
-        elif own in BEARING:
+        elif bears:
             known = False
         if choice.index == 0:
             text = choice.text if choice.delta is None else choice.delta.content
@@ -202,13 +206,7 @@ def _content(chunk: _Chunk, texts: list[str], answer: Answer) -> tuple[str, int 
             answer.finish_reason = choice.finish_reason or answer.finish_reason
         if choice.routed_experts is not None:
             answer.routed_experts.append(choice.routed_experts)
-    return kind, new if known else None
-
-
-def _choice(chunk: _Chunk) -> int | None:
-    """The one choice whose tokens a chunk bears."""
-    bearing = [choice.index for choice in chunk.choices or () if _kind(choice) in BEARING]
-    return bearing[0] if len(bearing) == 1 else None
+    return kind, new if known else None, only if bearing == 1 else None
 
 
 def _kind(choice: _Choice) -> str:
@@ -259,7 +257,7 @@ def _decode_whole(reply: Reply, answer: Answer) -> None:
     texts: list[str] = []
     for choice in chunk.choices or ():
         choice.delta = choice.message
-    kind, new = _content(chunk, texts, answer)
+    kind, new, _ = _content(chunk, texts, answer)
     answer.text = "".join(texts)
     if chunk.usage is not None:
         _take_usage(chunk.usage, answer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 
 __all__ = ["stream_events"]
@@ -25,32 +25,36 @@ def stream_events(reads: Sequence[tuple[int, bytes]]) -> tuple[list[tuple[int, b
         event and does not break off inside one.
     """
     data = b"".join(body for _, body in reads)
+    if b"\r" not in data:
+        return _plain_events(reads, data)
     ends = list(accumulate(len(body) for _, body in reads))
     events: list[tuple[int, bytes]] = []
-    start = 0
-    number = 0
-    for first, complete in _blank_lines(data):
-        while ends[number] < complete:
+    start = number = 0
+    for blank in BLANK_LINE.finditer(data):
+        while ends[number] < blank.end():
             number += 1
-        event = data[start:first]
-        start = complete
-        if event.startswith(b"data: ") and b"\n" not in event and b"\r" not in event:
-            events.append((reads[number][0], event[6:]))
-        elif (content := _data(event)) is not None:
+        if (content := _data(data[start : blank.start()])) is not None:
             events.append((reads[number][0], content))
+        start = blank.end()
     return events, not data[start:].strip()
 
 
-def _blank_lines(data: bytes) -> Iterator[tuple[int, int]]:
-    """Where each blank line starts that ends an event, and where it is over."""
-    if b"\r" in data:
-        for blank in BLANK_LINE.finditer(data):
-            yield blank.span()
-        return
-    first = data.find(b"\n\n")  # many times as fast, and what servers send
-    while first >= 0:
-        yield first, first + 2
-        first = data.find(b"\n\n", first + 2)
+def _plain_events(reads: Sequence[tuple[int, bytes]], data: bytes) -> tuple[list[tuple[int, bytes]], bool]:
+    """The same where lines end with newlines alone, as servers send them; several times as fast."""
+    *found, rest = data.split(b"\n\n")
+    arrivals = iter(reads)
+    events: list[tuple[int, bytes]] = []
+    complete = arrived = time_ns = 0
+    for event in found:
+        complete += len(event) + 2
+        while arrived < complete:
+            time_ns, body = next(arrivals)
+            arrived += len(body)
+        if event.startswith(b"data: ") and b"\n" not in event:
+            events.append((time_ns, event[6:]))
+        elif (content := _data(event)) is not None:
+            events.append((time_ns, content))
+    return events, not rest.strip()
 
 
 def _data(event: bytes) -> bytes | None:

@@ -18,6 +18,10 @@ from moecap.load.event_stream import stream_events
 __all__ = ["CompletionAnswer", "Timings", "decode_llamacpp_answer"]
 
 
+FINISHES = {"eos": "stop", "word": "stop", "limit": "length"}
+"""The server's words for why an answer ended, in those of OpenAI's API."""
+
+
 class Timings(msgspec.Struct, frozen=True):
     """The server's own times of one request.
 
@@ -104,7 +108,7 @@ def _take(time_ns: int, data: bytes, answer: CompletionAnswer) -> bool:
     if event.tokens_evaluated is not None:
         answer.input_tokens = event.tokens_evaluated
     if event.stop:
-        answer.finish_reason = event.stop_type
+        answer.finish_reason = FINISHES.get(event.stop_type or "", event.stop_type)
         answer.timings = event.timings
         answer.cached_tokens = None if event.timings is None else event.timings.cache_n
     return event.stop

@@ -122,10 +122,10 @@ async def _serve(first: float, gap: float) -> None:
 
 def main() -> None:
     """Serve until standard input is closed."""
-    from moecap.load.loop import run_loop
+    from moecap.load.loop import run_exact_loop
 
     first, gap = (float(word) for word in sys.argv[1:3] or ("0", "0"))
-    run_loop(_serve(first, gap))
+    run_exact_loop(_serve(first, gap))
 
 
 if __name__ == "__main__":

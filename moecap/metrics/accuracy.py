@@ -1,4 +1,4 @@
-"""Accuracy of the tasks' samples, with Wilson intervals."""
+"""Accuracy of the tasks' samples: means with standard errors and 95 % intervals, and what became of the questions."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from moecap.errors import BadInputError
-from moecap.metrics.value import Metric, measured
+import numpy as np
 
-__all__ = ["accuracy_metrics", "wilson"]
+from moecap.errors import BadInputError
+from moecap.metrics.bootstrap import resampled
+from moecap.metrics.value import Metric, absent, measured
+
+__all__ = ["UNRIGHT", "accuracy_metrics", "is_score", "wilson"]
 
 Z95 = 1.959963984540054
+
+UNRIGHT = ("unanswered", "truncated", "failed")
+"""What can become of a question that is to be answered by generation, beside an answer; all of it counts as wrong."""
 
 
 def wilson(successes: int, n: int, z: float = Z95) -> tuple[float, float]:
@@ -28,20 +34,56 @@ def wilson(successes: int, n: int, z: float = Z95) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def is_score(name: str) -> bool:
+    """Whether a metric ``accuracy.*`` is a score, and not its standard error or the share of what was not answered."""
+    return not name.endswith(("_stderr", *(f"_{outcome}" for outcome in UNRIGHT)))
+
+
 def accuracy_metrics(samples: Iterable[Mapping[str, Any]]) -> dict[str, Metric]:
-    """``accuracy.TASK`` and the task's other scores, each the mean of its samples' 0/1 scores.
+    """``accuracy.TASK`` and the task's other scores, each the mean over its samples, with ``*_stderr`` beside it.
+
+    The interval of scores that are all 0 or 1 is Wilson's; that of shares between them is by bootstrap. Where answers
+    are generated, the shares of those that are ``_unanswered``, ``_truncated`` and ``_failed`` follow.
 
     Args:
-        samples: Rows with ``task`` and ``scores`` (name → 0 or 1; the headline score is named ``accuracy``).
+        samples: Rows with ``task`` and ``scores`` (name → 0 to 1; the headline score is named ``accuracy``), and
+            ``outcome`` where answers are generated.
+
+    Raises:
+        BadInputError: If a score or an outcome is none.
     """
-    scores: dict[str, list[int]] = {}
+    scores: dict[str, list[float]] = {}
     for sample in samples:
+        task = f"accuracy.{sample['task']}"
         for name, score in sample["scores"].items():
-            key = f"accuracy.{sample['task']}" + ("" if name == "accuracy" else f"_{name}")
-            if score not in (0, 1):
-                raise BadInputError(f"samples.jsonl: a score of {score!r} for {sample['task']}; scores are 0 or 1")
-            scores.setdefault(key, []).append(int(score))
-    return {
-        name: measured(sum(values) / len(values), "1", len(values), *wilson(sum(values), len(values)))
-        for name, values in scores.items()
-    }
+            if not isinstance(score, int | float) or not 0 <= score <= 1:
+                raise BadInputError(f"samples.jsonl: a score of {score!r} for {sample['task']}; scores are 0 to 1")
+            scores.setdefault(task if name == "accuracy" else f"{task}_{name}", []).append(float(score))
+        if (outcome := sample.get("outcome")) is not None:
+            if outcome not in ("answered", *UNRIGHT):
+                raise BadInputError(f"samples.jsonl: an outcome {outcome!r} for {sample['task']}; it is none")
+            for name in UNRIGHT:
+                scores.setdefault(f"{task}_{name}", []).append(float(outcome == name))
+    metrics: dict[str, Metric] = {}
+    for name, values in scores.items():
+        metrics[name] = _mean(values)
+        if is_score(name):
+            metrics[f"{name}_stderr"] = _standard_error(values)
+    return metrics
+
+
+def _mean(values: list[float]) -> Metric:
+    n, total = len(values), math.fsum(values)
+    if all(value in (0, 1) for value in values):
+        return measured(total / n, "1", n, *wilson(round(total), n))
+    low, high = np.percentile(resampled(np.array(values), lambda drawn: np.asarray(drawn.mean(-1))), (2.5, 97.5))
+    return measured(total / n, "1", n, low, high)
+
+
+def _standard_error(values: list[float]) -> Metric:
+    """Standard error of the mean, from the spread of the sample."""
+    n = len(values)
+    if n < 2:
+        return absent("1", "one item has no spread", n)
+    mean = math.fsum(values) / n
+    return measured(math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n), "1", n)

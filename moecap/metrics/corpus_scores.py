@@ -14,17 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from moecap.errors import BadInputError
+from moecap.metrics.bootstrap import resampled
 from moecap.metrics.value import Metric, absent, measured
 
 __all__ = ["AGGREGATIONS", "corpus_metrics"]
 
 Array = npt.NDArray[np.float64]
-
-RESAMPLES = 1000
-"""Resamples of a bootstrap interval."""
-
-AT_ONCE = 1 << 22
-"""Items that are drawn at a time, which bounds the memory."""
 
 
 def _mean(values: Array) -> Array:
@@ -54,6 +49,11 @@ def _bits_per_byte(values: Array) -> Array:
     return _nats(values) / math.log(2)
 
 
+def _ratio(values: Array) -> Array:
+    """Sum of the points over the sum of what there was to win, of items (points, most points)."""
+    return np.asarray(values[..., 0].sum(-1) / values[..., 1].sum(-1))
+
+
 def _f1(values: Array) -> Array:
     """F1 of class 1, of items (right class, chosen class); 0 where neither names it."""
     gold, chosen = values[..., 0] == 1, values[..., 1] == 1
@@ -78,6 +78,7 @@ AGGREGATIONS: Mapping[str, tuple[Callable[[Array], Array], int]] = {
     "perplexity": (_perplexity, 1),
     "weighted_perplexity": (_weighted_perplexity, 2),
     "bits_per_byte": (_bits_per_byte, 2),
+    "ratio": (_ratio, 2),
     "f1": (_f1, 2),
     "matthews": (_matthews, 2),
 }
@@ -85,7 +86,7 @@ AGGREGATIONS: Mapping[str, tuple[Callable[[Array], Array], int]] = {
 
 
 def corpus_metrics(samples: Iterable[Mapping[str, Any]]) -> dict[str, Metric]:
-    """``score.TASK_NAME`` for each of the samples' ``values``.
+    """``task.TASK_NAME`` for each of the samples' ``values``.
 
     Args:
         samples: Rows with ``task`` and, for such scores, ``values``: name → ``aggregation`` and the item's ``value``, a
@@ -97,7 +98,7 @@ def corpus_metrics(samples: Iterable[Mapping[str, Any]]) -> dict[str, Metric]:
     found: dict[str, tuple[str, list[Any]]] = {}
     for sample in samples:
         for name, entry in sample.get("values", {}).items():
-            key = f"score.{sample['task']}_{name}"
+            key = f"task.{sample['task']}_{name}"
             aggregation, items = found.setdefault(key, (entry["aggregation"], []))
             if aggregation != entry["aggregation"]:
                 raise BadInputError(f"samples.jsonl: {key} is joined by {aggregation} and by {entry['aggregation']}")
@@ -116,16 +117,5 @@ def _metric(key: str, aggregation: str, items: list[Any]) -> Metric:
     wanted = "a number" if width == 1 else "a pair of numbers"
     if values.shape != ((len(items),) if width == 1 else (len(items), width)) or not np.isfinite(values).all():
         raise BadInputError(f"samples.jsonl: a value of {key} is not {wanted}")
-    low, high = np.percentile(_resampled(values, function), (2.5, 97.5))
+    low, high = np.percentile(resampled(values, function), (2.5, 97.5))
     return measured(function(values), "1", len(items), low, high)
-
-
-def _resampled(values: Array, function: Callable[[Array], Array]) -> Array:
-    """The score of each resample, drawn with a fixed seed so that it is the same anywhere, [RESAMPLES]."""
-    rng = np.random.default_rng(0)
-    n, left, scores = len(values), RESAMPLES, []
-    while left:
-        count = min(left, max(1, AT_ONCE // n))
-        scores.append(function(values[rng.integers(0, n, (count, n))]))
-        left -= count
-    return np.concatenate(scores)

@@ -14,6 +14,7 @@ from moecap.metrics.accuracy import accuracy_metrics
 from moecap.metrics.client import client_metrics
 from moecap.metrics.conditions import condition_metrics
 from moecap.metrics.constants import Constant, constant_value
+from moecap.metrics.corpus_scores import corpus_metrics
 from moecap.metrics.cost import cost_metrics
 from moecap.metrics.energy import energy_metrics
 from moecap.metrics.experts import ExpertShape, expert_counts, expert_metrics
@@ -67,6 +68,7 @@ class RunFacts:
         client_ceiling: Chunks a second that the load generator can take; ``None`` where the engine is in process.
         step_tokens: Tokens that the engine feeds in one step at most, where its steps are to be reconstructed.
         attached: Whether the engine is a server that somebody else started.
+        static: Whether requests run in static batches.
         layout: Which memory holds what, where the user declared it.
     """
 
@@ -82,6 +84,7 @@ class RunFacts:
     client_ceiling: float | None = None
     step_tokens: int | None = None
     attached: bool = False
+    static: bool = False
     layout: Layout | None = None
 
     def __post_init__(self) -> None:
@@ -144,7 +147,7 @@ def run_metrics(seen: SeenSteps, facts: RunFacts) -> dict[str, Metric]:
     """
     observations = seen.observations
     requests = observations.requests[observations.requests["stage"] == "load"]
-    window = steady_state(requests, facts.concurrency)
+    window = steady_state(requests, facts.concurrency, static=facts.static)
     work = step_work(facts.spec, observations.steps, facts.parallelism, facts.compute_dtype)
     masks = phase_masks(observations, work, window)
     peaks = hardware_peaks(facts)
@@ -172,6 +175,7 @@ def run_metrics(seen: SeenSteps, facts: RunFacts) -> dict[str, Metric]:
     metrics |= client_metrics(observations, facts.client_ceiling)
     metrics |= server_metrics(observations)
     metrics |= accuracy_metrics(observations.samples)
+    metrics |= corpus_metrics(observations.samples)
     return metrics
 
 

@@ -13,7 +13,9 @@ EDGE = 0.1
 """Share of the arrivals of an open loop at either end that are not steady."""
 
 
-def steady_state(requests: pd.DataFrame, concurrency: int | None, share: float = 0.9) -> tuple[int, int] | None:
+def steady_state(
+    requests: pd.DataFrame, concurrency: int | None, share: float = 0.9, *, static: bool = False
+) -> tuple[int, int] | None:
     """The span over which a load is steady.
 
     Closed loop: the longest span in which at least ``share`` of the target number of requests is in flight. Open loop:
@@ -28,6 +30,8 @@ def steady_state(requests: pd.DataFrame, concurrency: int | None, share: float =
         requests: Rows of the load with ``scheduled_ns`` and ``ended_ns``.
         concurrency: Target number in flight; ``None`` for an open loop.
         share: Share of the target that has to be in flight.
+        static: Whether requests run in static batches, whose places are taken until the last answer of a batch has
+            ended: else the end of each batch, in which few still answer, would be in no window.
 
     Returns:
         Start and end in monotonic ns, or ``None`` where the target was never reached.
@@ -38,6 +42,8 @@ def steady_state(requests: pd.DataFrame, concurrency: int | None, share: float =
     ended = requests.dropna(subset=["ended_ns"])
     if ended.empty:
         return None
+    if static:  # a batch is sent at one instant
+        ended = ended.assign(ended_ns=ended.groupby("scheduled_ns")["ended_ns"].transform("max"))
     sent = ended["scheduled_ns"].to_numpy(np.int64)
     gone = ended["ended_ns"].to_numpy(np.int64)
     times = np.concatenate([sent, gone])

@@ -115,10 +115,9 @@ def check_feeding(steps: Steps, requests: pd.DataFrame) -> None:
     Raises:
         BadInputError: With the first request that is concerned.
     """
-    generating = steps.stage != "score"
-    if not generating.any():
+    of_requests = steps.seq_phase.values != Phase.SCORE
+    if not of_requests.any():
         return
-    of_requests = np.repeat(generating, steps.seq_new.lengths())
     asked = steps.seq_request.values[of_requests]
     table = requests.sort_values("request")
     ids = table["request"].to_numpy()

@@ -26,7 +26,10 @@ DURATION = TABLES["steps.parquet"].names.index("duration_ns")
 
 @dataclass(slots=True)
 class RequestRecord:
-    """One request as the load generator saw it; times in monotonic nanoseconds, lengths in tokens."""
+    """One request as the load generator saw it; times in monotonic nanoseconds, lengths in tokens.
+
+    ``answer`` and ``text`` stay in memory for the tasks that grade them; no file of the requests holds them.
+    """
 
     request: int
     stage: str
@@ -47,15 +50,23 @@ class RequestRecord:
     session: int | None = None
     turn: int | None = None
     wait_ns: int | None = None
+    finish_reason: str | None = None
+    answer: tuple[int, ...] = ()
+    text: str | None = None
 
-    def complete(self, answer: Sequence[int] | None, at_ns: int) -> None:
-        """End the request with its whole answer, of which only a digest is kept.
+    def complete(
+        self, answer: Sequence[int] | None, at_ns: int, finish_reason: str | None = None, text: str | None = None
+    ) -> None:
+        """End the request with its whole answer, of which the files keep only a digest.
 
         Args:
             answer: Token ids, or ``None`` where the engine gives text only.
             at_ns: When it ended, monotonic ns.
+            finish_reason: ``stop``, ``length`` or the engine's own word; ``None`` where it does not say.
+            text: The answer's text, or ``None`` where the engine gives token ids only.
         """
         self.status, self.ended_ns = "completed", at_ns
+        self.finish_reason, self.text, self.answer = finish_reason, text, tuple(answer or ())
         if answer is not None:
             self.answer_sha256 = hashlib.sha256(np.asarray(answer, "<i4").tobytes()).hexdigest()
 

@@ -54,7 +54,7 @@ def _field(name: str, kind: pa.DataType, text: str, *, nullable: bool = False) -
 REQUESTS = pa.schema(
     [
         _field("request", pa.int32(), "number of the request, unique in the run"),
-        _field("stage", pa.string(), "warmup or load"),
+        _field("stage", pa.string(), "warmup, load or score"),
         _field("prompt_id", pa.string(), "which prompt was sent"),
         _field("scheduled_ns", pa.int64(), "when it was to be sent, monotonic ns"),
         _field(
@@ -79,6 +79,12 @@ REQUESTS = pa.schema(
         _field("session", pa.int32(), "number of its session, null for a single request", nullable=True),
         _field("turn", pa.int32(), "number of the turn in its session, from 0", nullable=True),
         _field("wait_ns", pa.int64(), "time that was to pass since the turn before it had ended", nullable=True),
+        _field(
+            "finish_reason",
+            pa.string(),
+            "why the answer ended: stop (its own end or a stop text), length (the most tokens), or the engine's word",
+            nullable=True,
+        ),
     ]
 )
 

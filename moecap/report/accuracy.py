@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from moecap.metrics.value import Metric
+from moecap.metrics.accuracy import UNRIGHT, is_score
+from moecap.metrics.value import Metric, absent
+from moecap.report.figures import NO_VALUE
 from moecap.report.markup import Child, Html, data_table, element, folded, join, paragraph
 from moecap.report.reported_run import ReportedRun
 from moecap.report.section import Section, how_to_read, metric_value
@@ -14,6 +17,9 @@ __all__ = ["accuracy_section"]
 NAME, HEADING = "accuracy", "Accuracy"
 SAMPLES = 6
 LONGEST = 1200
+WHOLE = 1e-6
+"""How near a sum of scores is to a whole number that is the number of right answers."""
+
 HOW = (
     "The mark is the share of right answers, the bar its 95 % interval. Two systems whose intervals overlap widely "
     "cannot be told apart by so few questions. A name that ends in _norm takes the most likely answer per character."
@@ -22,7 +28,7 @@ HOW = (
 
 def accuracy_section(run: ReportedRun) -> Section:
     """The table of the tasks and sample questions, or why there is none."""
-    metrics = {n: m for n, m in run.result.metrics.items() if n.startswith("accuracy.")}
+    metrics = {n: m for n, m in run.result.metrics.items() if n.startswith("accuracy.") and is_score(n)}
     if not metrics:
         asked = ", ".join(run.result.workload.task)
         ended = f": the run is {run.result.status}" if run.result.status != "complete" else ""
@@ -37,11 +43,14 @@ def accuracy_section(run: ReportedRun) -> Section:
         interval = ""
         if metric.low is not None and metric.high is not None:
             interval = f"{metric.low:.3f} to {metric.high:.3f}"
-        cells = (metric_value(name, metric), interval, f"{metric.n or 0:,}", _interval(metric))
+        spread = run.result.metrics.get(f"{name}_stderr", absent("1", "not in this result"))
+        error = metric_value(f"{name}_stderr", spread)
+        cells = (metric_value(name, metric), interval, error, f"{metric.n or 0:,}", _interval(metric))
         rows.append((name.removeprefix("accuracy."), *cells))
-    heads = ("Task", "Right", "95 % interval", "n", "0 to 1")
-    table = data_table("Share of questions answered right", heads, rows, numeric=(1, 2, 3), class_="accuracy")
-    parts = [table, paragraph(_sentence(metrics)), how_to_read(HOW, ("Wilson interval", "Score"))]
+    heads = ("Task", "Right", "95 % interval", "Standard error", "n", "0 to 1")
+    table = data_table("Share of questions answered right", heads, rows, numeric=(1, 2, 3, 4), class_="accuracy")
+    parts = [table, paragraph(_sentence(metrics)), *_unright(run), how_to_read(HOW, ("Wilson interval", "Score"))]
+    parts += [_tasks(run)] if run.result.tasks else []
     samples = run.evidence.observations.samples if run.evidence else ()
     if samples:
         questions = [_sample(s) for s in samples[:SAMPLES]]
@@ -53,9 +62,42 @@ def _sentence(metrics: dict[str, Metric]) -> str:
     words = []
     for name, metric in metrics.items():
         if metric.value is not None and metric.n:
-            right = round(metric.value * metric.n)
-            words.append(f"{name.removeprefix('accuracy.')}: {right:,} of n = {metric.n:,} right")
+            right, task = metric.value * metric.n, name.removeprefix("accuracy.")
+            whole = abs(right - round(right)) < WHOLE
+            told = f"{round(right):,} of n = {metric.n:,} right" if whole else f"a mean of shares over n = {metric.n:,}"
+            words.append(f"{task}: {told}")
     return "; ".join(words) + "."
+
+
+def _unright(run: ReportedRun) -> Iterator[Html]:
+    """What became of generated answers that are none, which count as wrong."""
+    for task in run.result.tasks:
+        shares = {name: run.result.metrics.get(f"accuracy.{task.name}_{name}") for name in UNRIGHT}
+        known = {name: m for name, m in shares.items() if m and m.value is not None}
+        if known:
+            told = ", ".join(f"{round((m.value or 0) * (m.n or 0)):,} {name}" for name, m in known.items())
+            n = next(iter(known.values())).n or 0
+            yield paragraph(f"{task.name}: {told} of n = {n:,}; all of these count as wrong.")
+
+
+def _tasks(run: ReportedRun) -> Html:
+    """What each task asked, so that the same can be asked again."""
+    rows = [
+        (
+            task.name,
+            task.version,
+            f"{task.items:,}",
+            NO_VALUE if task.few_shot is None else str(task.few_shot),
+            NO_VALUE if task.few_shot_seed is None else str(task.few_shot_seed),
+            NO_VALUE if task.chat is None else "yes" if task.chat else "no",
+            "under the load, whose requests they are" if task.in_load else "after the load",
+            element("code", (task.prompts_sha256 or NO_VALUE)[:16], title=task.prompts_sha256),
+            task.source,
+        )
+        for task in run.result.tasks
+    ]
+    heads = ("Task", "Version", "Items", "Examples", "Their seed", "Chat template", "Asked", "Prompts' SHA-256", "Data")
+    return folded("What was asked", data_table("The tasks", heads, rows, numeric=(2, 3, 4)))
 
 
 def _interval(metric: Metric) -> Html | None:
@@ -74,6 +116,12 @@ def _short(value: Any) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} … ({len(text):,} characters)"
 
 
+def _end(value: Any) -> str:
+    """The end of a prompt, where the question is."""
+    text = str(value)
+    return text if len(text) <= LONGEST else f"({len(text):,} characters) … {text[-LONGEST:]}"
+
+
 def _sample(sample: dict[str, Any]) -> Html:
     scores = sample.get("scores")
     right = isinstance(scores, dict) and bool(scores.get("accuracy"))
@@ -82,8 +130,11 @@ def _sample(sample: dict[str, Any]) -> Html:
     answers, gold = sample.get("answers"), sample.get("gold")
     likelihoods = sample.get("log_likelihoods")
     if not isinstance(answers, list):
-        rows = element("p", "Answer: ", _short(sample.get("answer", "")), element("br"), "Right: ", _short(gold))
-        return element("div", head, element("pre", _short(sample.get("prompt", ""))), rows, class_="sample")
+        found = (element("br"), "Found in it: ", _short(sample["extracted"])) if sample.get("extracted") else ()
+        ended = (element("br"), "Outcome: ", _short(sample.get("outcome"))) if sample.get("outcome") else ()
+        answer = element("pre", _short(sample.get("answer", "")))
+        rows = element("p", "Right: ", _short(gold), *found, *ended)
+        return element("div", head, element("pre", _end(sample.get("prompt", ""))), answer, rows, class_="sample")
     values = (
         likelihoods if isinstance(likelihoods, list) and len(likelihoods) == len(answers) else [None] * len(answers)
     )

@@ -72,9 +72,12 @@ def _meaning(label: str) -> str:
 def _tasks(run: ReportedRun) -> str:
     if not run.tasks:
         return "No accuracy task was run."
-    if len(run.tasks) == 1:
-        return f"Accuracy is that of {run.tasks[0]}."
-    return f"Accuracy is the mean of {', '.join(run.tasks)}."
+    of = f"that of {run.tasks[0]}" if len(run.tasks) == 1 else f"the mean of {', '.join(run.tasks)}"
+    records = run.result.tasks
+    if records and all(record.in_load for record in records):
+        asked = f"{run.result.workload.num_requests:,} requests"
+        return f"Accuracy is {of}, from the same {asked} as cost and performance."
+    return f"Accuracy is {of}."
 
 
 def _table(run: ReportedRun) -> Html:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from moecap.metrics.accuracy import is_score
 from moecap.metrics.value import Metric, absent
 from moecap.report.cap_section import normalisation
 from moecap.report.figures import NO_VALUE, TIMES
@@ -124,7 +125,9 @@ def _heads(runs: Sequence[ReportedRun]) -> list[Html]:
 
 def _numbers(runs: Sequence[ReportedRun]) -> Html:
     names: list[tuple[str, str]] = list(COMPARED)
-    for name in dict.fromkeys(n for run in runs for n in run.result.metrics if n.startswith("accuracy.")):
+    for name in dict.fromkeys(
+        n for run in runs for n in run.result.metrics if n.startswith("accuracy.") and is_score(n)
+    ):
         names.append((name, f"accuracy, {name.removeprefix('accuracy.')}"))
     rows: list[tuple[Child, ...]] = []
     for name, label in names:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from moecap.errors import BadInputError, MoecapError
 from moecap.facts import result_facts
+from moecap.metrics.accuracy import is_score
 from moecap.metrics.latency import token_latencies
 from moecap.metrics.routing_source import SeenSteps, seen_steps
 from moecap.metrics.steps import StepWork, step_work
@@ -90,7 +91,7 @@ class ReportedRun:
         """Names of the accuracy tasks: those asked for, else those that have a number."""
         if self.result.workload.task:
             return self.result.workload.task
-        names = (n.removeprefix("accuracy.") for n in self.result.metrics if n.startswith("accuracy."))
+        names = (n.removeprefix("accuracy.") for n in self.result.metrics if n.startswith("accuracy.") and is_score(n))
         return tuple(sorted(n for n in names if not n.endswith("_norm")))
 
     @property
@@ -132,7 +133,7 @@ def _evidence(directory: Path, result: Result) -> Evidence:
     seen = seen_steps(read_observations(directory), facts.spec, facts.step_tokens)
     observations = seen.observations
     requests = observations.requests[observations.requests["stage"] == "load"]
-    window = steady_state(requests, facts.concurrency)
+    window = steady_state(requests, facts.concurrency, static=facts.static)
     work = step_work(facts.spec, observations.steps, facts.parallelism, facts.compute_dtype)
     return Evidence(
         seen=seen,

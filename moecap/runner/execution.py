@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from moecap.backend import Engine, EngineInfo, EngineJob, Prompt
 from moecap.errors import RunError
@@ -17,6 +18,7 @@ from moecap.metrics.warmup import is_steady
 from moecap.observations.recorder import Recorder
 from moecap.runner.plan import Plan
 from moecap.runner.reporter import Reporter
+from moecap.tasks.base import Task
 from moecap.telemetry import Telemetry
 from moecap.tokenizer import Tokenizer
 
@@ -64,10 +66,11 @@ def execute(plan: Plan, directory: Path, execution: Execution, reporter: Reporte
         progress=reporter.say,
         log=directory / "server.log",
         concurrency=config.concurrency,
-        longest=max(plan.workload.longest, *(_longest(plan, tokenizer))),
+        longest=max(plan.sending.longest, plan.sending.longest_scored),
         prefix_cache=config.allow_prefix_cache,
         endpoint=config.endpoint,
         parallelism=plan.parallelism,
+        client_processes=config.client_processes,
     )
     with bus_order(), Telemetry(recorder, _energy_counter(plan, recorder)) as telemetry:
         engine = plan.backend().open(job)
@@ -78,7 +81,7 @@ def execute(plan: Plan, directory: Path, execution: Execution, reporter: Reporte
                 f"{plan.spec.name} on {plan.hardware.profile.name}, {engine.info.name} {engine.info.version}, "
                 f"{engine.info.weight_dtype}"
             )
-            workload = plan.workload
+            workload = plan.sending.workload
             _check_peak(plan, recorder, telemetry, "before")
             clock.mark("peak_before")
             recorder.stage = "warmup"
@@ -88,16 +91,38 @@ def execute(plan: Plan, directory: Path, execution: Execution, reporter: Reporte
             with reporter.bar("requests", config.num_requests) as done:
                 how = {} if workload.arrivals is None else {"arrivals": workload.arrivals}
                 sent = len(recorder.requests)
-                engine.generate(workload.prompts, config.concurrency, recorder, done, **how)
+                try:
+                    engine.generate(workload.prompts, config.concurrency, recorder, done, **how)
+                except BaseException:  # what was answered until then is kept
+                    for task, items in plan.sending.tasks:
+                        recorder.samples.extend(_answered(plan, task, items, recorder, tokenizer))
+                    raise
                 _refuse_silence(recorder, sent)
             clock.mark("load")
             _check_peak(plan, recorder, telemetry, "after")
             clock.mark("peak_after")
             recorder.stage = "score"
-            for task, items in plan.tasks:
-                with reporter.bar(f"{task.name} questions", len(items)) as done:
-                    recorder.samples.extend(task.run(items, engine, tokenizer, recorder, done))
+            for task, items in plan.sending.tasks:
+                if _in_load(plan, task):
+                    recorder.samples.extend(_answered(plan, task, items, recorder, tokenizer))
+                else:
+                    with reporter.bar(f"{task.name} questions", len(items)) as done:
+                        recorder.samples.extend(task.run(items, engine, tokenizer, recorder, done))
                 clock.mark(f"task.{task.name}")
+
+
+def _in_load(plan: Plan, task: Task) -> bool:
+    """Whether the requests of a task were those of the load."""
+    return plan.sending.task_load is not None and task.name in plan.sending.task_load.parts
+
+
+def _answered(
+    plan: Plan, task: Task, items: Sequence[Any], recorder: Recorder, tokenizer: Tokenizer
+) -> Iterator[Mapping[str, Any]]:
+    """The samples of a task whose requests are those of the load, of all that have ended; none of another task."""
+    load = plan.sending.task_load
+    if load is not None and task.name in load.parts:
+        yield from task.samples(items, load.parts[task.name], recorder.requests, tokenizer)
 
 
 def _energy_counter(plan: Plan, recorder: Recorder) -> EnergyCounter | None:
@@ -128,13 +153,6 @@ class _Clock:
         now = time.monotonic()
         self._seconds[name] = round(now - self._last, 3)
         self._last = now
-
-
-def _longest(plan: Plan, tokenizer: Tokenizer) -> Iterator[int]:
-    """Tokens of the longest item of each task."""
-    for task, items in plan.tasks:
-        yield max((tokens for _, tokens in task.lengths(items, tokenizer)), default=0) + 1
-    yield 0
 
 
 def _refuse_silence(recorder: Recorder, first: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from moecap.config import RunConfig
 from moecap.hardware.profile import HardwareProfile
@@ -10,7 +10,8 @@ from moecap.metrics.energy import energy_scope
 from moecap.metrics.routing_source import SeenSteps
 from moecap.metrics.value import Metric
 from moecap.metrics.warmup import ended_steady
-from moecap.result import BackendRecord, Flag, HardwareRecord, ModelRecord
+from moecap.result import BackendRecord, Flag, HardwareRecord, ModelRecord, TaskRecord
+from moecap.runner.accuracy_flags import accuracy_flags
 from moecap.runner.degenerate_routing import degenerate_routing_flags
 from moecap.runner.layout_flags import layout_flags
 from moecap.runner.routing_flags import routing_flags
@@ -39,6 +40,7 @@ def run_flags(
     backend: BackendRecord,
     metrics: dict[str, Metric],
     seen: SeenSteps,
+    tasks: Sequence[TaskRecord],
 ) -> Iterator[Flag]:
     """The flags of a measured run; a pure function of what its directory holds, so that anyone can derive them.
 
@@ -49,6 +51,7 @@ def run_flags(
         backend: The engine.
         metrics: The run's metrics.
         seen: What was observed, with the steps of the load.
+        tasks: The accuracy tasks.
     """
     observations = seen.observations
     if model.id in UNTRAINED_ROUTERS:
@@ -76,7 +79,7 @@ def run_flags(
             level="info",
             text="Requests run in static batches in process; a serving engine batches continuously.",
         )
-    yield from served_flags(backend, metrics, observations.requests, exact=not workload.natural_end)
+    yield from served_flags(backend, metrics, observations.requests, exact=workload.exact)
     yield from server_flags(metrics, observations.requests, workload.allow_prefix_cache, workload.n)
     sessions = observations.requests.loc[observations.requests["stage"] == "load", "session"].nunique()
     count, what = (sessions, "sessions") if sessions else (workload.num_requests, "requests")
@@ -89,12 +92,7 @@ def run_flags(
         )
     if workload.load == "open":
         yield from queue_flags(observations.requests)
-    if workload.limit is not None and workload.task:
-        yield Flag(
-            name="limited_tasks",
-            level="warning",
-            text=f"Accuracy rests on the first {workload.limit} items of each task, not on all of them.",
-        )
+    yield from accuracy_flags(workload, tasks, observations.samples)
     tolerance = workload.warmup.tolerance
     if ended_steady(observations, workload.concurrency, tolerance) is False:
         yield Flag(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-__all__ = ["public_config", "public_endpoint", "without_places"]
+__all__ = ["public_argument", "public_config", "public_endpoint", "without_places"]
 
 _SECRET = re.compile(r"(?<=://)[^/\s@'\"]+@")
 _HOMES = re.compile(r"/(?:home|Users)/[^/\s'\",:;]+|/root(?=/|\b)")
@@ -17,6 +17,8 @@ _PATH = re.compile(
     r"""(?P<quote>['"`])(?P<quoted>(?:file://)?(?:~[^/'"`\n]*)?/(?!/)[^'"`\n]+)(?P=quote)"""  # may hold blanks
     r"""|(?<![\w/.<~-])(?:file://)?(?P<bare>(?:~[\w.-]*)?/(?!/)[^\s'"`<>|,;:()\[\]{}=]+)"""  # no path in a URL
 )
+
+_URLS = ("http://", "https://")
 
 _CONFIG_PLACES = ("_name_or_path",)
 """Keys of a config.json that hold where it was loaded from."""
@@ -43,6 +45,12 @@ def public_endpoint(url: str) -> str:
     if parts.hostname in ("127.0.0.1", "localhost", "::1"):
         return parts.geturl()
     return f"{parts.scheme}://endpoint{parts.path}"
+
+
+def public_argument(pair: str) -> str:
+    """``KEY=VALUE`` without places; of a value that is a URL, the machine's name is left out."""
+    key, equals, value = pair.partition("=")
+    return f"{key}={public_endpoint(value)}" if equals and value.startswith(_URLS) else without_places(pair)
 
 
 def public_config(config: Mapping[str, Any]) -> dict[str, Any]:

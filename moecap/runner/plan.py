@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from moecap.backend import Backend
-from moecap.config import RunConfig
+from moecap.config import TASKS_AS_LOAD, RunConfig
 from moecap.data.cache import cache_root
 from moecap.data.recording import Recording
 from moecap.errors import BadInputError, NotAvailableError, NotBuiltError
@@ -23,9 +23,11 @@ from moecap.models.spec import ModelSpec
 from moecap.plugins import BACKENDS, load_plugin, plugin_names
 from moecap.runner.declared_layout import engine_problem, layout_problem
 from moecap.runner.memory import MemoryNeed, memory_need, refuse_memory
+from moecap.runner.sending import Sending, make_sending
 from moecap.runner.split import choose_split
-from moecap.runner.workload import Workload, longest_request, make_workload, read_load, refuse_unable
-from moecap.tasks.base import Task, TaskOptions, load_task, refuse_mismatch
+from moecap.runner.task_load import TaskLoad, make_task_load, task_options, who_loads
+from moecap.runner.workload import longest_request, read_load, refuse_unable
+from moecap.tasks.base import Task, load_task, refuse_mismatch
 from moecap.tokenizer import Tokenizer
 
 __all__ = ["Plan", "assignments", "make_plan"]
@@ -60,9 +62,7 @@ class Plan:
         parallelism: How the model is split over ranks.
         backend: The backend's class.
         engine_arguments: The user's arguments for it.
-        tasks: The accuracy tasks with their items.
-        dataset_sha256: Digest of the file of the data set; ``None`` for one that moecap knows by name.
-        workload: What is sent.
+        sending: The load and the tasks' questions.
     """
 
     config: RunConfig
@@ -78,9 +78,7 @@ class Plan:
     parallelism: Parallelism
     backend: type[Backend]
     engine_arguments: dict[str, str]
-    tasks: tuple[tuple[Task, Sequence[Any]], ...]
-    dataset_sha256: str | None
-    workload: Workload
+    sending: Sending
 
 
 def make_plan(config: RunConfig, say: Say) -> Plan:
@@ -105,7 +103,10 @@ def make_plan(config: RunConfig, say: Say) -> Plan:
     backend = (backend or _best_backend(model, hardware)).variant(engine_arguments)
     for task in tasks:
         refuse_mismatch(task, backend)
-    recording = read_load(config)
+    output_len = config.output_len if "output_len" in config.model_fields_set else None
+    config = who_loads(config, tasks)
+    by_tasks = config.dataset == TASKS_AS_LOAD
+    recording = Recording(TASKS_AS_LOAD, ()) if by_tasks else read_load(config)
     refuse_unable(config, recording, backend)
     host = read_host()
     device = "cpu" if hardware.profile.kind == "host" else "cuda"
@@ -113,13 +114,16 @@ def make_plan(config: RunConfig, say: Say) -> Plan:
     dtype = backend.dtype(own, device, config.precision, frozenset(host.flags))
     formats = _formats(backend, dtype, model_config, engine_arguments)
     spec = read_model_as(model_config, model.id, formats)
-    sized = _sized(config, recording)
+    options = task_options(config, task_arguments, output_len, spec.max_context, say)
+    task_load = None
+    if by_tasks:  # their questions say how long requests are, which the tokenizer counts
+        asked = tuple((task, task.items(options)) for task in tasks)
+        tokenizer = Tokenizer(_fetch_checkpoint(model, say, tokenizer_only=True))
+        task_load = make_task_load(config, asked, tokenizer, spec.max_context, backend)
+        config = task_load.config
+    sized = _sized(config, recording) if task_load is None else _sized_by(task_load)
     _refuse_context(config, sized, spec)
-    if config.layout is not None:
-        longest = sized.input_len + sized.output_len
-        problem = engine_problem(backend.name) or layout_problem(config.layout, spec, hardware.profile, longest)
-        if problem:
-            raise BadInputError(problem)
+    _refuse_layout(config, sized, spec, backend, hardware)
 
     def need(parallelism: Parallelism) -> MemoryNeed:
         return memory_need(
@@ -139,12 +143,11 @@ def make_plan(config: RunConfig, say: Say) -> Plan:
         refuse_memory(need(split.parallelism), spec, formats.words(spec), free, shared=device == "cpu")
     checkpoint = _fetch_checkpoint(model, say, tokenizer_only=backend.attaches)
     backend.check(checkpoint, spec, device)
-    options = TaskOptions(config.limit, config.data, task_arguments, say)
-    items = tuple((task, task.items(options)) for task in tasks)
-    _refuse_overlong(items, checkpoint, spec)
-    workload = make_workload(config, recording, backend, Tokenizer(checkpoint), spec.max_context)
-    if not backend.attaches and workload.longest > sized.input_len + sized.output_len:  # now words are counted too
-        sized = sized.model_copy(update={"input_len": workload.longest - sized.output_len})
+    tokenizer = Tokenizer(checkpoint)
+    sending = make_sending(config, recording, tasks, options, task_load, backend, tokenizer, spec)
+    longest = sending.longest
+    if not backend.attaches and longest > sized.input_len + sized.output_len:  # now words are counted too
+        sized = sized.model_copy(update={"input_len": longest - sized.output_len})
         refuse_memory(need(split.parallelism), spec, formats.words(spec), free, shared=device == "cpu")
     return Plan(
         config=split.in_force(config),
@@ -160,9 +163,7 @@ def make_plan(config: RunConfig, say: Say) -> Plan:
         parallelism=split.parallelism,
         backend=backend,
         engine_arguments=engine_arguments,
-        tasks=items,
-        dataset_sha256=recording.sha256,
-        workload=workload,
+        sending=sending,
     )
 
 
@@ -268,6 +269,13 @@ def _sized(config: RunConfig, recording: Recording) -> RunConfig:
     return config.model_copy(update={"input_len": max(asked, 1), "output_len": max(whole - asked, 1)})
 
 
+def _sized_by(load: TaskLoad) -> RunConfig:
+    """The configuration with the lengths of the longest of the tasks' prompts and of the longest conversation."""
+    asked = max(len(prompt.tokens) for prompt in load.workload.prompts)
+    rest = load.workload.longest - asked
+    return load.config.model_copy(update={"input_len": asked, "output_len": max(rest, 1)})
+
+
 def _formats(
     backend: type[Backend], dtype: str, model_config: Mapping[str, Any], engine_arguments: Mapping[str, str]
 ) -> Formats:
@@ -305,26 +313,23 @@ def _refuse_context(config: RunConfig, sized: RunConfig, spec: ModelSpec) -> Non
     )
 
 
+def _refuse_layout(
+    config: RunConfig, sized: RunConfig, spec: ModelSpec, backend: type[Backend], hardware: ResolvedHardware
+) -> None:
+    if config.layout is None:
+        return
+    longest = sized.input_len + sized.output_len
+    problem = engine_problem(backend.name) or layout_problem(config.layout, spec, hardware.profile, longest)
+    if problem:
+        raise BadInputError(problem)
+
+
 def _scored_batch(tasks: Sequence[Task], engine_arguments: Mapping[str, str]) -> int:
     """Given answers that are scored at a time: 0 where no task scores any."""
     if not any("prompt_logprobs" in task.requires for task in tasks):
         return 0
     asked = engine_arguments.get("score_batch_size", "")
     return int(asked) if asked.isdecimal() else SCORED_BATCH
-
-
-def _refuse_overlong(tasks: Sequence[tuple[Task, Sequence[Any]]], checkpoint: Path, spec: ModelSpec) -> None:
-    """Refuse items that the model's context cannot hold, before the load is measured and not after."""
-    if not tasks:
-        return
-    tokenizer = Tokenizer(checkpoint)
-    for task, items in tasks:
-        for name, tokens in task.lengths(items, tokenizer):
-            if tokens > spec.max_context:
-                raise BadInputError(
-                    f"task {task.name!r}: item {name!r} takes {tokens} tokens, the model holds {spec.max_context}; "
-                    "leave the task out or choose a model with a longer context"
-                )
 
 
 def _fetch_checkpoint(model: ModelRef, say: Say, *, tokenizer_only: bool) -> Path:

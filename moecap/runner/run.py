@@ -25,7 +25,7 @@ from moecap.result import RESULT_FILE, BackendRecord, HardwareRecord, ModelRecor
 from moecap.runner.environment import environment, software
 from moecap.runner.execution import Execution, execute
 from moecap.runner.flags import run_flags
-from moecap.runner.places import public_config, public_endpoint, without_places
+from moecap.runner.places import public_argument, public_config, public_endpoint, without_places
 from moecap.runner.plan import Plan, make_plan
 from moecap.runner.reporter import Reporter
 from moecap.runner.reproduction import public_hardware, reproduction_command
@@ -146,6 +146,7 @@ def _store(story: _Story, execution: Execution, status: Status, error: BaseExcep
         batching=engine.batching if engine else "none",
         details={name: without_places(text) for name, text in engine.details.items()} if engine else {},
         client_chunks_per_second=engine.client_chunks_per_second if engine else None,
+        client_processes=engine.client_processes if engine else None,
         step_tokens=engine.step_tokens if engine else None,
         attached=plan.backend.attaches,
     )
@@ -154,7 +155,7 @@ def _store(story: _Story, execution: Execution, status: Status, error: BaseExcep
     observations = read_observations(directory)
     seen = seen_steps(observations, facts.spec, facts.step_tokens)
     metrics = run_metrics(seen, facts)
-    flags = run_flags(public, model, hardware, backend, metrics, seen)
+    flags = run_flags(public, model, hardware, backend, metrics, seen, plan.sending.task_records)
     result = Result(
         kind="measured",
         status=status,
@@ -165,6 +166,7 @@ def _store(story: _Story, execution: Execution, status: Status, error: BaseExcep
         workload=public,
         constants=constants,
         routing_source=seen.source,
+        tasks=plan.sending.task_records,
         metrics=metrics,
         flags=tuple(flags),
         provenance=Provenance(
@@ -209,11 +211,11 @@ def _public_workload(plan: Plan) -> RunConfig:
         "model": plan.model.id if plan.model.origin == "local" else config.model,
         "hw": public_hardware(config.hw, plan.hardware.source),
         "dataset": Path(config.dataset).name,
-        "dataset_sha256": plan.dataset_sha256,
-        "lengths": plan.workload.lengths,
+        "dataset_sha256": plan.sending.dataset_sha256,
+        "lengths": plan.sending.workload.lengths,
         "texts": Path(config.texts).name,
         "engine_arg": tuple(map(without_places, config.engine_arg)),
-        "task_arg": tuple(map(without_places, config.task_arg)),
+        "task_arg": tuple(map(public_argument, config.task_arg)),
         "endpoint": None if config.endpoint is None else public_endpoint(config.endpoint),
         "data": None,
         "output": None,

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import ceil
 
 import pandas as pd
 
+from moecap.load.calibration import CLIENT_SHARE
 from moecap.metrics.sessions import session_spans
 from moecap.metrics.value import Metric
 from moecap.result import BackendRecord, Flag
 
 __all__ = ["queue_flags", "served_flags"]
-
-CLIENT_SHARE = 0.6
-"""Share of the client's ceiling beyond which its own delays count as the server's."""
 
 CACHED_SHARE = 0.01
 """Share of the prompts' tokens from a prefix cache beyond which prefill is not what the prompt lengths say."""
@@ -59,11 +58,13 @@ def served_flags(
         )
     use = metrics["client.utilisation"].value or 0
     if use > CLIENT_SHARE:
+        now = backend.client_processes or 1
         yield Flag(
             name="client_limit",
             level="invalid",
             text=f"The load generator was at {use:.0%} of what it can take, more than {CLIENT_SHARE:.0%}: its own "
-            "delays count as the server's. Lower the load, or give the client a faster processor.",
+            f"delays count as the server's. Add processes where there are cores for them (it had {now}; "
+            f"--client-processes {ceil(now * use / CLIENT_SHARE)}), or lower the load.",
         )
     done = requests[(requests["stage"] == "load") & (requests["status"] == "completed")]
     for kind, what in (("output", "answers"), ("input", "prompts")):

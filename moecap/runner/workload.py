@@ -20,7 +20,7 @@ from moecap.runner.asked import asked_arrivals, asked_lengths, asked_sessions
 from moecap.runner.prompts import PromptMaker, asked_sampling
 from moecap.tokenizer import Tokenizer
 
-__all__ = ["Workload", "longest_request", "make_workload", "read_load", "refuse_unable"]
+__all__ = ["Workload", "longest_conversation", "longest_request", "make_workload", "read_load", "refuse_unable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +140,14 @@ def make_workload(
         count = len(asked_sessions(config))
     if config.load == "closed" and count < config.concurrency:
         raise BadInputError(
-            f"{count} sessions never reach a concurrency of {config.concurrency}; ask for more requests or less "
+            f"{count} requests or sessions never reach a concurrency of {config.concurrency}; ask for more or less "
             "concurrency"
         )
     return Workload(
         warmup=warmup,
         prompts=prompts,
         arrivals=_arrivals(config, recording, count),
-        longest=_longest(warmup, prompts, max_context),
+        longest=longest_conversation(warmup, prompts, max_context),
         lengths="data" if _by_data(config, recording) else "auto" if config.lengths == "auto" else "asked",
     )
 
@@ -203,7 +203,7 @@ def _arrivals(config: RunConfig, recording: Recording, count: int) -> tuple[floa
     return None if due is None else tuple(float(seconds) for seconds in due)
 
 
-def _longest(warmup: Sequence[Prompt], prompts: Sequence[Prompt], max_context: int) -> int:
+def longest_conversation(warmup: Sequence[Prompt], prompts: Sequence[Prompt], max_context: int) -> int:
     """Tokens of the longest conversation.
 
     Raises:

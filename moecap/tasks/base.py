@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from moecap.backend import CAPABILITIES, Backend, Engine
-from moecap.errors import NotAvailableError
-from moecap.observations.recorder import Recorder
+from moecap.backend import CAPABILITIES, NATURAL, Backend, Engine, Prompt, Sampling
+from moecap.errors import BadInputError, NotAvailableError, UnknownNameError
+from moecap.observations.recorder import Recorder, RequestRecord
 from moecap.plugins import BACKENDS, TASKS, load_plugin, plugin_names
 from moecap.tokenizer import Tokenizer
 
-__all__ = ["Task", "TaskOptions", "load_task", "refuse_mismatch"]
+__all__ = ["Task", "TaskFacts", "TaskFamily", "TaskOptions", "load_task", "prompts_digest", "refuse_mismatch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +27,41 @@ class TaskOptions:
         data: Folder with the data set in its published format, or ``None`` for the cache.
         arguments: The user's task arguments.
         progress: Called with one line of progress.
+        concurrency: Requests in flight where the task generates.
+        output_len: Most tokens of an answer, where the user gave a bound.
+        max_context: Tokens that the model holds; ``None`` where that is not known.
+        sampling: How answers are drawn, where the task does not say.
     """
 
     limit: int | None
     data: Path | None
     arguments: Mapping[str, str]
     progress: Callable[[str], None]
+    concurrency: int = 1
+    output_len: int | None = None
+    max_context: int | None = None
+    sampling: Sampling = NATURAL
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFacts:
+    """What a result says of a task beside its scores; what does not apply is ``None``.
+
+    Attributes:
+        items: Items that were asked for.
+        prompts_sha256: SHA-256 over all its prompts in their order, as text with a zero byte after each.
+        few_shot: Solved examples before each question.
+        few_shot_seed: Seed with which they were drawn.
+        chat: Whether the model's chat template was applied.
+        source: Where the data came from, with its version or revision.
+    """
+
+    items: int
+    prompts_sha256: str | None = None
+    few_shot: int | None = None
+    few_shot_seed: int | None = None
+    chat: bool | None = None
+    source: str = ""
 
 
 class Task(ABC):
@@ -43,6 +73,10 @@ class Task(ABC):
     metric: ClassVar[str]
     paper: ClassVar[str]
     source: ClassVar[str]
+    version: ClassVar[str] = "1"
+    """Changes whenever the same model could get another score: another prompt, data set or way of grading."""
+    generates: bool = False
+    """Whether it asks an engine to generate, so that its requests can be the load: ``prompts`` gives them then."""
 
     @abstractmethod
     def items(self, options: TaskOptions) -> Sequence[Any]:
@@ -59,6 +93,28 @@ class Task(ABC):
         """
         return iter(())
 
+    def facts(self, items: Sequence[Any], tokenizer: Tokenizer) -> TaskFacts:
+        """What the result says of these items."""
+        return TaskFacts(len(items), source=self.source)
+
+    def prompts(self, items: Sequence[Any], tokenizer: Tokenizer) -> Sequence[Prompt]:
+        """The requests of a task that generates, one an item in their order; none of another."""
+        return ()
+
+    def samples(
+        self, items: Sequence[Any], prompts: Sequence[Prompt], requests: Sequence[RequestRecord], tokenizer: Tokenizer
+    ) -> Iterator[Mapping[str, Any]]:
+        """The samples of a task that generates, from requests that a load has sent.
+
+        Args:
+            items: The items.
+            prompts: What was sent for each, [items].
+            requests: What was recorded of these prompts, and perhaps of others; an item whose request has not ended
+                gives no sample.
+            tokenizer: The model's tokenizer.
+        """
+        return iter(())
+
     @abstractmethod
     def run(
         self,
@@ -71,13 +127,55 @@ class Task(ABC):
         """Ask the engine and yield a sample for each item: ``task, id, prompt, answer, gold, scores``."""
 
 
+def prompts_digest(texts: Sequence[str]) -> str:
+    """SHA-256 over prompts in their order, a zero byte after each; half a surrogate pair counts as a question mark."""
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(text.encode("utf-8", "replace") + b"\0")
+    return digest.hexdigest()
+
+
+class TaskFamily(ABC):
+    """Many tasks behind one registered name, each of them called ``FAMILY:NAME``.
+
+    What it says of itself is what a list of the tasks shows; each of its tasks says it for itself.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    requires: ClassVar[frozenset[str]]
+    metric: ClassVar[str]
+    paper: ClassVar[str]
+    source: ClassVar[str]
+    example: ClassVar[str]
+    """Name of one of its tasks."""
+
+    @abstractmethod
+    def member(self, name: str) -> Task:
+        """The task of that name; its data is not read yet.
+
+        Raises:
+            UsageError: If there is none, or what it needs is not installed.
+        """
+
+
 def load_task(name: str) -> Task:
-    """A task by its registered name.
+    """A task by its registered name, or ``FAMILY:NAME``.
 
     Raises:
         UnknownNameError: If there is none of that name.
+        BadInputError: If the name is that of a family.
     """
-    task: Task = load_plugin(TASKS, name)()
+    plugin, colon, member = name.partition(":")
+    found: Task | TaskFamily = load_plugin(TASKS, plugin)()
+    if isinstance(found, TaskFamily):
+        if not member:
+            raise BadInputError(f"{plugin} is a family of tasks: name one of them, such as {plugin}:{found.example}")
+        task = found.member(member)
+    elif colon:
+        raise UnknownNameError("task", name, plugin_names(TASKS), f"{plugin!r} is one task and no family")
+    else:
+        task = found
     unknown = task.requires - CAPABILITIES
     if unknown:
         raise NotAvailableError(f"task {name!r} requires {', '.join(sorted(unknown))}, which no backend can declare")

@@ -6,16 +6,26 @@ are not at a disadvantage. The protocol is that of the Language Model Evaluation
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from moecap.backend import Continuation, Engine, Scored
+from moecap.errors import UnknownNameError
 from moecap.observations.recorder import Recorder
+from moecap.tasks.base import Task, TaskFacts, TaskOptions, prompts_digest
 from moecap.tokenizer import Tokenizer
 
-__all__ = ["Question", "choice_lengths", "choice_scores", "continuation", "run_multiple_choice"]
+__all__ = [
+    "MultipleChoiceTask",
+    "Question",
+    "choice_lengths",
+    "choice_scores",
+    "continuation",
+    "run_multiple_choice",
+]
 
 GROUP = 32
 """Questions for which the engine is asked at a time: enough that batches of similar length form among them."""
@@ -30,12 +40,60 @@ class Question:
         prompt: The text before the answer, without trailing space.
         answers: The texts that may follow, each with its leading space.
         gold: Index of the right one.
+        contexts: Where each answer follows a text of its own, these texts; they stand in place of the prompt.
     """
 
     id: str
     prompt: str
     answers: tuple[str, ...]
     gold: int
+    contexts: tuple[str, ...] = ()
+
+
+class MultipleChoiceTask(Task):
+    """A task whose given answers are scored by their log-likelihood. A subclass gives its questions."""
+
+    requires: ClassVar[frozenset[str]] = frozenset({"prompt_logprobs"})
+    arguments: ClassVar[tuple[str, ...]] = ()
+    """Names of the task's arguments."""
+    shots: int = 0
+    """Solved examples before each question, once the questions are made."""
+
+    @abstractmethod
+    def questions(self, options: TaskOptions) -> Sequence[Question]:
+        """The questions, ``options.limit`` of them at most.
+
+        Raises:
+            UsageError: If the data is not here or not in its format.
+        """
+
+    def items(self, options: TaskOptions) -> Sequence[Question]:
+        """The questions."""
+        for name in options.arguments:
+            if name not in self.arguments:
+                takes = "" if self.arguments else "it takes none"
+                raise UnknownNameError(f"argument of task {self.name}", name, self.arguments, takes)
+        return self.questions(options)
+
+    def lengths(self, items: Sequence[Question], tokenizer: Tokenizer) -> Iterator[tuple[str, int]]:
+        """Each question with its longest answer."""
+        return choice_lengths(items, tokenizer)
+
+    def facts(self, items: Sequence[Question], tokenizer: Tokenizer) -> TaskFacts:
+        """What the result says of these questions."""
+        digest = prompts_digest([question.prompt for question in items])
+        return TaskFacts(len(items), digest, self.shots, source=self.source)
+
+    def run(
+        self,
+        items: Sequence[Question],
+        engine: Engine,
+        tokenizer: Tokenizer,
+        recorder: Recorder,
+        done: Callable[[int], None],
+    ) -> Iterator[Mapping[str, Any]]:
+        """Score the answers of every question."""
+        return run_multiple_choice(self.name, items, engine, tokenizer, recorder, done)
 
 
 def continuation(tokenizer: Tokenizer, id: str, prompt: str, answer: str) -> Continuation:
@@ -69,9 +127,10 @@ def choice_scores(log_likelihoods: Sequence[float], answers: Sequence[str], gold
 
 
 def _pairs(question: Question, tokenizer: Tokenizer) -> list[Continuation]:
+    contexts = question.contexts or (question.prompt,) * len(question.answers)
     return [
-        continuation(tokenizer, f"{question.id}#{i}", question.prompt, answer)
-        for i, answer in enumerate(question.answers)
+        continuation(tokenizer, f"{question.id}#{i}", context, answer)
+        for i, (context, answer) in enumerate(zip(contexts, question.answers, strict=True))
     ]
 
 
@@ -115,6 +174,7 @@ def _sample(task: str, question: Question, scored: Sequence[Scored]) -> Mapping[
         "kind": "multiple_choice",
         "id": question.id,
         "prompt": question.prompt,
+        **({"contexts": list(question.contexts)} if question.contexts else {}),
         "answers": list(question.answers),
         "log_likelihoods": likelihoods,
         "greedy": [s.is_greedy for s in scored],

@@ -50,6 +50,9 @@ def test_a_limit_of_zero_means_all_and_none_means_no_task():
         ({"task": ["arc_easy", "arc_easy"]}, (), "named twice"),
         ({"concurrency": True}, (), "not true or false"),
         ({"num_requests": 2}, (), "2 requests never reach a concurrency of 4"),
+        ({"client_processes": 5}, (), "5 cannot share a concurrency of 4; take at most 4"),
+        ({"client_processes": 21, "rate": 2}, (), "21 cannot share a load of 20; take at most 20"),
+        ({"client_processes": True}, (), "a whole number is needed, not true or false"),
         ({"price": 1, "cost": {"usd_per_hour": 2}}, (), "differ; give one"),
     ],
 )
@@ -114,3 +117,29 @@ def test_one_task_needs_no_list_and_nested_settings_are_merged():
 def test_a_setting_of_a_text_is_taken_as_it_is_written(setting, value):
     key = setting.partition("=")[0].replace("-", "_")
     assert getattr(with_settings({}, (setting,)), key) == value
+
+
+@pytest.mark.parametrize(
+    ("preset", "lengths"), [("4k/1k", (4000, 1000)), ("13k/1k", (13000, 1000)), ("1k/8k", (1000, 8000))]
+)
+def test_a_preset_is_exact_lengths_and_stays_so_when_a_result_is_read_again(preset, lengths):
+    config = with_settings({"task": "gsm8k"}, (f"preset={preset}",))
+    assert (config.input_len, config.output_len, config.lengths, config.exact) == (*lengths, "asked", True)
+    assert config.dataset == "arc_easy"  # not the questions of the task, which have lengths of their own
+    assert RunConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({"preset": "4k/1k", "input_len": 64}, "preset 4k/1k means input_len 4000, not 64"),
+        ({"preset": "4k/1k", "output_len": 64}, "preset 4k/1k means output_len 1000, not 64"),
+        ({"preset": "4k/1k", "natural_end": True}, "a load of exact lengths"),
+        ({"preset": "4k/1k", "length_spread": 0.5}, "a load of exact lengths"),
+        ({"preset": "4k/1k", "dataset": "tasks"}, "a load of exact lengths"),
+        ({"preset": "2k/1k"}, "Input should be '4k/1k', '13k/1k' or '1k/8k'"),
+    ],
+)
+def test_a_preset_is_refused_with_other_lengths(values, problem):
+    with pytest.raises(BadInputError, match=problem):
+        with_settings(values, ())

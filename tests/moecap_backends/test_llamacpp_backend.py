@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from endings import check_endings
 from tiny_models import VOCABULARY
 
 from moecap.backend import Continuation, Prompt, Sampling
@@ -99,6 +100,10 @@ def _parted(prompt, answer, reference):
     return next(
         ((i, min(float(gap), float(routers[: first + i + 1].min()))) for i, gap in enumerate(gaps) if gap > 0), None
     )
+
+
+def test_every_request_says_why_its_answer_ended(engine):
+    check_endings(engine, _prompts([9, 17, 5], output=12, seed=3))
 
 
 def test_greedy_answers_are_those_of_transformers_but_for_near_ties(engine, reference):

@@ -73,6 +73,8 @@ def test_a_server_is_ready_when_it_answers_and_gone_when_it_is_left(tmp_path):
             "unrecognized arguments: --frobnicate",
         ),
         ("print('bye')", "bye"),
+        ("bytearray(1 << 62)", "MemoryError"),
+        ("import os; print('loading weights', flush=True); os.kill(os.getpid(), 9)", "loading weights"),
         ("", "nothing"),
     ],
 )

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from endings import check_endings
 from reference import Reference
 from tiny_models import VOCABULARY, make_model
 
@@ -86,6 +87,10 @@ def _load(engine, prompts, concurrency, folder):
     answers = engine.generate(prompts, concurrency, recorder, lambda _done: None)
     recorder.write(folder)
     return answers, read_observations(folder)
+
+
+def test_every_request_says_why_its_answer_ended(engine):
+    check_endings(engine, _prompts([9, 17, 5], output=12, seed=3))
 
 
 def test_answers_are_those_of_transformers(engine, reference, tmp_path):

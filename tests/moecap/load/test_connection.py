@@ -72,6 +72,46 @@ def test_each_read_of_the_socket_has_its_time(server):
     assert gaps == pytest.approx([0.05, 0.1, 0.1], abs=0.04)
 
 
+def test_bytes_that_look_like_the_end_of_a_body_do_not_end_it(server):
+    head, first, end = chunked(
+        b"data: 1\n\n",
+        b"say\r\n0\r\n\r\n",
+    )
+    looks_whole = first.removesuffix(b"\r\n")
+    running = server([(0.02, head), (0.05, looks_whole), (0.05, b"\r\n"), (0.05, end)])
+    replies = _ask(running, 2)
+    assert [(r.body, r.error) for r in replies] == [(b"data: 1\n\nsay\r\n0\r\n\r\n", None)] * 2
+    assert running.connections == 1
+
+
+def test_a_body_cut_at_every_byte_and_longer_than_a_batch_is_whole(server):
+    pieces = [b"data: %d\n\n" % i for i in range(60)]
+    stream = b"".join(chunked(*pieces)[1:-1]) + b"0\r\nX-Trailer: 1\r\n\r\n"
+    head = chunked(pieces[0])[0]
+    sizes = itertools.cycle([1, 2, 3, 50])
+    cuts = [0, *itertools.takewhile(lambda at: at < len(stream), itertools.accumulate(sizes)), len(stream)]
+    running = server([(0, head), *((0.001, stream[a:b]) for a, b in itertools.pairwise(cuts))])
+    for reply in _ask(running, 2):
+        assert (reply.error, reply.body) == (None, b"".join(pieces))
+        times = [time_ns for time_ns, _ in reply.reads]
+        assert times == sorted(times)
+        assert len(set(times)) > 20
+    assert running.connections == 1
+
+
+def test_framing_that_breaks_later_in_an_answer_is_named_and_what_came_before_is_kept(server):
+    head, second, _ = chunked(b"data: 1\n\n", b"data: 2\n\n")
+    reply = _ask(server([(0.02, head), (0.05, second), (0.05, b"zz\r\nnonsense\r\n"), (30, b"")]), timeout=1.0)[0]
+    assert "does not speak HTTP/1.1" in reply.error
+    assert reply.body == b"data: 1\n\ndata: 2\n\n"
+
+
+def test_a_connection_on_which_a_server_speaks_unasked_is_not_used_again(server):
+    running = server([(0, answer("{}")), (0.05, answer("late", status="408 Request Timeout"))])
+    assert [(r.status, r.body) for r in _ask(running, 2, pause=0.4)] == [(200, b"{}")] * 2
+    assert running.connections == 2
+
+
 def test_a_body_without_a_length_ends_with_the_connection(server):
     reply = _ask(server([(0, b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nhello")], closes=True))[0]
     assert (reply.status, reply.body, reply.error) == (200, b"hello", None)

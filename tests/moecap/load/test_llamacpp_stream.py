@@ -29,7 +29,7 @@ def test_each_event_counts_and_brings_its_token_with_its_time():
     assert answer.kinds == ["content"] * 4 + ["empty"]
     assert answer.times == [1_000_000, 2_000_000, 3_000_000, 4_000_000, 5_000_000]
     assert (answer.input_tokens, answer.output_tokens, answer.cached_tokens) == (5, 4, 0)
-    assert answer.finish_reason == "limit"
+    assert answer.finish_reason == "length"
 
 
 def test_the_servers_own_times_come_with_the_last_event():

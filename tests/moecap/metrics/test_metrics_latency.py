@@ -122,6 +122,13 @@ def test_back_to_back_batches_do_not_interrupt_the_steady_state():
     assert steady_state(pd.DataFrame(rows), concurrency=2) == (0, 15 * S)
 
 
+def test_a_static_batch_takes_its_places_until_its_last_answer_has_ended():
+    """Two batches of two, whose answers end at 1 and 4 s and at 5 and 9 s, and half a batch."""
+    rows = [_request(i, *times, 1) for i, times in enumerate([(0, 1, 1), (0, 1, 4), (4, 5, 5), (4, 5, 9), (9, 10, 12)])]
+    assert steady_state(pd.DataFrame(rows), concurrency=2) == (0, 1 * S)
+    assert steady_state(pd.DataFrame(rows), concurrency=2, static=True) == (0, 9 * S)
+
+
 def test_a_target_that_is_never_reached_has_no_steady_state():
     assert steady_state(pd.DataFrame([_request(0, 0, 1, 2, 1)]), concurrency=2) is None
 

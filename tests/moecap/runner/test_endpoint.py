@@ -1,6 +1,7 @@
 """Whole runs against a server that runs already: a stub of known schedule, which any OpenAI client could talk to."""
 
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -82,11 +83,32 @@ def test_a_client_near_its_ceiling_makes_the_run_invalid(run_options, stub, monk
     """inference-perf#86: the client's own delay must not pass for the server's latency."""
     from moecap.load.calibration import Calibration
 
-    monkeypatch.setattr("moecap_backends.served.calibrate", lambda _n: Calibration(100.0, 0.01, 100, 2))
+    monkeypatch.setattr("moecap_backends.served.calibrate", lambda *_: Calibration(100.0, 0.01, 100, 2))
     _, result = _run(run_options, stub, num_requests=40)
     flag = next(flag for flag in result.flags if flag.name == "client_limit")
     assert flag.level == "invalid"
     assert "more than 60%: its own delays" in flag.text
+    use = result.metrics["client.utilisation"].value
+    assert f"(it had 1; --client-processes {math.ceil(use / 0.6)})" in flag.text
+
+
+def test_several_client_processes_leave_the_observations_of_one(run_options, stub, tmp_path):
+    load = {"num_requests": 12, "concurrency": 4, "turns": 2}
+    found = {}
+    for processes in (1, 2):
+        directory, result = _run(
+            run_options, stub, **load, client_processes=processes, output=str(tmp_path / f"by-{processes}")
+        )
+        assert verify_run(directory).ok
+        assert result.backend.client_processes == processes
+        assert ("--client-processes 2" in result.provenance.command) == (processes == 2)
+        requests = read_observations(directory).requests
+        columns = ["prompt_id", "session", "turn", "status", "input_tokens", "output_tokens", "answer_sha256"]
+        sent = requests.loc[requests["stage"] == "load", columns].sort_values("prompt_id")
+        found[processes] = sent.astype(str).to_numpy().tolist()
+        assert result.metrics["ttft.p50"].value == pytest.approx(FIRST, abs=0.02)
+    assert found[1] == found[2]
+    assert len(found[1]) == 12
 
 
 def test_an_open_loop_arrives_as_asked_and_counts_from_the_schedule(run_options, stub):

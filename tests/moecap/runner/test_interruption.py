@@ -1,7 +1,9 @@
 """Signals at any moment: the exit status is 130, what was measured is stored, and the report is written."""
 
+import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +14,7 @@ import pytest
 from moecap.cli import app, main
 from moecap.config import with_settings
 from moecap.interruption import Interruption, interruptible
+from moecap.load.loop import run_loop
 from moecap.result import read_result
 from moecap.runner.reporter import Reporter
 from moecap.runner.run import run
@@ -142,6 +145,27 @@ def test_a_signal_in_a_destructor_which_drops_what_is_raised_still_interrupts(ca
         time.sleep(5)
     assert interruption.raised
     assert "ignored" not in capsys.readouterr().err
+
+
+def test_a_signal_in_the_callback_of_a_connection_which_uvloop_would_drop_still_interrupts():
+    ours, theirs = socket.socketpair()
+
+    class Reader(asyncio.Protocol):
+        def data_received(self, _data):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    async def read():
+        transport, _ = await asyncio.get_running_loop().create_unix_connection(Reader, sock=ours)
+        theirs.send(b"x")
+        try:
+            await asyncio.sleep(20)
+        finally:
+            transport.abort()
+        raise AssertionError("nothing interrupted the loop")
+
+    with theirs, interruptible() as interruption, pytest.raises(KeyboardInterrupt):
+        run_loop(read())
+    assert interruption.raised
 
 
 def test_a_signal_that_comes_while_signals_are_held_is_raised_when_they_are_released():

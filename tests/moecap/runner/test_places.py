@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moecap.config import with_settings
-from moecap.runner.places import public_config, without_places
+from moecap.runner.places import public_argument, public_config, without_places
 from moecap.runner.reporter import Reporter
 from moecap.runner.run import run
 
@@ -118,3 +118,16 @@ def test_the_name_of_root_is_no_secret():
         [sys.executable, "-c", script], env=os.environ | {"LOGNAME": "root"}, capture_output=True, text=True, check=True
     )
     assert done.stdout == "the root of root mean square\n"
+
+
+@pytest.mark.parametrize(
+    ("pair", "public"),
+    [
+        ("judge=https://me:secret@judge.inside.example/v1", "judge=https://endpoint/v1"),
+        ("judge=http://127.0.0.1:8000/v1", "judge=http://127.0.0.1:8000/v1"),
+        ("instructions=/home/alice7/told.txt", "instructions=told.txt"),
+        ("shots=5", "shots=5"),
+    ],
+)
+def test_a_tasks_argument_names_no_machine(pair, public):
+    assert public_argument(pair) == public

@@ -42,7 +42,9 @@ def test_its_backend_and_task_are_listed(installed):
     assert {"name": "successor", "available": True}.items() <= next(
         b for b in backends if b["name"] == "successor"
     ).items()
-    assert "capitals" in {t["name"] for t in tasks}
+    assert {"capitals", "sums"} <= {t["name"] for t in tasks}
+    shown = json.loads(_moecap(installed, "tasks", "show", "sums", "--json").stdout)
+    assert (shown["requires"], shown["source"]) == (["generate"], "made by rule")
 
 
 def test_its_task_runs_on_a_backend_of_ours(installed, run_options):
@@ -50,6 +52,23 @@ def test_its_task_runs_on_a_backend_of_ours(installed, run_options):
     assert done.returncode == 0, done.stderr
     assert "capitals" in done.stdout
     assert _moecap(installed, "verify", run_options["output"]).returncode == 0
+
+
+def test_its_task_that_generates_is_the_load_of_a_run(installed, run_options):
+    asked = {k: v for k, v in run_options.items() if k not in ("dataset", "num_requests", "input_len")}
+    done = _moecap(installed, "run", *_options(asked, task=["sums"], limit=6), "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["tasks"][0]["in_load"] is True
+    assert result["metrics"]["accuracy.sums"]["n"] == 6
+    assert _moecap(installed, "verify", run_options["output"]).returncode == 0
+    samples = Path(run_options["output"]) / "samples.jsonl"
+    scored = _moecap(installed, "score", "--task", "sums", "--limit", 6, "--predictions", samples, "--json")
+    assert json.loads(scored.stdout)["n"] == 6
+
+
+def test_its_tasks_are_a_short_file():
+    assert len((PACKAGE / "src" / "moecap_example" / "task.py").read_text().splitlines()) < 60
 
 
 def test_its_backend_runs_and_its_unknown_routing_is_not_passed_off_as_measured(installed, run_options):

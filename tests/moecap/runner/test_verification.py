@@ -258,7 +258,7 @@ def test_quantised_weights_on_a_gpu_are_flagged_as_untried(honest, result, quant
     seen = seen_steps(read_observations(honest), result_facts(result).spec)
     model = result.model.model_copy(update={"quantised": quantised})
     backend = result.backend.model_copy(update={"device": device})
-    names = {f.name for f in run_flags(result.workload, model, result.hardware, backend, result.metrics, seen)}
+    names = {f.name for f in run_flags(result.workload, model, result.hardware, backend, result.metrics, seen, ())}
     assert ("formats_untried" in names) == (quantised and device == "cuda")
 
 
@@ -283,7 +283,7 @@ def test_the_command_names_a_profile_file_and_not_the_profile(result, host_yaml)
 def test_a_flag_says_where_peaks_come_from_that_are_not_packaged(honest, result, source, flag):
     hardware = result.hardware.model_copy(update={"source": source})
     seen = seen_steps(read_observations(honest), result_facts(result).spec)
-    flags = run_flags(result.workload, result.model, hardware, result.backend, result.metrics, seen)
+    flags = run_flags(result.workload, result.model, hardware, result.backend, result.metrics, seen, ())
     assert {f.name for f in flags} & {"probed_peak", "profile_from_file"} == ({flag} if flag else set())
 
 

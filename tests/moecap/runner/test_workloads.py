@@ -269,7 +269,6 @@ def test_what_is_drawn_and_where_it_ends_reaches_the_server(sent, monkeypatch):
     ("settings", "problem"),
     [
         (["--backend", "transformers", "--temperature", "0.5"], "temperature: backend 'transformers' cannot do that"),
-        (["--backend", "transformers", "--natural-end"], "natural_end: backend 'transformers' cannot"),
         (["--backend", "transformers", "--turns", "2"], "turns: backend 'transformers' answers single requests only"),
         (["--backend", "transformers", "--n", "2"], "n: backend 'transformers' cannot do that"),
         (["--set", "arrival=trace"], "arrival=trace: PROMPTS has no times of arrival"),

@@ -43,7 +43,8 @@ class CountingEngine(ServedEngine):
 
     def __init__(self, job):
         port = free_port()
-        super().__init__(Target.parse(f"http://127.0.0.1:{port}"), "any", timeout=60, concurrency=job.concurrency)
+        target = Target.parse(f"http://127.0.0.1:{port}")
+        super().__init__(target, "any", 60, job.concurrency, job.client_processes)
         self._server = ServerProcess(
             "counting",
             [sys.executable, "-m", "moecap_example.counting_server", str(port)],
@@ -63,6 +64,7 @@ class CountingEngine(ServedEngine):
             timer="none",  # it records no steps: they are reconstructed from arrivals
             batching="continuous",
             client_chunks_per_second=self.client.chunks_per_second,
+            client_processes=self.client.processes,
         )
 
     def render(self, prompt, key):

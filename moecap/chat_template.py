@@ -1,0 +1,109 @@
+"""The chat template of a checkpoint: a conversation as the one text on which its model was trained.
+
+The template is a Jinja text in ``chat_template.jinja`` or in ``tokenizer_config.json``. It comes with a checkpoint of
+anyone's, so it is rendered in Jinja's sandbox.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+from moecap.errors import BadInputError
+
+__all__ = ["ChatTemplate"]
+
+TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
+"""Special tokens that a template may name."""
+
+
+class ChatTemplate:
+    """A template that is ready to be rendered.
+
+    Args:
+        source: The Jinja text.
+        special_tokens: Text of each special token by its name (``bos_token``).
+    """
+
+    def __init__(self, source: str, special_tokens: Mapping[str, str]) -> None:
+        from jinja2 import TemplateError
+        from jinja2.ext import loopcontrols
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+        environment.filters["tojson"] = _as_json
+        environment.globals.update(raise_exception=_refuse, strftime_now=_now)
+        try:
+            self._template = environment.from_string(source)
+        except TemplateError as error:
+            raise BadInputError(f"the chat template is not Jinja ({error}); mend it, or take chat=false") from None
+        self._tokens = dict(special_tokens)
+
+    @classmethod
+    def read(cls, folder: Path) -> ChatTemplate | None:
+        """The template of a checkpoint; ``None`` where it has none.
+
+        Args:
+            folder: A checkpoint folder.
+
+        Raises:
+            BadInputError: If the template or the file that holds it cannot be read.
+        """
+        config = _read_config(folder / "tokenizer_config.json")
+        own = folder / "chat_template.jinja"
+        source = own.read_text(encoding="utf-8") if own.is_file() else config.get("chat_template")
+        if isinstance(source, list):  # several by name
+            source = next((entry["template"] for entry in source if entry.get("name") == "default"), None)
+        if not isinstance(source, str):
+            return None
+        return cls(source, {name: _token(config[name]) for name in TOKENS if config.get(name)})
+
+    def render(self, messages: Sequence[tuple[str, str]]) -> str:
+        """The text of a conversation, up to where the model's next answer begins.
+
+        Args:
+            messages: Role and content of each message.
+
+        Raises:
+            BadInputError: If the template refuses such a conversation.
+        """
+        from jinja2 import TemplateError
+
+        told = [{"role": role, "content": content} for role, content in messages]
+        try:
+            return self._template.render(messages=told, add_generation_prompt=True, **self._tokens)
+        except (TemplateError, TypeError, ValueError) as error:
+            raise BadInputError(f"the model's chat template cannot be used ({error}); take chat=false") from None
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise BadInputError(f"{path}: not JSON ({error}); fetch the tokenizer again") from None
+    return content if isinstance(content, dict) else {}
+
+
+def _token(value: Any) -> str:
+    """A special token's text, which some files wrap in an object."""
+    return str(value["content"] if isinstance(value, dict) else value)
+
+
+def _as_json(value: Any, indent: int | None = None, **options: Any) -> str:
+    """JSON without the escapes for HTML that Jinja's own filter makes."""
+    return json.dumps(value, ensure_ascii=False, indent=indent, **options)
+
+
+def _refuse(message: str) -> NoReturn:
+    from jinja2 import TemplateError
+
+    raise TemplateError(message)
+
+
+def _now(form: str) -> str:
+    return datetime.now().strftime(form)

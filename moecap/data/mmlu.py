@@ -1,0 +1,56 @@
+"""MMLU (Hendrycks et al. 2021, arXiv 2009.03300): questions with four choices in 57 subjects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from moecap.data.multiple_choice import MultipleChoice
+from moecap.data.rows import data_set_rows
+from moecap.data.sets import data_set
+from moecap.errors import BadInputError, UnknownNameError
+
+__all__ = ["LABELS", "load_mmlu", "mmlu_subjects"]
+
+LABELS = ("A", "B", "C", "D")
+
+
+def mmlu_subjects(asked: str | None = None) -> tuple[str, ...]:
+    """The subjects in the order of their names, or those that are asked for, separated by commas.
+
+    Raises:
+        UnknownNameError: One is no subject.
+    """
+    known = data_set("mmlu").configs
+    if asked is None:
+        return known
+    for name in asked.split(","):
+        if name not in known:
+            raise UnknownNameError("subject of MMLU", name, known)
+    return tuple(asked.split(","))
+
+
+def load_mmlu(subject: str, split: str = "test", *, data: Path | None = None) -> tuple[MultipleChoice, ...]:
+    """Return the questions of one subject in the published order.
+
+    Args:
+        subject: One of ``mmlu_subjects()``.
+        split: ``test``, ``validation`` or ``dev`` (five examples a subject).
+        data: A folder with the data set in its published format, instead of the package.
+
+    Raises:
+        NotAvailableError: The split is not there or cannot be fetched.
+        BadInputError: A row is malformed; it is named.
+    """
+    rows = data_set_rows("mmlu", split, config=subject, data=data)
+    return tuple(_question(f"{subject}/{number}", where, row) for number, (where, row) in enumerate(rows))
+
+
+def _question(name: str, where: str, row: Mapping[str, Any]) -> MultipleChoice:
+    question, choices, answer = row.get("question"), row.get("choices"), row.get("answer")
+    if not isinstance(question, str) or not isinstance(choices, list) or len(choices) != len(LABELS):
+        raise BadInputError(f"{where}: no question with four choices; use the published format")
+    if not isinstance(answer, int) or not 0 <= answer < len(LABELS):
+        raise BadInputError(f"{where}: answer {answer!r} is no number from 0 to 3; use the published format")
+    return MultipleChoice(name, question, tuple(map(str, choices)), LABELS, answer)

@@ -1,0 +1,56 @@
+"""Remarks on what an accuracy rests on: how many items, whole prompts, whole answers, and under which load."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from moecap.config import RunConfig
+from moecap.result import Flag, TaskRecord
+
+__all__ = ["accuracy_flags"]
+
+
+def accuracy_flags(
+    workload: RunConfig, tasks: Sequence[TaskRecord], samples: Sequence[Mapping[str, Any]]
+) -> Iterator[Flag]:
+    """The flags of the tasks of a run.
+
+    Args:
+        workload: The configuration, as the result states it.
+        tasks: The tasks.
+        samples: What they found.
+    """
+    if workload.limit is not None and workload.task:
+        yield Flag(
+            name="limited_tasks",
+            level="warning",
+            text=f"Accuracy rests on the first {workload.limit} items of each task, not on all of them: such a result "
+            "is in no main ranking.",
+        )
+    counts = Counter(str(sample.get("task")) for sample in samples)
+    cut = Counter(str(sample.get("task")) for sample in samples if sample.get("cut"))
+    for task, number in cut.items():
+        yield Flag(
+            name="prompts_cut",
+            level="warning",
+            text=f"{number} of {counts[task]} prompts of {task} were longer than the model's context holds with the "
+            "answer, and were cut: the accuracy is that of questions of which a part is missing.",
+        )
+    truncated = Counter(str(sample.get("task")) for sample in samples if sample.get("outcome") == "truncated")
+    for task, number in truncated.items():
+        yield Flag(
+            name="answers_truncated",
+            level="warning",
+            text=f"{number} of {counts[task]} answers of {task} were cut off at their most tokens and count as wrong; "
+            "a larger --output-len would let them end.",
+        )
+    apart = [record.name for record in tasks if not record.in_load and record.chat is not None]
+    if apart:
+        yield Flag(
+            name="accuracy_apart",
+            level="info",
+            text=f"The answers of {', '.join(apart)} were generated after the load and not under it: speed and cost "
+            "are those of other requests.",
+        )

@@ -1,0 +1,50 @@
+"""What of an answer is reasoning aloud, which does not count as the answer."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["without_thinking"]
+
+_TAGS = (
+    (r"<\s*{0}\s*>", r"<\s*/\s*{0}\s*>", ("think", "thinking", "thought", "reasoning")),
+    (r"\[{0}\]", r"\[/{0}\]", ("think",)),
+    (r"◁{0}▷", r"◁/{0}▷", ("think",)),
+)
+_PAIRS = tuple(
+    (re.compile(opening.format(name), re.I), re.compile(closing.format(name), re.I))
+    for opening, closing, names in _TAGS
+    for name in names
+)
+_FINAL = re.compile(r"<\|channel\|>\s*final\s*(?:<\|constrain\|>[^<]*)?<\|message\|>")
+_CHANNEL = re.compile(r"<\|channel\|>\s*(?:analysis|commentary)")
+_END = re.compile(r"<\|(?:end|return|call)\|>")
+
+
+def without_thinking(text: str) -> str:
+    """The answer without what stands in thinking tags, stripped.
+
+    A tag that is never closed takes all that follows with it; a closing tag without an opening one, which the prompt
+    then held, takes all that stands before. Of channels (gpt-oss) the final one counts, and nothing if there is none.
+    """
+    if final := list(_FINAL.finditer(text)):
+        text = _END.split(text[final[-1].end() :])[0]
+    elif _CHANNEL.search(text):
+        return ""
+    for opening, closing in _PAIRS:
+        text = _outside(text, opening, closing)
+    return text.strip()
+
+
+def _outside(text: str, opening: re.Pattern[str], closing: re.Pattern[str]) -> str:
+    kept = ""
+    while True:
+        begin, end = opening.search(text), closing.search(text)
+        if end is not None and (begin is None or end.start() < begin.start()):
+            kept, text = "", text[end.end() :]
+        elif begin is None:
+            return kept + text
+        elif (end := closing.search(text, begin.end())) is None:
+            return kept + text[: begin.start()]
+        else:
+            kept, text = kept + text[: begin.start()], text[end.end() :]

@@ -1,0 +1,289 @@
+"""Tasks whose answers are generated: questions become requests, and answers are graded as text.
+
+A request that failed, was cut off at its most tokens, or holds no answer counts as wrong. The share of each stands
+beside the accuracy.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal
+
+from moecap.backend import Engine, Prompt, Sampling
+from moecap.errors import BadInputError, UnknownNameError
+from moecap.observations.recorder import Recorder, RequestRecord
+from moecap.tasks.answers.thinking import without_thinking
+from moecap.tasks.base import Task, TaskFacts, TaskOptions, prompts_digest
+from moecap.tokenizer import Message, Tokenizer
+
+__all__ = ["OUTCOMES", "GenerativeTask", "Grade", "OpenQuestion", "Outcome", "outcome_of"]
+
+Outcome = Literal["answered", "unanswered", "truncated", "failed"]
+"""What became of a question: answered; the text holds no answer; cut off at its most tokens; the request failed."""
+
+OUTCOMES: tuple[Outcome, ...] = ("answered", "unanswered", "truncated", "failed")
+
+GENERATE_GROUP = 64
+"""Questions, for each one in flight, that are sent at a time apart from a load: an interruption loses no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenQuestion:
+    """A question whose answer is a text.
+
+    Attributes:
+        id: Its id in the data set.
+        prompt: The text that the model is to continue.
+        gold: The right answer, as ``grade`` takes it; whatever JSON holds.
+        output_tokens: Most tokens of the answer.
+        stop: Texts at which the answer ends.
+        messages: The conversation in place of the prompt, where the model's chat template is applied; empty for the
+            prompt as the one message of a user.
+        about: What else ``grade`` needs; whatever JSON holds.
+    """
+
+    id: str
+    prompt: str
+    gold: Any
+    output_tokens: int
+    stop: tuple[str, ...] = ()
+    messages: tuple[Message, ...] = ()
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """What an answer is worth.
+
+    Attributes:
+        scores: Each of the task's ``scores``: 0 or 1, or a share between them.
+        extracted: The answer that was found in the text, or ``None`` where there is none.
+    """
+
+    scores: Mapping[str, float]
+    extracted: str | None
+
+
+class GenerativeTask(Task):
+    """A task that is answered by generation; where no data set is named its requests are the load of the run.
+
+    A subclass gives its questions and grades one answer. ``--task-arg chat=true`` sends the questions through the
+    model's chat template, ``chat=false`` as plain text; ``max_tokens=N`` bounds the answers.
+    """
+
+    requires: ClassVar[frozenset[str]] = frozenset({"generate"})
+    generates = True
+    chat: ClassVar[bool] = False
+    """Whether the model's chat template is applied where the user does not say."""
+    arguments: ClassVar[tuple[str, ...]] = ()
+    """Names of the task's own arguments, beside ``chat`` and ``max_tokens``."""
+    scores: ClassVar[tuple[str, ...]] = ("accuracy",)
+    """Names of what ``grade`` gives; ``accuracy`` is the headline."""
+    regradable: ClassVar[bool] = True
+    """Whether ``grade`` gives the same for the same question and text, anywhere, so that a verification repeats it."""
+
+    _options: TaskOptions
+    _cut_ids: set[str]
+
+    @abstractmethod
+    def questions(self, options: TaskOptions) -> Sequence[OpenQuestion]:
+        """The questions, ``options.limit`` of them at most, in the order of the data set.
+
+        Raises:
+            UsageError: If the data is not here or not in its format.
+        """
+
+    @abstractmethod
+    def grade(self, question: OpenQuestion, text: str) -> Grade:
+        """Grade an answer.
+
+        Args:
+            question: The question.
+            text: The answer, without reasoning and without the stop text that ended it.
+        """
+
+    def few_shot(self) -> tuple[int | None, int | None]:
+        """Solved examples before each question, and the seed with which they were drawn; ``None`` does not apply."""
+        return None, None
+
+    def sampling(self, question: OpenQuestion) -> Sampling:
+        """How an answer is drawn: as the user says, which is greedy by default, up to the model's own end."""
+        return replace(self._options.sampling, stop=question.stop, n=1, exact=False)
+
+    def cut(self, tokens: tuple[int, ...], room: int) -> tuple[int, ...]:
+        """A prompt that the model's context does not hold, cut to ``room`` tokens: its end, where the question is."""
+        return tokens[-room:]
+
+    def items(self, options: TaskOptions) -> Sequence[OpenQuestion]:
+        """The questions, with answers no longer than the user allows."""
+        known = ("chat", "max_tokens", *self.arguments)
+        for name in options.arguments:
+            if name not in known:
+                raise UnknownNameError(f"argument of task {self.name}", name, known)
+        if options.arguments.get("chat", "true") not in ("true", "false"):
+            raise BadInputError(f"--task-arg chat={options.arguments['chat']}: not true or false")
+        asked = options.arguments.get("max_tokens")
+        if asked is not None and not (asked.isdecimal() and int(asked)):
+            raise BadInputError(f"--task-arg max_tokens={asked}: not a positive number of tokens")
+        self._options = options
+        own = {name: value for name, value in options.arguments.items() if name != "max_tokens"}
+        questions = self.questions(replace(options, arguments=own))
+        most = [bound for bound in (options.output_len, int(asked) if asked else None) if bound is not None]
+        return [replace(question, output_tokens=min([question.output_tokens, *most])) for question in questions]
+
+    @property
+    def uses_chat(self) -> bool:
+        """Whether the model's chat template is applied."""
+        asked = self._options.arguments.get("chat")
+        return self.chat if asked is None else asked == "true"
+
+    def text(self, question: OpenQuestion, tokenizer: Tokenizer) -> str:
+        """The text that the model is shown, the chat template applied."""
+        return tokenizer.chat(_messages(question)) if self.uses_chat else question.prompt
+
+    def prompts(self, items: Sequence[OpenQuestion], tokenizer: Tokenizer) -> tuple[Prompt, ...]:
+        """The questions as requests, their ids ``TASK/ID``; one that the model does not hold is cut.
+
+        Raises:
+            BadInputError: If the model's context does not even hold an answer.
+        """
+        chat = self.uses_chat
+        self._cut_ids = set()
+        made = []
+        for question in items:
+            text = self.text(question, tokenizer)
+            tokens = tokenizer.encode(text) if chat else tokenizer.encode_prompt(text)
+            if not tokens:
+                raise BadInputError(f"task {self.name!r}: question {question.id!r} has no token; it cannot be asked")
+            if (room := self._room(question)) is not None and len(tokens) > room:
+                tokens = self.cut(tokens, room)
+                self._cut_ids.add(question.id)
+            made.append(
+                Prompt(
+                    f"{self.name}/{question.id}",
+                    tokens,
+                    question.output_tokens,
+                    self.sampling(question),
+                    messages=_messages(question) if chat else (),
+                )
+            )
+        return tuple(made)
+
+    def _room(self, question: OpenQuestion) -> int | None:
+        """Tokens of the context that are left for the prompt."""
+        if (context := self._options.max_context) is None:
+            return None
+        if context <= question.output_tokens:
+            raise BadInputError(
+                f"task {self.name!r}: answers of {question.output_tokens} tokens leave no room for a question in the "
+                f"model's {context}; shorten them with --task-arg max_tokens=N"
+            )
+        return context - question.output_tokens
+
+    def facts(self, items: Sequence[OpenQuestion], tokenizer: Tokenizer) -> TaskFacts:
+        """What the result says of these questions."""
+        digest = prompts_digest([self.text(question, tokenizer) for question in items])
+        shots, seed = self.few_shot()
+        return TaskFacts(len(items), digest, shots, seed, self.uses_chat, self.source)
+
+    def run(
+        self,
+        items: Sequence[OpenQuestion],
+        engine: Engine,
+        tokenizer: Tokenizer,
+        recorder: Recorder,
+        done: Callable[[int], None],
+    ) -> Iterator[Mapping[str, Any]]:
+        """Ask the questions apart from a load, a group at a time, so that an interruption loses one group at most."""
+        prompts = self.prompts(items, tokenizer)
+        size = GENERATE_GROUP * self._options.concurrency
+        for first in range(0, len(items), size):
+            sent = len(recorder.requests)
+            engine.generate(
+                prompts[first : first + size],
+                self._options.concurrency,
+                recorder,
+                lambda number, first=first: done(first + number),  # type: ignore[misc]
+            )
+            yield from self.samples(items[first : first + size], prompts[first:], recorder.requests[sent:], tokenizer)
+
+    def samples(
+        self,
+        items: Sequence[OpenQuestion],
+        prompts: Sequence[Prompt],
+        requests: Sequence[RequestRecord],
+        tokenizer: Tokenizer,
+    ) -> Iterator[Mapping[str, Any]]:
+        """A sample for each question whose request has ended, whole or failed.
+
+        Args:
+            items: The questions.
+            prompts: Their prompts.
+            requests: What was recorded, of these prompts and perhaps of others.
+            tokenizer: The model's tokenizer.
+        """
+        records = {record.prompt_id: record for record in requests}
+        for question, prompt in zip(items, prompts, strict=False):
+            record = records.get(prompt.id)
+            if record is not None and record.status != "unfinished":
+                yield self._sample(question, record, tokenizer)
+
+    def _sample(self, question: OpenQuestion, record: RequestRecord, tokenizer: Tokenizer) -> Mapping[str, Any]:
+        answer = record.text if record.text is not None else tokenizer.decode(record.answer)
+        answer = _before(answer, question.stop)
+        return {
+            "task": self.name,
+            "kind": "generative",
+            "id": question.id,
+            "request": record.request,
+            "prompt": self.text(question, tokenizer),
+            "answer": answer,
+            "gold": question.gold,
+            **({"about": dict(question.about)} if question.about else {}),
+            **({"cut": True} if question.id in self._cut_ids else {}),
+            "finish_reason": record.finish_reason,
+            **self.graded(question, answer, failed=record.status == "failed", cut_off=_cut_off(record)),
+        }
+
+    def graded(self, question: OpenQuestion, answer: str, *, failed: bool, cut_off: bool) -> dict[str, Any]:
+        """What a sample says of an answer: ``extracted``, ``outcome``, ``scores``; all but an answer scores 0.
+
+        Args:
+            question: The question.
+            answer: The answer's text.
+            failed: Whether the request failed.
+            cut_off: Whether the answer ended at its most tokens.
+        """
+        text = without_thinking(answer)
+        grade = Grade(dict.fromkeys(self.scores, 0), None) if failed else self.grade(question, text)
+        outcome = outcome_of(grade.extracted, failed=failed, cut_off=cut_off)
+        right = {name: grade.scores[name] if outcome == "answered" else 0 for name in self.scores}
+        return {"extracted": grade.extracted, "outcome": outcome, "scores": right}
+
+
+def outcome_of(extracted: str | None, *, failed: bool, cut_off: bool) -> Outcome:
+    """What became of a question, the worst first."""
+    if failed:
+        return "failed"
+    if cut_off:
+        return "truncated"
+    return "answered" if extracted is not None else "unanswered"
+
+
+def _messages(question: OpenQuestion) -> tuple[Message, ...]:
+    return question.messages or (("user", question.prompt),)
+
+
+def _before(text: str, stop: Sequence[str]) -> str:
+    """The text up to the first stop text in it, which some engines leave at its end."""
+    places = [place for stop_text in stop if (place := text.find(stop_text)) >= 0]
+    return text[: min(places)] if places else text
+
+
+def _cut_off(record: RequestRecord) -> bool:
+    """Whether an answer ended at its most tokens; where the engine does not say why, by their number."""
+    if record.finish_reason is not None:
+        return record.finish_reason == "length"
+    return (record.output_tokens or 0) >= record.output_tokens_asked

@@ -1,0 +1,163 @@
+"""Published points: what rows mean, and the error of the projection on them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from moecap.cli import main
+from moecap.models.parallelism import Parallelism
+from moecap.projection.points import Point, Skipped, resolve
+from moecap.projection.validation import validate_points
+
+POINTS = Path(__file__).parent / "published_points.json"
+ROWS = json.loads(POINTS.read_text(encoding="utf-8"))["points"]
+
+BOUNDS = {
+    ("calibration", "tpot"): (0.08, 0.22),
+    ("calibration", "itl_median"): (0.10, 0.33),
+    ("calibration", "output_throughput"): (0.08, 0.21),
+    ("calibration", "ttft"): (0.15, 0.35),
+    ("calibration", "gpu_power_avg_sum"): (0.18, 0.31),
+    ("calibration", "energy_per_output_token"): (0.17, 0.31),
+    ("validation", "tpot"): (0.28, 0.39),
+    ("validation", "itl_median"): (0.18, 0.51),
+    ("validation", "output_throughput"): (0.33, 0.64),
+    ("validation", "ttft"): (0.19, 0.72),
+    ("validation", "gpu_power_avg_sum"): (0.12, 0.36),
+    ("validation", "energy_per_output_token"): (0.12, 0.27),
+}
+"""Median and 90th percentile of |projected / published - 1|, a little above what docs/projection.md reports."""
+
+
+@pytest.fixture(scope="module")
+def validation():
+    return validate_points(POINTS)
+
+
+def _row(**changes):
+    row = {
+        "id": "X1",
+        "model": "Mixtral-8x22B",
+        "hw_id": "h100-sxm",
+        "gpus": 8,
+        "engine": "TensorRT-LLM 0.14.0",
+        "precision": "fp8",
+        "parallel": "TP8",
+        "isl": 1000,
+        "osl": 500,
+        "concurrency": None,
+        "metric": "output_throughput",
+        "value": 100.0,
+    }
+    return row | changes
+
+
+def test_a_row_of_maximum_load():
+    point = resolve(_row())
+    assert isinstance(point, Point)
+    assert point.concurrency == float("inf")
+    assert point.deployment.parallelism == Parallelism(tensor=8)
+    assert point.deployment.spec.weight_dtypes["experts"] == "fp8"
+    assert point.deployment.spec.weight_dtypes["router"] == "bf16"
+    assert point.deployment.spec.kv_dtype == "fp8"  # this engine's published checkpoints hold the cache in fp8
+    assert point.value == 100.0
+
+
+def test_times_are_published_in_milliseconds():
+    point = resolve(_row(metric="tpot", value=12.5, engine="vllm 0.18"))
+    assert point.value == pytest.approx(0.0125)
+    assert point.deployment.spec.kv_dtype == "bf16"
+
+
+def test_nominal_lengths_are_drawn_from_four_fifths_to_all():
+    point = resolve(_row(note="RANDOM_RANGE_RATIO 0.8", date="2026-01-01", concurrency=4))
+    assert (point.input_tokens, point.output_tokens) == pytest.approx((900, 450))
+
+
+@pytest.mark.parametrize(
+    ("parallel", "devices", "split"),
+    [
+        ("TP4 attnDP1 moeTP2 EP2 PP1", 4, Parallelism(tensor=4, expert=2)),
+        ("TP2 attnDP moeTP2 EP1 PP1", 2, Parallelism(tensor=2)),
+        ("leaderboard fields tp=1 ep=4 dp=1", 4, Parallelism(tensor=4, expert=4)),
+        ("TP4PP1", 4, Parallelism(tensor=4)),
+        ("TP4 PP2", 8, Parallelism(tensor=4, pipeline=2)),
+        ("", 8, Parallelism(tensor=8)),
+    ],
+)
+def test_splits_as_rows_write_them(parallel, devices, split):
+    assert resolve(_row(parallel=parallel, gpus=devices)).deployment.parallelism == split
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"metric": "prefill_speed"}, "prefill_speed is not projected"),
+        ({"hw_id": "h900"}, "no hardware profile named 'h900'"),
+        ({"model": "Mixtral-9x99B"}, "no model named"),
+        ({"precision": "int3"}, "no rule for precision 'int3'"),
+        ({"isl": None}, "no length of prompts"),
+        ({"value": 0}, "not above 0"),
+        ({"gpus": 4}, "'TP8' is a split over 8 devices and the row has 4"),
+        ({"hardware": "RTX-4090 + 2x Xeon"}, "experts on the host's processors"),
+        ({"engine": None, "gpus": "x"}, "lacks or misstates"),
+    ],
+)
+def test_a_row_that_cannot_be_projected_is_named_with_the_reason(changes, reason):
+    found = resolve(_row(**changes))
+    assert isinstance(found, Skipped)
+    assert found.id == "X1"
+    assert reason in found.reason
+
+
+@pytest.mark.parametrize(("split", "metric"), BOUNDS)
+def test_errors_on_published_rows_are_as_documented(validation, split, metric):
+    record = validation.table(lambda point: point.metric, split)[metric]
+    median, p90 = BOUNDS[split, metric]
+    assert record["median_abs_error"] <= median
+    assert record["p90_abs_error"] <= p90
+
+
+def test_an_80_per_cent_interval_holds_70_to_90_per_cent_of_the_validation_rows(validation):
+    record = validation.table(lambda _: "all", "validation")["all"]
+    assert record["n"] == 343
+    assert 0.70 <= record["interval_coverage"] <= 0.90
+
+
+def test_every_row_is_projected_or_named(validation):
+    named = {item.id for item in validation.skipped}
+    projected = {point.id for point in validation.points}
+    assert named | projected == {row["id"] for row in ROWS}
+    assert not named & projected
+
+
+def test_the_command_answers_in_json_by_metric_model_chip_and_engine(capsys):
+    assert main(["validate", "--points", str(POINTS), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["n"] == len(ROWS)
+    assert answer["n_projected"] + len(answer["skipped"]) == answer["n"]
+    assert set(answer["by_metric"]["tpot"]) == {"n", "median_abs_error", "p90_abs_error", "interval_coverage"}
+    for key in ("by_metric", "by_model", "by_hardware", "by_engine"):
+        assert sum(record["n"] for record in answer[key].values()) == answer["n_projected"]
+
+
+def test_the_command_prints_the_table_and_counts_what_is_left_out(capsys):
+    assert main(["validate", "--points", str(POINTS)]) == 0
+    out = capsys.readouterr().out
+    assert "1032 of 1048 rows are projected" in out
+    assert "8 rows are not projected: decode_speed is not projected" in out
+
+
+@pytest.mark.parametrize(("content", "says"), [("{", "is no JSON"), ('{"a": 1}', "has no list of points")])
+def test_a_file_that_holds_no_points_is_refused(content, says, tmp_path, capsys):
+    (tmp_path / "p.json").write_text(content)
+    assert main(["validate", "--points", str(tmp_path / "p.json")]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_model_that_does_not_fit_is_named(tmp_path):
+    (tmp_path / "p.json").write_text(json.dumps({"points": [_row(parallel="TP1", gpus=1)]}))
+    found = validate_points(tmp_path / "p.json")
+    assert not found.points
+    assert "do not fit in 1 of h100-sxm" in found.skipped[0].reason

@@ -1,0 +1,50 @@
+"""A tokenizer of one token a byte, and requests as an engine leaves them."""
+
+import pytest
+
+from moecap.observations.recorder import RequestRecord
+from moecap.tasks.base import TaskOptions
+from moecap.tokenizer import Tokenizer
+
+
+@pytest.fixture(scope="session")
+def byte_tokenizer(tmp_path_factory):
+    from tokenizers import Tokenizer as Raw
+    from tokenizers import decoders, models, pre_tokenizers
+
+    folder = tmp_path_factory.mktemp("bytes")
+    raw = Raw(models.BPE({c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}, []))
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    raw.decoder = decoders.ByteLevel()
+    raw.save(str(folder / "tokenizer.json"))
+    return Tokenizer(folder)
+
+
+@pytest.fixture
+def options():
+    """Options of a task, with its arguments by name."""
+
+    def made(limit=None, data=None, **arguments):
+        return TaskOptions(limit, data, {name: str(value) for name, value in arguments.items()}, lambda _line: None)
+
+    return made
+
+
+@pytest.fixture
+def answered():
+    """The samples of a task whose questions got these answers: a text, or a text and why it ended."""
+
+    def samples(task, items, answers, tokenizer):
+        prompts = task.prompts(items, tokenizer)
+        records = []
+        for number, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+            text, reason = answer if isinstance(answer, tuple) else (answer, "stop")
+            record = RequestRecord(number, "load", prompt.id, 0, 0, len(prompt.tokens), prompt.output_tokens)
+            if reason == "failed":
+                record.status = "failed"
+            else:
+                record.complete(None, 1, reason, text)
+            records.append(record)
+        return list(task.samples(items, prompts, records, tokenizer))
+
+    return samples
