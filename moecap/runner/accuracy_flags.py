@@ -38,7 +38,11 @@ def accuracy_flags(
             text=f"{number} of {counts[task]} prompts of {task} were longer than the model's context holds with the "
             "answer, and were cut: the accuracy is that of questions of which a part is missing.",
         )
-    truncated = Counter(str(sample.get("task")) for sample in samples if sample.get("outcome") == "truncated")
+    truncated = Counter(
+        str(sample.get("task"))
+        for sample in samples
+        if sample.get("outcome") == "truncated" and not sample.get("scored_when_truncated")
+    )
     for task, number in truncated.items():
         yield Flag(
             name="answers_truncated",
