@@ -5,10 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Literal
 
+from moecap.errors import RunError
 from moecap.models.parallelism import ONE_DEVICE, Parallelism
 from moecap.models.spec import ModelSpec
 from moecap.observations.recorder import Recorder, RequestRecord
@@ -166,10 +168,21 @@ class Continuation:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """The score of a continuation: natural-log likelihood, and whether greedy decoding would have produced it."""
+    """The score of a continuation: natural-log likelihood, and whether greedy decoding would have produced it.
+
+    Raises:
+        RunError: If the likelihood is no finite number.
+    """
 
     log_likelihood: float
     is_greedy: bool
+
+    def __post_init__(self) -> None:
+        if not isfinite(self.log_likelihood):
+            raise RunError(
+                f"the engine gives {self.log_likelihood} as the log-likelihood of an answer: the model overflows its "
+                "number format, or its weights are damaged; take another --precision, or fetch the model again"
+            )
 
 
 @dataclass(frozen=True, slots=True)

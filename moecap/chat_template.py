@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,7 +34,9 @@ class ChatTemplate:
         from jinja2.ext import loopcontrols
         from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _answer_blocks()]
+        )
         environment.filters["tojson"] = _as_json
         environment.globals.update(raise_exception=_refuse, strftime_now=_now)
         try:
@@ -74,9 +77,27 @@ class ChatTemplate:
 
         told = [{"role": role, "content": content} for role, content in messages]
         try:
-            return self._template.render(messages=told, add_generation_prompt=True, **self._tokens)
-        except (TemplateError, TypeError, ValueError) as error:
+            return self._template.render(
+                messages=told, tools=None, documents=None, add_generation_prompt=True, **self._tokens
+            )
+        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
             raise BadInputError(f"the model's chat template cannot be used ({error}); take chat=false") from None
+
+
+def _answer_blocks() -> Any:
+    """The extension by which a template marks the model's own words (``generation``); they are rendered as they are."""
+    from jinja2 import nodes
+    from jinja2.ext import Extension
+    from jinja2.parser import Parser
+
+    class AnswerBlocks(Extension):
+        tags = {"generation"}  # noqa: RUF012
+
+        def parse(self, parser: Parser) -> nodes.Node:
+            line = next(parser.stream).lineno
+            return nodes.Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True), lineno=line)
+
+    return AnswerBlocks
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -94,9 +115,9 @@ def _token(value: Any) -> str:
     return str(value["content"] if isinstance(value, dict) else value)
 
 
-def _as_json(value: Any, indent: int | None = None, **options: Any) -> str:
+def _as_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, **options: Any) -> str:
     """JSON without the escapes for HTML that Jinja's own filter makes."""
-    return json.dumps(value, ensure_ascii=False, indent=indent, **options)
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **options)
 
 
 def _refuse(message: str) -> NoReturn:
@@ -106,4 +127,10 @@ def _refuse(message: str) -> NoReturn:
 
 
 def _now(form: str) -> str:
-    return datetime.now().strftime(form)
+    return _moment().strftime(form)
+
+
+@cache
+def _moment() -> datetime:
+    """When this process first asked: a run that passes midnight says of its prompts what it sent."""
+    return datetime.now()

@@ -226,11 +226,15 @@ class RunConfig(BaseModel):
             raise ValueError("price and cost.usd_per_hour are given and differ; give one")
         return self
 
+    def _tasks_say_how_many(self) -> bool:
+        """Whether the number of requests is known with the tasks and not yet."""
+        tasks_may = self.dataset == "auto" and "task" in self.model_fields_set and bool(self.task)
+        return self.dataset == TASKS_AS_LOAD or (tasks_may and "num_requests" not in self.model_fields_set)
+
     @model_validator(mode="after")
     def _requests_fill_the_concurrency(self) -> RunConfig:
-        tasks_may = self.dataset == "auto" and "task" in self.model_fields_set and self.task
-        if self.dataset == TASKS_AS_LOAD or (tasks_may and "num_requests" not in self.model_fields_set):
-            return self  # how many there are is known with the tasks
+        if self._tasks_say_how_many():
+            return self
         sessions = -(-self.num_requests // (self.turns or 1))
         if self.load == "closed" and sessions < self.concurrency:
             what = "requests" if sessions == self.num_requests else f"requests in sessions of {self.turns} turns"
@@ -242,7 +246,10 @@ class RunConfig(BaseModel):
 
     @model_validator(mode="after")
     def _processes_share_the_load(self) -> RunConfig:
-        shares, what = (self.concurrency, "concurrency") if self.load == "closed" else (self.num_requests, "load")
+        if self.load == "open" and self._tasks_say_how_many():
+            return self
+        sessions = -(-self.num_requests // (self.turns or 1))
+        shares, what = (self.concurrency, "concurrency") if self.load == "closed" else (sessions, "load")
         if self.client_processes != "auto" and self.client_processes > shares:
             raise ValueError(
                 f"client_processes {self.client_processes} cannot share a {what} of {shares}; take at most {shares}"

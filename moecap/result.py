@@ -131,7 +131,7 @@ class TaskRecord(_Record):
         prompts_sha256: SHA-256 over all its prompts in their order, as text with a zero byte after each.
         few_shot: Solved examples before each question; null where that does not apply.
         few_shot_seed: Seed with which they were drawn; null where none were.
-        chat: Whether the model's chat template was applied; null where nothing is generated.
+        chat: Whether the model's chat template was applied; null where that does not apply.
         source: Where the data came from.
     """
 

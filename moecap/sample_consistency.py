@@ -15,7 +15,7 @@ from moecap.result import Result, TaskRecord
 from moecap.runner.task_load import load_digest
 from moecap.tasks.base import load_task, prompts_digest
 from moecap.tasks.generative import GenerativeTask, OpenQuestion
-from moecap.tasks.multiple_choice import choice_scores
+from moecap.tasks.multiple_choice import MultipleChoiceTask, choice_scores
 
 __all__ = ["check_samples", "task_pairs"]
 
@@ -41,17 +41,21 @@ def check_samples(observations: Observations, tasks: Sequence[TaskRecord]) -> No
     requests = observations.requests.set_index("request")
     generated = {str(sample.get("task")) for sample in observations.samples if sample.get("kind") == "generative"}
     graders = {name: _grader(records[name]) for name in generated & records.keys()}
+    kinds = {name: _kinds(name) for name in {str(sample.get("task")) for sample in observations.samples}}
     for sample in observations.samples:
         item = (sample.get("task"), sample.get("id"))
         if item[1] is not None and item in seen:
             raise BadInputError(f"samples.jsonl holds {item[1]!r} of {item[0]} twice; the run has to be repeated")
         seen.add(item)
+        kind, allowed = sample.get("kind"), kinds[str(item[0])]
         problem = ""
-        if sample.get("kind") == "multiple_choice":
+        if allowed and kind not in allowed:
+            problem = f"the kind is {kind!r} and not {' or '.join(allowed)}"
+        elif kind == "multiple_choice":
             problem = _choice_problem(sample)
-        elif sample.get("kind") == "lm_eval":
+        elif kind == "lm_eval":
             problem = _likelihood_problem(sample)
-        elif sample.get("kind") == "generative":
+        elif kind == "generative":
             problem = _request_problem(sample, requests, asked, records.get(str(item[0])))
             problem = problem or _grade_problem(sample, requests, graders.get(str(item[0])))
         if problem:
@@ -65,7 +69,9 @@ def task_pairs(result: Result, samples: Sequence[Mapping[str, Any]]) -> dict[str
         result: The result.
         samples: Its samples.
     """
-    pairs: dict[str, tuple[Stated, Stated]] = {}
+    records = {record.name for record in result.tasks}
+    unrecorded = {str(sample.get("task")) for sample in samples} - records
+    pairs: dict[str, tuple[Stated, Stated]] = {f"tasks.{name}": (None, "samples of it") for name in unrecorded}
     loads = [record for record in result.tasks if record.in_load]
     by_tasks = result.workload.dataset == "tasks"
     if by_tasks or loads:
@@ -95,6 +101,19 @@ def _texts(sample: Mapping[str, Any]) -> list[str]:
         return [prompt]
     contexts = sample.get("prompts", [prompt] * len(answers))
     return [str(text) for pair in zip(contexts, answers, strict=False) for text in pair]
+
+
+def _kinds(name: str) -> tuple[str, ...]:
+    """Kinds that samples of a task have; empty for a task that is not here, or is of another kind."""
+    if name.startswith("lm_eval:"):
+        return "lm_eval", "generative"
+    try:
+        task = load_task(name)
+    except MoecapError:
+        return ()
+    if isinstance(task, GenerativeTask):
+        return ("generative",)
+    return ("multiple_choice",) if isinstance(task, MultipleChoiceTask) else ()
 
 
 def _grader(record: TaskRecord) -> GenerativeTask | None:
@@ -147,6 +166,7 @@ def _grade_problem(sample: Row, requests: pd.DataFrame, task: GenerativeTask | N
     try:
         question = OpenQuestion(sample["id"], sample["prompt"], sample["gold"], 0, about=sample.get("about", {}))
         again = task.graded(question, sample["answer"], failed=failed, cut_off=cut_off)
+        again.setdefault("scored_when_truncated", None)
         differing = [name for name, value in again.items() if sample.get(name) != value]
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         return f"something is missing or malformed ({type(error).__name__})"

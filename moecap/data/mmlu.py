@@ -17,7 +17,7 @@ LABELS = ("A", "B", "C", "D")
 
 
 def mmlu_subjects(asked: str | None = None) -> tuple[str, ...]:
-    """The subjects in the order of their names, or those that are asked for, separated by commas.
+    """The subjects in the order of their names, or those that are asked for, separated by commas, each once.
 
     Raises:
         UnknownNameError: One is no subject.
@@ -25,10 +25,11 @@ def mmlu_subjects(asked: str | None = None) -> tuple[str, ...]:
     known = data_set("mmlu").configs
     if asked is None:
         return known
-    for name in asked.split(","):
+    names = tuple(dict.fromkeys(asked.split(",")))
+    for name in names:
         if name not in known:
             raise UnknownNameError("subject of MMLU", name, known)
-    return tuple(asked.split(","))
+    return names
 
 
 def load_mmlu(subject: str, split: str = "test", *, data: Path | None = None) -> tuple[MultipleChoice, ...]:

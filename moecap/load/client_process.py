@@ -2,7 +2,7 @@
 
 ``python -m moecap.load.client_process FD`` talks over the socket FD and ends when the other end does. Requests and
 answers are bytes to it; what a later turn says comes from the main process. It tells at once what it has sent, and four
-times a second the bytes of the answers in flight, so that a process that dies takes little with it.
+times a second what it has taken apart of the answers in flight, so that a process that dies takes little with it.
 """
 
 from __future__ import annotations
@@ -124,10 +124,12 @@ class ClientProcess:
         told = self._open.get(exchange)
         if told is None or exchange.reply is None:
             return
-        new = exchange.reply.reads[told:]
+        reply = exchange.reply
+        new = reply.reads[told:]
         if new:
             self._open[exchange] = told + len(new)
-            self.link.tell(Reads(self._number(exchange), exchange.turn, new))
+            headers = {} if told else reply.headers
+            self.link.tell(Reads(self._number(exchange), exchange.turn, reply.status, headers, new))
 
     def _take(self, message: Message) -> None:
         if isinstance(message, Load):

@@ -144,7 +144,6 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None and self._reply is None
         self._ended = asyncio.get_running_loop().create_future()
         self._size = 0
-        self._chunked = False
         now = time.monotonic_ns()
         self._reply = reply = Reply(now)
         self.deadline_ns = now + timeout_ns
@@ -197,12 +196,9 @@ class Connection(asyncio.Protocol):
             self.fail(f"the connection was closed {'in mid-answer' if self._reply.status else 'before an answer'}")
 
     def fail(self, reason: str) -> None:
-        """End the reply with an error and drop the connection."""
+        """End the reply with an error, after what has come for it, and drop the connection."""
         self._parse()
-        if self._reply is not None:
-            self._now = time.monotonic_ns()
-            self._reply.error = reason
-            self._finish(keep=False)
+        self._break(reason)
 
     def close(self) -> None:
         """Drop the connection."""
@@ -225,9 +221,9 @@ class Connection(asyncio.Protocol):
                 if pieces:
                     self._keep()
         except httptools.HttpParserError as error:
-            self.fail(f"the server does not speak HTTP/1.1 ({error or type(error).__name__})")
+            self._break(f"the server does not speak HTTP/1.1 ({error or type(error).__name__})")
         if self._size > MAX_REPLY_BYTES:
-            self.fail(f"the answer is larger than {MAX_REPLY_BYTES} bytes")
+            self._break(f"the answer is larger than {MAX_REPLY_BYTES} bytes")
 
     def _keep(self) -> None:
         """Keep the body of one read with its time."""
@@ -238,11 +234,18 @@ class Connection(asyncio.Protocol):
             self._reply.reads.append((self._now, body))
             self._size += len(body)
 
+    def _break(self, reason: str) -> None:
+        if self._reply is not None:
+            self._now = time.monotonic_ns()
+            self._reply.error = reason
+            self._finish(keep=False)
+
     def _finish(self, keep: bool) -> None:
         reply, ended = self._reply, self._ended
         assert reply is not None and ended is not None
         reply.ended_ns = self.idle_since_ns = self._now
         self._reply = None
+        self._chunked = False  # what comes unasked is heard at once
         if not keep:
             self.close()
         if not ended.done():

@@ -85,10 +85,12 @@ class Sent(_Message):
 
 
 class Reads(_Message):
-    """More of an answer that goes on."""
+    """More of an answer that goes on; its headers come with the first of them."""
 
     session: int
     turn: int
+    status: int
+    headers: dict[str, str]
     reads: list[tuple[int, bytes]]
 
 

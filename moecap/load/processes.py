@@ -172,6 +172,7 @@ class _Client:
         elif isinstance(message, Reads):
             reply = self._in_flight[message.session, message.turn].reply
             assert reply is not None
+            reply.status, reply.headers = message.status, message.headers or reply.headers
             reply.reads += message.reads
         elif isinstance(message, Ended):
             self._ended(message)

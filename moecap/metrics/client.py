@@ -17,8 +17,8 @@ def client_metrics(observations: Observations, ceiling: float | None) -> dict[st
 
     Args:
         observations: What the run observed.
-        ceiling: Chunks a second that one process of the client takes on this machine, measured before the run against
-            a stub; ``None`` where the engine runs in process.
+        ceiling: Chunks a second that the client's processes take on this machine, measured before the run against a
+            stub; ``None`` where the engine runs in process.
 
     Returns:
         ``client.peak_chunks_per_second`` and ``client.utilisation``, its share of the ceiling.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from moecap.projection.capacity import LIMITS
 from moecap.projection.coefficients import Coefficients
 from moecap.projection.points import Point
 from moecap.projection.power import activity, power_watts
@@ -42,8 +43,12 @@ def _plan(points: Sequence[Point]) -> SteadyPlan:
         [p.input_tokens for p in points],
         [p.output_tokens for p in points],
         [p.burst for p in points],
+        [p.together for p in points],
     )
-    return steady_plan(WorkModel(points[0].deployment), load)
+    deployment = points[0].deployment
+    limits = LIMITS.get(deployment.engine, LIMITS["default"])
+    asked = max(point.sequences for point in points)
+    return steady_plan(WorkModel(deployment), load, replace(limits, sequences=max(limits.sequences, asked)))
 
 
 def projected_values(groups: Sequence[Group], coefficients: Coefficients) -> Floats:

@@ -8,9 +8,10 @@ here, and a row that no rule can fill is named with the reason, never dropped in
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from moecap.models.parallelism import Parallelism
 from moecap.models.reading import read_model
 from moecap.models.registry import load_model_config
 from moecap.models.spec import ModelSpec
-from moecap.projection.coefficients import engine_family
+from moecap.projection.coefficients import engine_family, generation
 from moecap.projection.deployment import Deployment
 
 __all__ = ["METRICS", "Point", "Skipped", "read_points", "resolve"]
@@ -39,6 +40,21 @@ ms, rates in tokens/s of all devices, power in watts of all devices, energy in j
 
 TASK_INPUTS = {"gpqa": 250.0, "lm-arena-chat": 300.0, "sourcegraph-fim": 1000.0}
 """Prompt tokens of tasks whose rows publish none: assumed, from the length of such questions, chats and files."""
+
+BENCH_REQUESTS = {
+    (128, 128): 30_000,
+    (128, 2048): 3000,
+    (128, 4096): 1500,
+    (500, 2000): 3000,
+    (1000, 1000): 3000,
+    (1000, 2000): 1500,
+    (2048, 128): 3000,
+    (2048, 2048): 1500,
+    (5000, 500): 1500,
+    (20_000, 2000): 1000,
+}
+"""Requests that NVIDIA's tables of TensorRT-LLM queue at once, by tokens of a prompt and of an answer (the table in
+``docs/source/performance/perf-overview.md`` of the engine's repository, versions 0.14, 0.17 and 1.0)."""
 
 _NOMINAL = 0.9
 """InferenceMAX draws lengths evenly from 0.8 to 1.0 of the nominal ones."""
@@ -76,10 +92,12 @@ class Point:
         metric: One of :data:`METRICS`.
         value: The published number: seconds, tokens a second, watts or joules.
         deployment: What was served.
-        concurrency: Requests in flight; infinite at maximum load.
+        concurrency: Requests in flight; at maximum load all that the run has, infinite where it does not say.
         input_tokens: Mean tokens of a prompt.
         output_tokens: Mean tokens of an answer.
         burst: Share of the requests that arrive together at the start.
+        together: Whether the requests in flight are all that there are, queued at once (maximum load).
+        sequences: Most sequences at once that the row says the engine was given; 0 where it does not say.
     """
 
     id: str
@@ -93,6 +111,8 @@ class Point:
     input_tokens: float
     output_tokens: float
     burst: float
+    together: bool = False
+    sequences: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +159,8 @@ def _point(name: str, row: Mapping[str, Any]) -> Point | Skipped:
     if "+" in str(row.get("hardware", "")):
         return Skipped(name, "experts on the host's processors are not projected")
     value = float(row["value"])
-    if not value > 0:
-        return Skipped(name, "the published value is not above 0")
+    if not 0 < value < math.inf:
+        return Skipped(name, "the published value is not above 0, or is infinite")
     drawn = "RANDOM_RANGE_RATIO" in str(row.get("note") or "") and row.get("date") is not None
     nominal = _NOMINAL if drawn else 1.0
     task = row.get("task")
@@ -149,44 +169,77 @@ def _point(name: str, row: Mapping[str, Any]) -> Point | Skipped:
         given = TASK_INPUTS[str(task)]
     if given is None or made is None:
         return Skipped(name, "the row has no length of prompts or answers")
-    family = engine_family(_versioned(str(row["engine"]), row.get("date")))
+    given, made = float(given), float(made)
+    engine, group = str(row["engine"]), str(row.get("group") or "")
     deployment = _deployment(
         str(row["model"]),
         str(row["hw_id"]),
-        family,
+        engine_family(_versioned(engine)),
         str(row["precision"]),
         str(row.get("parallel") or ""),
         int(row["gpus"]),
+        group,
     )
     concurrency = row.get("concurrency")
+    together = concurrency is None
+    if together and group.startswith("trtllm-"):
+        concurrency = BENCH_REQUESTS.get((round(given), round(made)))
+    at_once = math.inf if concurrency is None else float(concurrency)
+    if not (given >= 1 and made >= 1 and at_once > 0):
+        return Skipped(name, "the row has no token in or out, or no request in flight")
     return Point(
         id=name,
         model=str(row["model"]).split("/")[-1],
-        engine=str(row["engine"]),
+        engine=engine,
         split=str(row.get("split", "")),
         metric=metric,
         value=value * METRICS[metric],
         deployment=deployment,
-        concurrency=float("inf") if concurrency is None else float(concurrency),
-        input_tokens=float(given) * nominal,
-        output_tokens=float(made) * nominal,
-        burst=1.0 if row.get("group") == "inferencemax" and not drawn else 0.1,
+        concurrency=at_once,
+        input_tokens=given * nominal,
+        output_tokens=made * nominal,
+        burst=1.0 if group == "inferencemax" and not drawn else 0.1,
+        together=together,
+        sequences=int(row.get("max_num_seqs") or 0),
     )
 
 
-def _versioned(engine: str, date: object) -> str:
-    """An engine with the version that it must have had, where the row gives none."""
-    if "ML.ENERGY v3" in engine or (engine == "vllm" and str(date or "") < "2026"):
-        return "vllm 0.11"
-    return engine
+def _versioned(engine: str) -> str:
+    """An engine with the version that it must have had, where the row gives none.
+
+    InferenceMAX's rows without a version, of November 2025, are of an older vLLM that was told ``async-scheduling``: it
+    schedules as the newer family does.
+    """
+    return "vllm 0.11" if "ML.ENERGY v3" in engine else engine
 
 
 @lru_cache(maxsize=512)
-def _deployment(model: str, hardware: str, family: str, precision: str, parallel: str, devices: int) -> Deployment:
-    split = _parallelism(parallel, devices)
-    spec = _spec(model, precision, family)
+def _deployment(
+    model: str, hardware: str, family: str, precision: str, parallel: str, devices: int, group: str
+) -> Deployment:
+    split, profile = _parallelism(parallel, devices), load_profile(hardware)
+    if family == "trtllm" and group.startswith("trtllm-"):
+        split = _replicated(split)
+    # InferenceMAX's script for MiniMax-M2.5 on H200 turns expert parallelism on also where the field says EP 1; its
+    # experts, 1,536 wide, would not be whole blocks of 128 over 8 ranks.
+    if group == "inferencemax" and family == "vllm" and "minimax-m2.5" in model.lower():
+        split = replace(split, expert=split.tensor)
+    # InferenceMAX's scripts for gpt-oss on vLLM ask for kv-cache-dtype: fp8 on Blackwell; those on Hopper do not.
+    blackwell = generation(profile) == "Blackwell"
+    narrow = group == "inferencemax" and family == "vllm" and blackwell and "gpt-oss" in model.lower()
+    spec = _spec(model, precision, family, narrow)
     split.check(spec)
-    return Deployment(spec, load_profile(hardware), split, family)
+    return Deployment(spec, profile, split, family)
+
+
+def _replicated(split: Parallelism) -> Parallelism:
+    """The split of NVIDIA's tables of TensorRT-LLM 1.0, whose columns name the ranks alone.
+
+    Their page gives all mixtures ``enable_attention_dp`` and ``--ep``: a replica of everything but the routed experts
+    on each rank. It names no number for ``--ep``; all ranks are assumed.
+    """
+    ranks = split.tensor
+    return Parallelism(expert=ranks, pipeline=split.pipeline, data=ranks, whole_replicas=ranks > 1)
 
 
 def _parallelism(text: str, devices: int) -> Parallelism:
@@ -206,16 +259,17 @@ def _parallelism(text: str, devices: int) -> Parallelism:
 
 
 @lru_cache(maxsize=128)
-def _spec(model: str, precision: str, family: str) -> ModelSpec:
+def _spec(model: str, precision: str, family: str, narrow_cache: bool) -> ModelSpec:
     short = model.rsplit("/", maxsplit=1)[-1].lower()
     config, ref = load_model_config(_NAMES.get(short, short))
     first = precision.lower().split(" ")[0]
     quantised = bool(config.get("quantization_config"))
-    cache = "fp8" if family.startswith("trtllm") and first in ("fp8", "fp4") and not quantised else None
+    narrow_cache |= family.startswith("trtllm") and first in ("fp8", "fp4") and not quantised
+    cache = "fp8" if narrow_cache else None
     if first in ("bfloat16", "bf16", "fp16", "float16"):
-        return read_model(config, ref.id, weights="bf16")
+        return read_model(config, ref.id, weights="bf16", kv=cache)
     if quantised and first in ("fp8", "mxfp4", "fp4"):
-        return read_model(config, ref.id)
+        return read_model(config, ref.id, kv=cache)
     added = {"fp8": _FP8_BLOCK if "block" in precision else _FP8, "fp4": _FP4, "nvfp4": _FP4}.get(first)
     if added is None:
         raise BadInputError(f"no rule for precision {precision!r}; known: bf16, fp16, fp8, fp4, mxfp4")

@@ -99,6 +99,7 @@ def offers(
     refused: list[Refusal] = []
     for profile in profiles:
         if profile.kind != "accelerator" or profile.vendor not in ENGINES:
+            refused.append(Refusal(profile.id, 1, "no engine is projected on it"))
             continue
         rent = profile.default_price.usd_per_hour if profile.default_price else 0.0
         for devices in DEVICES:

@@ -122,7 +122,7 @@ def simulate(
         BadInputError: If the longest request does not fit in the cache.
     """
     deployment = model.deployment
-    allowed = limits or LIMITS.get(deployment.engine, LIMITS["default"])
+    allowed = (limits or LIMITS.get(deployment.engine, LIMITS["default"])).over(deployment.parallelism.data)
     longest = int((requests.input_tokens + requests.output_tokens).max())
     one = cache_bytes(deployment.spec, longest, deployment.parallelism)
     held = math.inf if one == 0 else room(deployment, allowed).cache / one * longest

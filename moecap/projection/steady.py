@@ -10,9 +10,13 @@ their prefill: B + B·I / O ≤ ``step_tokens``. Then
     ttft  = arrival and client + half a step + waiting + own chunks in mixed steps
     rate  = requests in flight · O / (ttft + (O - 1) · tpot), by Little's law
 
-A part of all requests arrives at once when the load starts (C of the 10·C that a run sends by default): those prompts
-wait for one another. The median gap between tokens is a step with the median number of arriving prompts, which for
-Poisson arrivals is λ - 0.3 where that is positive.
+Where all requests are queued at once and none follows (``together``), they end together too, and their prompts fill
+whole budgets of tokens: f = λ·I / (step_tokens - B), in steps that carry ``step_tokens`` - B of them. More than B
+requests are served in waves of B, the last of what is left. That is for engines that reserve: others preempt.
+
+Else a part of all requests arrives at once when the load starts (C of the 10·C that a run sends by default): those
+prompts wait for one another. The median gap between tokens is a step with the median number of arriving prompts, which
+for Poisson arrivals is λ - 0.3 where that is positive.
 """
 
 from __future__ import annotations
@@ -45,12 +49,14 @@ class Load:
         input_tokens: I, mean tokens of a prompt.
         output_tokens: O, mean tokens of an answer.
         burst: Share of all requests that arrive together at the start.
+        together: Whether the requests in flight are all that there are, queued at once, bool [n].
     """
 
     concurrency: Floats
     input_tokens: Floats
     output_tokens: Floats
     burst: Floats
+    together: npt.NDArray[np.bool_]
 
     @classmethod
     def of(
@@ -59,10 +65,12 @@ class Load:
         input_tokens: npt.ArrayLike,
         output_tokens: npt.ArrayLike,
         burst: npt.ArrayLike = 0.1,
+        together: npt.ArrayLike = False,
     ) -> Load:
         """Loads from numbers or arrays of one length."""
-        given = (np.asarray(a, np.float64) for a in (concurrency, input_tokens, output_tokens, burst))
-        return cls(*(np.atleast_1d(a) for a in np.broadcast_arrays(*given)))
+        given = (np.asarray(a, np.float64) for a in (concurrency, input_tokens, output_tokens, burst, together))
+        numbers = [np.atleast_1d(a) for a in np.broadcast_arrays(*given)]
+        return cls(numbers[0], numbers[1], numbers[2], numbers[3], numbers[4] > 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,6 +89,8 @@ class SteadyPlan:
         mixed: Work of a step with prompt tokens.
         median: Work of the step of median length.
         opening: Work of a step of the opening burst.
+        rest: Requests of the last wave, where all are queued at once and it is not a whole one; else 0, float64 [n].
+        last: Work of its steps without prompt tokens.
     """
 
     load: Load
@@ -94,6 +104,8 @@ class SteadyPlan:
     mixed: StepWork
     median: StepWork
     opening: StepWork
+    rest: Floats
+    last: StepWork
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,7 +145,7 @@ def steady_plan(
         most: Sequences that fit, float64 [n], where the caller knows them.
     """
     deployment = model.deployment
-    allowed = limits or LIMITS.get(deployment.engine, LIMITS["default"])
+    allowed = (limits or LIMITS.get(deployment.engine, LIMITS["default"])).over(deployment.parallelism.data)
     fit = _fitting(deployment, allowed, load) if most is None else most
     held = np.minimum(load.concurrency, fit)
     stages = deployment.parallelism.pipeline
@@ -144,14 +156,19 @@ def steady_plan(
     left = np.maximum(budget - running, _LEAST_BUDGET)
     arrivals = running / made
     chunks = np.maximum(1.0, given / left)
-    share = np.minimum(1.0, arrivals * chunks)
-    mixed_tokens = np.where(arrivals * chunks < 1.0, given / chunks, arrivals * given)
+    fed = np.where(load.together, np.minimum(left, some * given), given / chunks)
+    share = np.minimum(1.0, arrivals * given / fed)
+    mixed_tokens = np.where(share < 1.0, fed, arrivals * given)
     context = given + made / 2.0
     start = np.maximum(0.0, (given - given / chunks) / 2.0)
     first = np.where(np.isfinite(load.concurrency), held, running)
     opening_tokens = np.minimum(np.maximum(first, 1.0) * given, budget)
     median_prompts = np.maximum(0.0, arrivals - _MEDIAN_BELOW_MEAN)
     median_tokens = np.minimum(median_prompts * given, left)
+    waves = load.together & np.isfinite(load.concurrency) & (running > 0)
+    rest = np.where(waves, np.remainder(np.where(waves, load.concurrency, 0.0), some * stages), 0.0)
+    rest = np.where(rest < 0.5, 0.0, rest)  # requests are whole: less than a half is rounding
+    decode = model.work(StepShape.of(some, context))
     return SteadyPlan(
         load=load,
         running=running * stages,
@@ -160,12 +177,14 @@ def steady_plan(
         mixed_share=share,
         chunks=chunks,
         burst_steps=np.maximum(1.0, first * given / budget),
-        decode=model.work(StepShape.of(some, context)),
+        decode=decode,
         mixed=model.work(StepShape.of(some, context, mixed_tokens, mixed_tokens / (given / chunks), start)),
         median=model.work(StepShape.of(some, context, median_tokens, np.maximum(median_prompts, 1e-6), start)),
         opening=model.work(
             StepShape.of(first / 2.0, given, opening_tokens, np.maximum(1.0, opening_tokens / given), 0.0)
         ),
+        rest=rest,
+        last=model.work(StepShape.of(rest / stages, context)) if rest.any() else decode,
     )
 
 
@@ -197,6 +216,11 @@ def steady_state(plan: SteadyPlan, coefficients: Coefficients, engine: str) -> S
     closed = running * made / (own + outside + (made - 1.0) * tpot)
     saturated = running / step
     rate = np.where(np.isfinite(load.concurrency) & (plan.queued <= 0), np.minimum(closed, saturated), saturated)
+    step_of_rest = step_time(plan.last, coefficients, engine).total
+    step_of_rest = step_of_rest + plan.mixed_share * plan.rest / np.maximum(running, 1e-9) * (mixed - decode)
+    in_waves = np.where(plan.rest > 0, load.concurrency, running)
+    steps = np.where(plan.rest > 0, (in_waves - plan.rest) / np.maximum(running, 1e-9) * step + step_of_rest, step)
+    rate = np.where(plan.rest > 0, in_waves / steps, rate)
     # Those that find no room wait for a whole answer of the others.
     ttft = ttft + plan.queued / np.maximum(running, 1e-9) * (made * tpot)
     absent = running <= 0

@@ -45,7 +45,7 @@ class StepTable:
     ) -> None:
         engine = model.deployment.engine
         costs = coefficients.engine(engine)
-        self._step, self._sequence = costs.step, costs.sequence
+        self._step, self._sequence = costs.step, costs.sequence / model.deployment.parallelism.data
         self._sequences, self._tokens = _grid(sequences), _grid(tokens)
         self._contexts, self._starts = _grid(context), _grid(context)
         batch, fed = np.meshgrid(self._sequences, self._tokens, indexing="ij")

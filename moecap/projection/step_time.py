@@ -1,7 +1,7 @@
 """How long a step takes: each class of work at the roofline with what kernels reach of it, and the costs beside.
 
     step = Σ_class ‖ bytes / (share · bandwidth), Σ_rate seconds at peak / share ‖₄ + activations + collectives
-           + kernels · launch + step cost + sequences · sequence cost
+           + kernels · launch + step cost + sequences of a replica · sequence cost
 
 The norm ‖a, b‖₄ = (a⁴ + b⁴)^(1/4) rounds the corner of the roofline: where memory and matrix units take the same time,
 a kernel takes 19 % more than either. A collective takes its latency and the time of its bytes. A step with tokens of

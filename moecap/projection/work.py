@@ -80,7 +80,7 @@ class StepWork:
         wire_bytes: Bytes that a device sends in them, float64 [n].
         ranks: Devices that take part in a collective.
         kernels: Kernels that a step launches on a device (:func:`launched_kernels`).
-        sequences: Rows of logits, float64 [n].
+        sequences: Rows of logits of one replica, float64 [n].
         tokens: Tokens, float64 [n].
         prompt: Whether there are tokens of prompts among them, bool [n].
         bandwidth: Peak of the memory in bytes/s.
@@ -167,7 +167,7 @@ class WorkModel:
         compute["scores", rate] = scores
         compute["prompt_scores", rate] = prompt_scores
         calls, wire_bytes = self._messages(tokens)
-        logit_bytes = logits * spec.vocab_size * _LOGIT_BYTES * _LOGIT_PASSES / split.tensor
+        logit_bytes = logits * spec.vocab_size * _LOGIT_BYTES * _LOGIT_PASSES / stage
         return StepWork(
             bytes={
                 "attention": np.full_like(tokens, (weights.attention + weights.norms) / stage),
@@ -183,7 +183,7 @@ class WorkModel:
             wire_bytes=wire_bytes,
             ranks=stage,
             kernels=self._kernels,
-            sequences=logits,
+            sequences=logits / split.data,
             tokens=tokens,
             prompt=shape.prompt_tokens > 0,
             bandwidth=self._bandwidth,
@@ -219,17 +219,18 @@ class WorkModel:
         """Elements that a token moves through the memory of one device between products, over all layers."""
         spec, split = self.deployment.spec, self.deployment.parallelism
         hidden, total = spec.hidden_size, 0.0
+        ranks, share = (split.tensor, split.data) if split.whole_replicas else (self._stage, 1)
         for layer, count in spec.groups:
             elements = float(_RESIDUAL_ROWS * hidden) / split.data
             elements += sum(_moved(m, hidden, split.tensor) for m in layer.attention.matrices) / split.data
             if isinstance(layer.ffn, DenseFfn):
-                elements += sum(_moved(m, hidden, self._stage) for m in layer.ffn.matrices)
+                elements += sum(_moved(m, hidden, ranks) for m in layer.ffn.matrices) / share
             else:
                 used = layer.ffn.used_experts
                 width = self._stage / split.expert
                 experts = sum(_moved(m, hidden, width) for m in layer.ffn.expert_matrices)
                 elements += used * experts / split.expert
-                elements += sum(_moved(m, hidden, self._stage) for m in layer.ffn.shared)
+                elements += sum(_moved(m, hidden, ranks) for m in layer.ffn.shared) / share
             total += count * elements
         return total
 
@@ -238,19 +239,22 @@ class WorkModel:
 
         A reduction over R ranks sends 2·(R - 1)/R of the reduced rows (a ring's). After attention the ranks of a
         replica reduce the rows of their own sequences, after a network all devices of the stage those of all sequences;
-        where replicas share experts that is an all-gather and a reduce-scatter, of as many bytes. The head takes one
-        more, and a stage sends its rows to the next.
+        where replicas share it that is an all-gather and a reduce-scatter, of as many bytes. Dense networks that each
+        replica keeps are reduced in it. The head takes one more, and a stage sends its rows to the next.
         """
         split, groups = self.deployment.parallelism, self.deployment.spec.groups
         attended = sum(count for layer, count in groups if layer.attention.span != "none")
-        networks = sum(count for layer, count in groups if isinstance(layer.ffn, MoeFfn) or layer.ffn.matrices)
-        within = (attended + 1) * (split.tensor > 1)
-        across = networks * (self._stage > 1)
+        mixtures = sum(count for layer, count in groups if isinstance(layer.ffn, MoeFfn))
+        dense = sum(count for layer, count in groups if isinstance(layer.ffn, DenseFfn) and layer.ffn.matrices)
+        own, common = (dense, mixtures) if split.whole_replicas else (0, mixtures + dense)
+        within = (attended + own + 1) * (split.tensor > 1)
+        across = common * (self._stage > 1)
         row = self.deployment.spec.hidden_size * self._width
         sent = within * tokens / split.data * 2.0 * (split.tensor - 1) / split.tensor
         sent = sent + across * tokens * 2.0 * (self._stage - 1) / self._stage
         sent = sent + (split.pipeline - 1) * tokens / self._stage
-        return float(within + across + split.pipeline - 1), np.asarray(row * sent, np.float64)
+        calls = within + across * (2 if split.data > 1 else 1) + split.pipeline - 1
+        return float(calls), np.asarray(row * sent, np.float64)
 
 
 def _ffns(deployment: Deployment) -> list[tuple[DenseFfn | MoeFfn, int]]:

@@ -48,9 +48,10 @@ def accuracy_flags(
             name="answers_truncated",
             level="warning",
             text=f"{number} of {counts[task]} answers of {task} were cut off at their most tokens and count as wrong; "
-            "a larger --output-len would let them end.",
+            "a larger --task-arg max_tokens, or --output-len where it is given, would let them end.",
         )
-    apart = [record.name for record in tasks if not record.in_load and record.chat is not None]
+    generated = {str(sample.get("task")) for sample in samples if sample.get("kind") == "generative"}
+    apart = [record.name for record in tasks if not record.in_load and record.name in generated]
     if apart:
         yield Flag(
             name="accuracy_apart",

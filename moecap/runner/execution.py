@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -81,34 +82,37 @@ def execute(plan: Plan, directory: Path, execution: Execution, reporter: Reporte
                 f"{plan.spec.name} on {plan.hardware.profile.name}, {engine.info.name} {engine.info.version}, "
                 f"{engine.info.weight_dtype}"
             )
-            workload = plan.sending.workload
             _check_peak(plan, recorder, telemetry, "before")
             clock.mark("peak_before")
             recorder.stage = "warmup"
-            _warm_up(plan, engine, workload.warmup, recorder)
+            _warm_up(plan, engine, plan.sending.workload.warmup, recorder)
             clock.mark("warmup")
             recorder.stage = "load"
-            with reporter.bar("requests", config.num_requests) as done:
-                how = {} if workload.arrivals is None else {"arrivals": workload.arrivals}
-                sent = len(recorder.requests)
-                try:
-                    engine.generate(workload.prompts, config.concurrency, recorder, done, **how)
-                except BaseException:  # what was answered until then is kept
-                    for task, items in plan.sending.tasks:
+            try:
+                with clock.marking("load"):
+                    _send_load(plan, engine, recorder, reporter)
+                _check_peak(plan, recorder, telemetry, "after")
+                clock.mark("peak_after")
+            finally:  # what was answered until then is kept, whatever ends the run
+                for task, items in plan.sending.tasks:
+                    if _in_load(plan, task):
                         recorder.samples.extend(_answered(plan, task, items, recorder, tokenizer))
-                    raise
-                _refuse_silence(recorder, sent)
-            clock.mark("load")
-            _check_peak(plan, recorder, telemetry, "after")
-            clock.mark("peak_after")
+                        clock.mark(f"task.{task.name}")
             recorder.stage = "score"
             for task, items in plan.sending.tasks:
-                if _in_load(plan, task):
-                    recorder.samples.extend(_answered(plan, task, items, recorder, tokenizer))
-                else:
+                if not _in_load(plan, task):
                     with reporter.bar(f"{task.name} questions", len(items)) as done:
                         recorder.samples.extend(task.run(items, engine, tokenizer, recorder, done))
-                clock.mark(f"task.{task.name}")
+                    clock.mark(f"task.{task.name}")
+
+
+def _send_load(plan: Plan, engine: Engine, recorder: Recorder, reporter: Reporter) -> None:
+    workload = plan.sending.workload
+    how = {} if workload.arrivals is None else {"arrivals": workload.arrivals}
+    sent = len(recorder.requests)
+    with reporter.bar("requests", plan.config.num_requests) as done:
+        engine.generate(workload.prompts, plan.config.concurrency, recorder, done, **how)
+        _refuse_silence(recorder, sent)
 
 
 def _in_load(plan: Plan, task: Task) -> bool:
@@ -153,6 +157,14 @@ class _Clock:
         now = time.monotonic()
         self._seconds[name] = round(now - self._last, 3)
         self._last = now
+
+    @contextmanager
+    def marking(self, name: str) -> Iterator[None]:
+        """Mark a part however it ends."""
+        try:
+            yield
+        finally:
+            self.mark(name)
 
 
 def _refuse_silence(recorder: Recorder, first: int) -> None:

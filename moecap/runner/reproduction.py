@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from shlex import join
 
-from moecap.config import RunConfig
+from moecap.config import TASKS_AS_LOAD, RunConfig
 from moecap.hardware.profile import ProfileSource
 from moecap.hardware.registry import names_file
 
@@ -32,7 +32,8 @@ def reproduction_command(config: RunConfig) -> str:
     default = RunConfig()
     for name in RunConfig.model_fields:
         value = getattr(config, name)
-        if value == getattr(default, name):
+        bounds_answers = name == "output_len" and config.dataset == TASKS_AS_LOAD  # left out, the tasks say how long
+        if value == getattr(default, name) and not bounds_answers:
             continue
         option = f"--{name.replace('_', '-')}"
         if name == "layout":  # its content: the file is on the machine of the run

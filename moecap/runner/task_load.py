@@ -14,7 +14,7 @@ from moecap.errors import BadInputError, NotAvailableError
 from moecap.result import TaskRecord
 from moecap.runner.asked import asked_arrivals
 from moecap.runner.prompts import asked_sampling
-from moecap.runner.workload import Workload, longest_conversation
+from moecap.runner.workload import Workload, longest_conversation, refuse_idle_processes
 from moecap.tasks.base import Task, TaskOptions
 from moecap.tokenizer import Tokenizer
 
@@ -140,6 +140,7 @@ def make_task_load(
             f"{len(prompts)} questions never reach a concurrency of {config.concurrency}; ask for more questions "
             "(--limit) or less concurrency"
         )
+    refuse_idle_processes(config, len(prompts))
     refuse_sampling(prompts, backend)
     warmup = tuple(_moved(prompts[i % len(prompts)], _prompt_id(config, i)) for i in range(warm))
     due = asked_arrivals(config, len(prompts))

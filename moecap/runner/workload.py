@@ -20,7 +20,15 @@ from moecap.runner.asked import asked_arrivals, asked_lengths, asked_sessions
 from moecap.runner.prompts import PromptMaker, asked_sampling
 from moecap.tokenizer import Tokenizer
 
-__all__ = ["Workload", "longest_conversation", "longest_request", "make_workload", "read_load", "refuse_unable"]
+__all__ = [
+    "Workload",
+    "longest_conversation",
+    "longest_request",
+    "make_workload",
+    "read_load",
+    "refuse_idle_processes",
+    "refuse_unable",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +116,17 @@ def refuse_unable(config: RunConfig, recording: Recording, backend: type[Backend
         )
 
 
+def refuse_idle_processes(config: RunConfig, sessions: int) -> None:
+    """Refuse more client processes than an open loop has requests or sessions, of which each process gets one at least.
+
+    Raises:
+        BadInputError: With the most that can share it.
+    """
+    asked = config.client_processes
+    if config.load == "open" and asked != "auto" and asked > sessions:
+        raise BadInputError(f"client_processes {asked} cannot share a load of {sessions}; take at most {sessions}")
+
+
 def make_workload(
     config: RunConfig, recording: Recording, backend: type[Backend], tokenizer: Tokenizer, max_context: int
 ) -> Workload:
@@ -121,7 +140,7 @@ def make_workload(
         max_context: Tokens that the model holds.
 
     Raises:
-        BadInputError: If the data set has too few requests, or one is too long.
+        BadInputError: If the data set has too few requests for what shall send them, or one is too long.
     """
     marked = backend.attaches and not config.allow_prefix_cache
     words = Words(tokenizer, _texts(config, recording), secrets.token_hex(4) if marked else "")
@@ -143,6 +162,7 @@ def make_workload(
             f"{count} requests or sessions never reach a concurrency of {config.concurrency}; ask for more or less "
             "concurrency"
         )
+    refuse_idle_processes(config, count)
     return Workload(
         warmup=warmup,
         prompts=prompts,

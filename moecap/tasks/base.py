@@ -15,7 +15,16 @@ from moecap.observations.recorder import Recorder, RequestRecord
 from moecap.plugins import BACKENDS, TASKS, load_plugin, plugin_names
 from moecap.tokenizer import Tokenizer
 
-__all__ = ["Task", "TaskFacts", "TaskFamily", "TaskOptions", "load_task", "prompts_digest", "refuse_mismatch"]
+__all__ = [
+    "Task",
+    "TaskFacts",
+    "TaskFamily",
+    "TaskOptions",
+    "load_task",
+    "prompts_digest",
+    "refuse_mismatch",
+    "source_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +134,16 @@ class Task(ABC):
         done: Callable[[int], None],
     ) -> Iterator[Mapping[str, Any]]:
         """Ask the engine and yield a sample for each item: ``task, id, prompt, answer, gold, scores``."""
+
+
+def source_of(source: str, data: Path | None) -> str:
+    """Where a task's data came from: what the task says, and whether a folder of the user's stood for it.
+
+    Args:
+        source: What the task says.
+        data: That folder.
+    """
+    return source if data is None else f"{source.removesuffix('; --data DIR')}, in a folder of the user's"
 
 
 def prompts_digest(texts: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from moecap.backend import Engine, Prompt, Sampling
 from moecap.errors import BadInputError, UnknownNameError
 from moecap.observations.recorder import Recorder, RequestRecord
 from moecap.tasks.answers.thinking import without_thinking
-from moecap.tasks.base import Task, TaskFacts, TaskOptions, prompts_digest
+from moecap.tasks.base import Task, TaskFacts, TaskOptions, prompts_digest, source_of
 from moecap.tokenizer import Message, Tokenizer
 
 __all__ = ["OUTCOMES", "GenerativeTask", "Grade", "OpenQuestion", "Outcome", "outcome_of"]
@@ -70,7 +70,8 @@ class GenerativeTask(Task):
     """A task that is answered by generation; where no data set is named its requests are the load of the run.
 
     A subclass gives its questions and grades one answer. ``--task-arg chat=true`` sends the questions through the
-    model's chat template, ``chat=false`` as plain text; ``max_tokens=N`` bounds the answers.
+    model's chat template, ``chat=false`` as plain text; ``max_tokens=N`` takes the place of the task's own most tokens
+    of an answer.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"generate"})
@@ -81,6 +82,8 @@ class GenerativeTask(Task):
     """Names of the task's own arguments, beside ``chat`` and ``max_tokens``."""
     scores: ClassVar[tuple[str, ...]] = ("accuracy",)
     """Names of what ``grade`` gives; ``accuracy`` is the headline."""
+    fixed_length: ClassVar[bool] = False
+    """Whether the authors fix the most tokens of an answer, which ``max_tokens`` can only lower then."""
     regradable: ClassVar[bool] = True
     """Whether ``grade`` gives the same for the same question and text, anywhere, so that a verification repeats it."""
 
@@ -101,7 +104,7 @@ class GenerativeTask(Task):
 
         Args:
             question: The question.
-            text: The answer, without reasoning and without the stop text that ended it.
+            text: The answer, without reasoning and without the stop text that ended it; else as the model wrote it.
         """
 
     def few_shot(self) -> tuple[int | None, int | None]:
@@ -130,8 +133,15 @@ class GenerativeTask(Task):
         self._options = options
         own = {name: value for name, value in options.arguments.items() if name != "max_tokens"}
         questions = self.questions(replace(options, arguments=own))
-        most = [bound for bound in (options.output_len, int(asked) if asked else None) if bound is not None]
-        return [replace(question, output_tokens=min([question.output_tokens, *most])) for question in questions]
+        most = None if asked is None else int(asked)
+        return [replace(question, output_tokens=self._most_tokens(question, most)) for question in questions]
+
+    def _most_tokens(self, question: OpenQuestion, asked: int | None) -> int:
+        """Most tokens of an answer: the user's number in place of the task's, and no more than ``--output-len``."""
+        own = question.output_tokens
+        if asked is not None:
+            own = min(own, asked) if self.fixed_length else asked
+        return own if self._options.output_len is None else min(own, self._options.output_len)
 
     @property
     def uses_chat(self) -> bool:
@@ -186,7 +196,8 @@ class GenerativeTask(Task):
         """What the result says of these questions."""
         digest = prompts_digest([self.text(question, tokenizer) for question in items])
         shots, seed = self.few_shot()
-        return TaskFacts(len(items), digest, shots, seed, self.uses_chat, self.source)
+        source = source_of(self.source, self._options.data)
+        return TaskFacts(len(items), digest, shots, seed, self.uses_chat, source)
 
     def run(
         self,

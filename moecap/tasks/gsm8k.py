@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from moecap.data.gsm8k import gsm8k_examples, load_gsm8k
-from moecap.errors import BadInputError
 from moecap.tasks.answers.number import stated_number
 from moecap.tasks.base import TaskOptions
 from moecap.tasks.generative import GenerativeTask, Grade, OpenQuestion
+from moecap.tasks.mmlu import number_of_shots
 
 __all__ = ["Gsm8k"]
+
+EXAMPLES = 8
+"""Solved problems that come with it."""
 
 
 class Gsm8k(GenerativeTask):
@@ -31,12 +34,9 @@ class Gsm8k(GenerativeTask):
 
     def questions(self, options: TaskOptions) -> Sequence[OpenQuestion]:
         """The first ``limit`` problems of the test split."""
-        examples = gsm8k_examples()
-        asked = options.arguments.get("shots", str(len(examples)))
-        if not asked.isdecimal() or int(asked) > len(examples):
-            raise BadInputError(f"--task-arg shots={asked}: not a number from 0 to {len(examples)}")
-        self._shots = int(asked)
-        shown = [(f"Question: {question}", answer) for question, answer in examples[: self._shots]]
+        self._shots = number_of_shots(options, EXAMPLES)
+        examples = gsm8k_examples()[: self._shots] if self._shots else ()
+        shown = [(f"Question: {question}", answer) for question, answer in examples]
         before = "".join(f"{question}\nAnswer: {answer}\n\n" for question, answer in shown)
         turns = tuple(turn for question, answer in shown for turn in (("user", question), ("assistant", answer)))
         tokens, stop = (2048, ()) if self.uses_chat else (512, ("Question:",))

@@ -106,11 +106,10 @@ class Judge:
 
     def _ask(self, messages: Sequence[Message]) -> tuple[str, str | None]:
         body = {"model": self.model, "messages": messages, "temperature": 0, "max_tokens": self.output_tokens}
-        headers = {"Content-Type": "application/json"}
-        if key := os.environ.get(KEY_VARIABLE):
-            headers["Authorization"] = f"Bearer {key}"
         url = f"{self.endpoint.rstrip('/')}/chat/completions"
-        request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+        request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+        if key := os.environ.get(KEY_VARIABLE):  # which no place to which the endpoint redirects is to hear
+            request.add_unredirected_header("Authorization", f"Bearer {key}")
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_S) as reply:
                 content = reply.read()

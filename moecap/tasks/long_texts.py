@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from moecap.tasks.generative import GenerativeTask, OpenQuestion
 
@@ -15,6 +15,8 @@ class LongTextTask(GenerativeTask):
     An answer that ends at its most tokens is counted as truncated, as in every task, but keeps its score: these tasks
     give an answer a few tokens and look for the right words in them.
     """
+
+    fixed_length: ClassVar[bool] = True
 
     def cut(self, tokens: tuple[int, ...], room: int) -> tuple[int, ...]:
         """The beginning and the end of a prompt, since instructions stand at both."""

@@ -99,7 +99,7 @@ def _choice(where: str, row: Mapping[str, Any]) -> OpenQuestion:
 def _named(options: TaskOptions, known: Sequence[str], kind: str) -> tuple[str, ...]:
     """The data sets that ``--task-arg sets=A,B`` names, or all of them."""
     asked = options.arguments.get("sets")
-    names = tuple(known) if asked is None else tuple(asked.split(","))
+    names = tuple(known) if asked is None else tuple(dict.fromkeys(asked.split(",")))
     for name in names:
         if name not in known:
             raise UnknownNameError(kind, name, known)

@@ -51,7 +51,7 @@ class _Problems(GenerativeTask):
                 f"{head}Problem:\n{problem.problem}\n\nSolution:" if self._shots else problem.problem + BOXED,
                 gold,
                 self.output_tokens,
-                ("Problem:",) if self._shots else (),
+                ("Problem:",) if self._shots and not self.uses_chat else (),
             )
             for problem, gold in islice(answered, options.limit)
         ]

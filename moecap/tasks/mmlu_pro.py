@@ -39,6 +39,7 @@ class MmluPro(GenerativeTask):
         if self._shots:
             for example in load_mmlu_pro("validation", options.data):
                 solved[example.category].append(f"{_shown(example)}{_reasoning(example)}\n\n")
+        stop = () if self.uses_chat else ("Question:",)  # a conversation may name the question in its reasoning
         asked = in_turns(load_mmlu_pro("test", options.data), lambda question: question.category)[: options.limit]
         return [
             OpenQuestion(
@@ -46,7 +47,7 @@ class MmluPro(GenerativeTask):
                 _head(question.category) + "".join(solved[question.category][: self._shots]) + _open(question),
                 question.choice.labels[question.choice.answer_index],
                 2048,
-                ("Question:",),
+                stop,
                 about={"choices": question.choice.choices},
             )
             for question in asked

@@ -10,12 +10,13 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 from moecap.backend import Continuation, Engine, Scored
 from moecap.errors import UnknownNameError
 from moecap.observations.recorder import Recorder
-from moecap.tasks.base import Task, TaskFacts, TaskOptions, prompts_digest
+from moecap.tasks.base import Task, TaskFacts, TaskOptions, prompts_digest, source_of
 from moecap.tokenizer import Tokenizer
 
 __all__ = [
@@ -58,6 +59,7 @@ class MultipleChoiceTask(Task):
     """Names of the task's arguments."""
     shots: int = 0
     """Solved examples before each question, once the questions are made."""
+    _data: Path | None = None
 
     @abstractmethod
     def questions(self, options: TaskOptions) -> Sequence[Question]:
@@ -73,6 +75,7 @@ class MultipleChoiceTask(Task):
             if name not in self.arguments:
                 takes = "" if self.arguments else "it takes none"
                 raise UnknownNameError(f"argument of task {self.name}", name, self.arguments, takes)
+        self._data = options.data
         return self.questions(options)
 
     def lengths(self, items: Sequence[Question], tokenizer: Tokenizer) -> Iterator[tuple[str, int]]:
@@ -82,7 +85,7 @@ class MultipleChoiceTask(Task):
     def facts(self, items: Sequence[Question], tokenizer: Tokenizer) -> TaskFacts:
         """What the result says of these questions."""
         digest = prompts_digest([question.prompt for question in items])
-        return TaskFacts(len(items), digest, self.shots, source=self.source)
+        return TaskFacts(len(items), digest, self.shots, source=source_of(self.source, self._data))
 
     def run(
         self,
@@ -99,10 +102,11 @@ class MultipleChoiceTask(Task):
 def continuation(tokenizer: Tokenizer, id: str, prompt: str, answer: str) -> Continuation:
     """Token ids of a prompt and its answer, split where the prompt's own tokens end.
 
-    The two are encoded together, since a tokenizer may merge across the border.
+    They begin with what the tokenizer begins a sequence with, as the harness's do. The two are encoded together, since
+    a tokenizer may merge across the border.
     """
-    whole = tokenizer.encode(prompt + answer)
-    context = whole[: len(tokenizer.encode(prompt))]
+    whole = tokenizer.encode_prompt(prompt + answer)
+    context = whole[: len(tokenizer.encode_prompt(prompt))]
     return Continuation(id, context, whole[len(context) :])
 
 

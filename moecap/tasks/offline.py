@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from moecap.data.published import Row, json_lines
 from moecap.errors import BadInputError, NotAvailableError
@@ -25,7 +25,8 @@ def score_predictions(
         task: The task.
         options: Its options.
         predictions: JSON lines with ``id`` and ``answer`` or ``prediction``: of a task that generates the model's text,
-            of multiple choice a letter, a sentence that states one, or the text of a choice.
+            of multiple choice a letter, a sentence that states one, or the text of a choice. The samples of a run are
+            such a file: lines of other tasks are passed over, and an ``outcome`` failed or truncated stays one.
         gold: JSON lines with ``id`` and ``gold`` (or ``answer``), and ``about`` where the task's grading needs it, in
             place of the task's own questions; the samples of a run are such a file.
 
@@ -37,24 +38,39 @@ def score_predictions(
         raise NotAvailableError(
             f"task {task.name!r} scores what a model gives as it runs; moecap run --task {task.name}"
         )
-    questions = task.items(options) if gold is None else _golds(task, gold)
-    answers = _answers(predictions)
+    questions = task.items(options) if gold is None else _golds(task, gold)[: options.limit]
+    answers = _answers(task, predictions)
     known = {question.id for question in questions}
-    for name, (where, _) in answers.items():
+    for name, said in answers.items():
         if name not in known:
-            raise BadInputError(f"{where}: no question {name!r} in task {task.name!r}; take the line out")
-    return [_sample(task, question, *answers.get(question.id, ("", None))) for question in questions]
+            raise BadInputError(f"{said.where}: no question {name!r} in task {task.name!r}; take the line out")
+    return [_sample(task, question, answers.get(question.id, _Said(question.id, None))) for question in questions]
 
 
-def _sample(task: GenerativeTask | MultipleChoiceTask, question: Any, where: str, answer: str | None) -> dict[str, Any]:
-    sample = {"task": task.name, "id": question.id, "answer": answer, "gold": question.gold}
+class _Said(NamedTuple):
+    """A prediction, or that there is none.
+
+    Attributes:
+        where: Where it stands.
+        answer: What it says.
+        outcome: What became of the question, where a run's sample says so.
+    """
+
+    where: str
+    answer: str | None
+    outcome: str | None = None
+
+
+def _sample(task: GenerativeTask | MultipleChoiceTask, question: Any, said: _Said) -> dict[str, Any]:
+    sample = {"task": task.name, "id": question.id, "answer": said.answer, "gold": question.gold}
     if isinstance(task, MultipleChoiceTask):
-        return sample | _choice(question, answer)
+        return sample | _choice(question, said.answer)
+    failed, cut_off = said.outcome == "failed", said.outcome == "truncated"
     try:
-        return sample | task.graded(question, answer or "", failed=False, cut_off=False)
+        return sample | task.graded(question, said.answer or "", failed=failed, cut_off=cut_off)
     except (KeyError, TypeError) as error:
         raise BadInputError(
-            f"{where or question.id}: the gold file lacks what the task's grading needs ({error!r}); give it as "
+            f"{said.where}: the gold file lacks what the task's grading needs ({error!r}); give it as "
             "'about', or leave --gold out"
         ) from error
 
@@ -70,24 +86,24 @@ def _choice(question: Question, answer: str | None) -> dict[str, Any]:
     return {"extracted": letter, "outcome": outcome, "scores": {"accuracy": int(letter == LETTERS[question.gold])}}
 
 
-def _answers(path: Path) -> dict[str, tuple[str, str]]:
-    """Where each prediction stands, and what it says."""
-    found: dict[str, tuple[str, str]] = {}
-    for name, where, row in _identified(path, "prediction"):
+def _answers(task: Task, path: Path) -> dict[str, _Said]:
+    """Each prediction by the id of its question."""
+    found: dict[str, _Said] = {}
+    for name, where, row in _identified(task, path, "prediction"):
         answer = row.get("answer", row.get("prediction"))
         if not isinstance(answer, str):
             if answer is None or isinstance(answer, bool | list | dict):
                 raise BadInputError(f"{where}: no answer or prediction; give it as text")
             answer = str(answer)
-        found[name] = where, answer
+        found[name] = _Said(where, answer, row.get("outcome"))
     return found
 
 
 def _golds(task: GenerativeTask | MultipleChoiceTask, path: Path) -> list[OpenQuestion]:
-    if isinstance(task, MultipleChoiceTask):
+    if isinstance(task, MultipleChoiceTask) or not task.regradable:  # which grades by more than a question and a text
         raise NotAvailableError(f"task {task.name!r} brings its own right answers; leave --gold out")
     questions = []
-    for name, where, row in _identified(path, "gold"):
+    for name, where, row in _identified(task, path, "gold"):
         gold = row.get("gold", row.get("answer"))
         about = row.get("about", {})
         if gold is None or not isinstance(about, dict):
@@ -96,14 +112,18 @@ def _golds(task: GenerativeTask | MultipleChoiceTask, path: Path) -> list[OpenQu
     return questions
 
 
-def _identified(path: Path, kind: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """Id, place and content of each line.
+def _identified(task: Task, path: Path, kind: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Id, place and content of each line that names no other task.
 
     Raises:
-        BadInputError: If the file cannot be read, or an id is missing or comes twice.
+        BadInputError: If the file cannot be read, an id is missing or comes twice, or all lines are of other tasks.
     """
     seen: dict[str, str] = {}
+    others: set[str] = set()
     for where, row in _rows(path):
+        if (other := row.get("task", task.name)) != task.name:
+            others.add(str(other))
+            continue
         name = row.get("id")
         if not isinstance(name, str | int) or isinstance(name, bool):
             raise BadInputError(f"{where}: no id; each {kind} needs the id of its question")
@@ -112,6 +132,8 @@ def _identified(path: Path, kind: str) -> Iterator[tuple[str, str, Mapping[str, 
             raise BadInputError(f"{where}: a second {kind} for {name!r}, after {seen[name]}; leave one out")
         seen[name] = where.rpartition(", ")[2]
         yield name, where, row
+    if others and not seen:
+        raise BadInputError(f"{path}: all its lines are of {', '.join(sorted(others))} and none of {task.name}")
 
 
 def _rows(path: Path) -> Iterable[Row]:

@@ -1,6 +1,7 @@
 """Chat templates, against transformers' own rendering, and what a checkpoint may say wrong."""
 
 import json
+from datetime import datetime
 
 import pytest
 
@@ -18,8 +19,19 @@ LOOPS = """{%- for message in messages %}
 {%- if add_generation_prompt %}[MODEL]{% endif %}{{ strftime_now('%Y')[:2] }}"""
 
 
+RARER = """{%- if tools is not none %}[TOOLS {{ tools }}]{% endif %}{% if documents is none %}[NO DOCUMENTS]{% endif %}
+{%- for message in messages %}
+    {%- set said = message.content %}
+    {%- if message.role == 'assistant' %}
+        {%- generation %}{% set said = 'it' %}{{ said }}={{ message.content }}{% endgeneration %}
+    {%- endif %}
+    {{- said | tojson(ensure_ascii=False) }}{{ said | tojson(ensure_ascii=True) }}
+    {{- {'b': said, 'a': 1} | tojson(separators=(',', ':'), sort_keys=True) }}
+{%- endfor %}"""
+
+
 @pytest.mark.engine
-@pytest.mark.parametrize("own", [None, LOOPS])
+@pytest.mark.parametrize("own", [None, LOOPS, RARER])
 def test_a_conversation_is_rendered_as_transformers_renders_it(own, tmp_path):
     from transformers import PreTrainedTokenizerFast
 
@@ -35,6 +47,13 @@ def test_a_conversation_is_rendered_as_transformers_renders_it(own, tmp_path):
     assert tokenizer.chat(TALK) == expected
     ids = library.apply_chat_template(told, chat_template=template, add_generation_prompt=True, return_dict=False)
     assert tokenizer.encode(tokenizer.chat(TALK)) == tuple(ids)
+
+
+def test_a_template_that_dates_its_prompts_dates_all_of_a_process_alike():
+    source = "{{ strftime_now('%d %b %Y %H:%M:%S.%f') }}"
+    first = ChatTemplate(source, {}).render(TALK)
+    assert datetime.strptime(first, "%d %b %Y %H:%M:%S.%f") <= datetime.now()
+    assert ChatTemplate(source, {}).render(TALK) == first
 
 
 def test_the_template_is_the_file_of_its_own_the_default_of_several_or_that_of_the_configuration(tmp_path):
@@ -57,6 +76,9 @@ def test_the_template_is_the_file_of_its_own_the_default_of_several_or_that_of_t
         ("{{ messages.append(1) }}", "cannot be used"),
         ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "cannot be used"),
         ("{{ 1 + messages }}", "cannot be used"),
+        ("{{ 1 / 0 }}", "cannot be used"),
+        ("{{ range(1000000000) }}", "cannot be used"),
+        ("{{ '%(x)s' | format(**{}) }}", "cannot be used"),
     ],
 )
 def test_a_template_that_is_wrong_refuses_or_breaks_out_of_its_box_is_refused_in_one_line(source, problem):

@@ -52,6 +52,7 @@ def test_a_limit_of_zero_means_all_and_none_means_no_task():
         ({"num_requests": 2}, (), "2 requests never reach a concurrency of 4"),
         ({"client_processes": 5}, (), "5 cannot share a concurrency of 4; take at most 4"),
         ({"client_processes": 21, "rate": 2}, (), "21 cannot share a load of 20; take at most 20"),
+        ({"client_processes": 3, "rate": 2, "turns": 10}, (), "3 cannot share a load of 2; take at most 2"),
         ({"client_processes": True}, (), "a whole number is needed, not true or false"),
         ({"price": 1, "cost": {"usd_per_hour": 2}}, (), "differ; give one"),
     ],
@@ -66,6 +67,12 @@ def test_the_price_of_the_user_wins_wherever_it_is_given():
     assert with_settings({"price": 2.0}, ()).usd_per_hour == 2.0
     assert with_settings({}, ("cost.usd_per_hour=3",)).usd_per_hour == 3.0
     assert RunConfig().usd_per_hour is None
+
+
+def test_the_reproduction_command_bounds_the_answers_of_tasks_also_at_the_default_length():
+    words = reproduction_command(RunConfig(dataset="tasks", task=("gsm8k",)))
+    assert "--output-len 32" in words
+    assert "--output-len" not in reproduction_command(RunConfig(dataset="arc_easy"))
 
 
 def test_the_reproduction_command_gives_the_same_configuration():

@@ -45,6 +45,9 @@ def _contradictions(config, requests, complete=True):
     return {name for name, (a, b) in load_pairs(config, requests, complete, same_numpy=True).items() if a != b}
 
 
+STATED = {"dataset": "arc_easy"}
+"""A result states the data set that was in force."""
+
 CONFIGS = {
     "as it is": (),
     "a spread": ("length_spread=0.4", "seed=3"),
@@ -58,7 +61,7 @@ CONFIGS = {
 
 @pytest.fixture(params=CONFIGS)
 def config(request):
-    return with_settings({}, CONFIGS[request.param])
+    return with_settings(STATED, CONFIGS[request.param])
 
 
 def test_the_load_that_was_asked_for_contradicts_nothing(config):
@@ -84,7 +87,7 @@ def test_one_request_of_another_length_is_found(config, column):
 
 
 def test_another_seed_than_stated_is_found():
-    drawn = with_settings({}, ("length_spread=0.4", "seed=3"))
+    drawn = with_settings(STATED, ("length_spread=0.4", "seed=3"))
     assert _contradictions(drawn.model_copy(update={"seed": 4}), _load(drawn)) == {
         "workload.input_len",
         "workload.output_len",
@@ -92,25 +95,25 @@ def test_another_seed_than_stated_is_found():
 
 
 def test_arrivals_at_another_rate_than_stated_are_found():
-    sent = with_settings({}, ("rate=9", "arrival=constant"))
+    sent = with_settings(STATED, ("rate=9", "arrival=constant"))
     stated = sent.model_copy(update={"rate": 10.0})
     assert _contradictions(stated, _load(sent)) == {"workload.arrival"}
 
 
 def test_arrivals_that_another_numpy_drew_are_not_judged():
-    sent = with_settings({}, ("rate=9",))
+    sent = with_settings(STATED, ("rate=9",))
     stated = sent.model_copy(update={"rate": 10.0})
     pairs = load_pairs(stated, _load(sent), True, same_numpy=False)
     assert "workload.arrival" not in pairs
 
 
 def test_another_wait_between_turns_than_stated_is_found():
-    sent = with_settings({}, ("turns=3", "turn_wait=0.5"))
+    sent = with_settings(STATED, ("turns=3", "turn_wait=0.5"))
     assert _contradictions(sent.model_copy(update={"turn_wait": 0.1}), _load(sent)) == {"workload.turn_wait"}
 
 
 def test_a_turn_that_does_not_hold_the_conversation_before_it_is_found():
-    config = with_settings({}, ("turns=3",))
+    config = with_settings(STATED, ("turns=3",))
     found = _contradictions(config, _load(config, input_tokens_asked=lambda v: v.clip(upper=64)))
     assert found == {"workload.turns.input_len"}
 
@@ -122,7 +125,7 @@ def test_lengths_of_a_data_set_are_not_compared_with_those_of_the_options():
 
 @pytest.mark.parametrize("setting", ["lengths=data", "arrival=trace", "dataset=other.jsonl"])
 def test_what_a_data_set_is_said_to_decide_needs_the_digest_of_its_file(setting):
-    config = with_settings({}, (setting,))
+    config = with_settings(STATED, (setting,))
     assert _contradictions(config, _load(config)) == {"workload.dataset_sha256"}
 
 
@@ -140,7 +143,7 @@ def test_sessions_of_a_data_set_arrive_by_their_number():
 
 
 def test_a_turn_that_was_not_sent_after_a_failure_holds_its_new_tokens_alone():
-    config = with_settings({}, ("turns=3",))
+    config = with_settings(STATED, ("turns=3",))
     requests = _load(config)
     warm = config.warmup.max_batches * config.concurrency
     requests.loc[warm : warm + 2, "status"] = "failed"
@@ -150,7 +153,7 @@ def test_a_turn_that_was_not_sent_after_a_failure_holds_its_new_tokens_alone():
 
 
 def test_an_answer_that_is_all_reasoning_adds_no_token_to_its_conversation():
-    config = with_settings({}, ("turns=3",))
+    config = with_settings(STATED, ("turns=3",))
     requests = _load(config)
     requests["input_tokens_asked"] = (requests["turn"].fillna(0).astype(int) + 1) * config.input_len
     assert not _contradictions(config, requests)

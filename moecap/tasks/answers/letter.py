@@ -29,7 +29,8 @@ def stated_letter(text: str, count: int, choices: Sequence[str] | None = None) -
     Looked for, the first that is found: the last ``\boxed{}``, the last "the answer is", the last "X is correct",
     "choice X" or "I choose X", a first or last line that is a letter alone or begins with one ("B) ..."), one letter in
     parentheses, one letter on its own; at last the text of exactly one of the choices after "the answer is". The
-    article A and the pronoun I are no letters of choices. Text in thinking tags does not count.
+    article A and the pronoun I are no letters of choices, and a list of all the choices chooses none. Text in thinking
+    tags does not count.
 
     Args:
         text: The answer.
@@ -46,11 +47,20 @@ def stated_letter(text: str, count: int, choices: Sequence[str] | None = None) -
         found = _leading(sentence, letters)
         if found is not None:
             return found or None
+    unlisted = _without_list(text, choices or (), letters)
     for find in (_named, _own_line, _in_parentheses, _on_its_own):
-        found = find(text, letters)
+        found = find(unlisted, letters)
         if found is not None:
             return found or None
     return _by_text(said or [text], choices or (), letters)
+
+
+def _without_list(text: str, choices: Sequence[str], letters: str) -> str:
+    """The text without lists of all the choices, each after its letter, which choose none of them."""
+    if not choices:
+        return text
+    one = (rf"{letter}[)\].:]\W*{re.escape(choice.strip())}" for letter, choice in zip(letters, choices, strict=False))
+    return re.sub(r"[(\[]?" + r"\W+".join(one), " ", text)
 
 
 def _only(text: str, letters: str) -> str | None:

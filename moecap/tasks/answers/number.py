@@ -11,8 +11,14 @@ from moecap.tasks.answers.thinking import without_thinking
 
 __all__ = ["last_number", "sole_number", "stated_number"]
 
+_NO_UNITS = "pi|tau|sqrt|root|log|ln|sin|cos|tan|exp|hundred|thousand|million|billion|trillion|dozens?"
+"""Words beside a number that make another number of it."""
+
 _LONGEST = 300
 """Characters of a number; what is longer is noise."""
+
+_MOST_DIGITS = 4000
+"""Digits of a power; Python writes no number of more than 4,300."""
 
 _VULGAR = "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
 _THIN = "\u00a0\u2009\u202f"
@@ -69,7 +75,7 @@ def sole_number(text: str) -> Fraction | None:
     text = re.sub(r"\\(?:text|mathrm)\s*\{([^{}]*)\}", r" \1", _plain(text))
     numbers = _numbers(text)
     rest = _NUMBER.sub(lambda found: found.group() if _value(found) is None else " ", text)
-    unit = re.fullmatch(r"[\s$]*(?:[A-Za-z]{2,}\.?\s*){0,3}[\s$.]*", rest)
+    unit = re.fullmatch(rf"[\s$]*(?:(?!(?:{_NO_UNITS})\b)[A-Za-z]{{2,}}\.?\s*){{0,3}}[\s$.]*", rest, re.I)
     return numbers[0] if len(numbers) == 1 and unit else None
 
 
@@ -127,7 +133,8 @@ def _magnitude(found: re.Match[str]) -> Fraction | None:
         return _over(value, found["down"])
     if ten := found["ten"] or found["exponent"]:
         return value * Fraction(10) ** int(ten)
-    return value ** int(found["power"]) if found["power"] else value
+    power = int(found["power"] or 1)
+    return value**power if len(f"{digits}{point}") * power <= _MOST_DIGITS else None
 
 
 def _over(value: Fraction, divisor: str) -> Fraction | None:

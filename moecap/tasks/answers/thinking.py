@@ -22,18 +22,19 @@ _END = re.compile(r"<\|(?:end|return|call)\|>")
 
 
 def without_thinking(text: str) -> str:
-    """The answer without what stands in thinking tags, stripped.
+    """The answer without what stands in thinking tags, stripped then; one without such tags as it is.
 
     A tag that is never closed takes all that follows with it; a closing tag without an opening one, which the prompt
     then held, takes all that stands before. Of channels (gpt-oss) the final one counts, and nothing if there is none.
     """
+    whole = text
     if final := list(_FINAL.finditer(text)):
         text = _END.split(text[final[-1].end() :])[0]
     elif _CHANNEL.search(text):
         return ""
     for opening, closing in _PAIRS:
         text = _outside(text, opening, closing)
-    return text.strip()
+    return whole if text == whole else text.strip()
 
 
 def _outside(text: str, opening: re.Pattern[str], closing: re.Pattern[str]) -> str:

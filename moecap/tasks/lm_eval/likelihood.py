@@ -67,7 +67,7 @@ class LmEvalLikelihood(Task):
         """What the result says of these documents."""
         model = self._model(load_tokenizer(tokenizer.folder), _no_scores)
         texts = [str(part) for item in items for request in spoken(item, model) for part in request.args]
-        facts = TaskFacts(len(items), prompts_digest(texts))
+        facts = TaskFacts(len(items), prompts_digest(texts), chat=self._settings.chat)
         return shared_facts(facts, items, self._settings.seed)
 
     def run(

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from moecap.metrics.corpus_scores import AGGREGATIONS
+
 __all__ = ["DocumentScores", "document_scores", "headline_of", "metric_names"]
 
 SHARE = re.compile(r"acc|acc_\w+|\w+_acc|\w*accuracy|exact_match|em|f1|contains")
@@ -27,7 +29,8 @@ class DocumentScores:
 
     Attributes:
         shares: Each share of right answers by its name in the harness: 0, 1 or between.
-        values: Each other metric: the function that joins the documents, and this document's value.
+        values: Each other metric: the function that joins the documents, and this document's value, which is ``None``
+            where only the harness's function can join what it gives (texts for BLEU).
         filtered: What each filter left of the answers, by the filter's name.
     """
 
@@ -56,7 +59,7 @@ def document_scores(task: Any, doc: Any, requests: Sequence[Any]) -> DocumentSco
             joined = _joined_by(task, metric)
             if _is_share(metric, joined):
                 shares[key] = float(value)
-            elif (plain := _plain(value)) is not None:
+            elif (plain := _plain(value)) is not None or joined not in AGGREGATIONS:
                 values[key] = {"aggregation": joined, "value": plain}
     return DocumentScores(shares, values, {name: requests[0].filtered_resps[name] for name in filters})
 

@@ -122,7 +122,7 @@ class Ruler(LongTextTask):
 def _tasks(options: TaskOptions) -> tuple[str, ...]:
     asked = options.arguments.get("tasks", "all")
     if asked not in ("all", "synthetic"):
-        names = tuple(asked.split(","))
+        names = tuple(dict.fromkeys(asked.split(",")))
     else:
         names = tuple(ANSWER_TOKENS) if asked == "all" else SYNTHETIC
     for name in names:

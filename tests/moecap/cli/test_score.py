@@ -53,6 +53,28 @@ def test_predictions_of_multiple_choice_are_letters_sentences_or_texts(write, ca
     assert err == "1 of 6 questions have no prediction and count as wrong\n"
 
 
+def test_the_samples_of_a_run_of_several_tasks_are_predictions_and_golds(write, capsys):
+    own = {"task": "math", "gold": "2", "answer": "The answer is 2."}
+    path = write(
+        "samples.jsonl",
+        own | {"id": "a/0", "outcome": "answered"},
+        own | {"id": "a/1", "outcome": "truncated"},
+        own | {"id": "a/2", "outcome": "failed"},
+        {"task": "gsm8k", "id": "a/0", "gold": "3", "answer": "3"},
+    )
+    status, out, _ = _scored(capsys, "--task", "math", "--predictions", path, "--gold", path, "--json")
+    metrics = json.loads(out)["metrics"]
+    assert status == 0
+    shares = [metrics[f"accuracy.math{name}"]["value"] for name in ("", "_truncated", "_failed")]
+    assert shares == pytest.approx([1 / 3] * 3)
+    one = write("one.jsonl", own | {"id": "a/0"})
+    status, out, _ = _scored(capsys, "--task", "math", "--limit", 1, "--predictions", one, "--gold", path, "--json")
+    assert json.loads(out)["n"] == 1
+    status, out, err = _scored(capsys, "--task", "math_500", "--predictions", path, "--gold", path)
+    assert (status, out) == (2, "")
+    assert "all its lines are of gsm8k, math and none of math_500" in err
+
+
 def test_golds_may_come_from_a_file(write, capsys):
     gold = write("g.jsonl", {"id": 1, "gold": "\\frac{3}{4}"}, {"id": 2, "answer": "2"}, {"id": 3, "gold": "x+1"})
     path = write(
@@ -91,6 +113,7 @@ def test_what_cannot_be_scored_is_refused(write, capsys, tmp_path):
         (["--task", "mmluu", "--predictions", path], "did you mean 'mmlu'"),
         ([*ANATOMY, "--predictions", tmp_path / "none.jsonl"], "none.jsonl: no such file"),
         ([*ANATOMY, "--predictions", path, "--gold", path], "brings its own right answers"),
+        (["--task", "arena_hard", "--predictions", path, "--gold", path], "brings its own right answers"),
         (["--task", "mmlu_pro", "--predictions", path], "TIGER-Lab/MMLU-Pro with --data"),
         (["--task", "mmlu_pro", "--predictions", path, "--gold", path], "lacks what the task's grading needs"),
         (

@@ -10,6 +10,7 @@ import pytest
 from scripted_server import answer, chunked
 
 from moecap.errors import BadInputError
+from moecap.load import connection
 from moecap.load.connection import ConnectionPool, Target
 from moecap.load.loop import run_loop
 
@@ -106,10 +107,18 @@ def test_framing_that_breaks_later_in_an_answer_is_named_and_what_came_before_is
     assert reply.body == b"data: 1\n\ndata: 2\n\n"
 
 
-def test_a_connection_on_which_a_server_speaks_unasked_is_not_used_again(server):
-    running = server([(0, answer("{}")), (0.05, answer("late", status="408 Request Timeout"))])
+@pytest.mark.parametrize("whole", [[answer("{}")], chunked(b"{}")])
+def test_a_connection_on_which_a_server_speaks_unasked_is_not_used_again(server, whole):
+    running = server([*((0, part) for part in whole), (0.05, answer("late", status="408 Request Timeout"))])
     assert [(r.status, r.body) for r in _ask(running, 2, pause=0.4)] == [(200, b"{}")] * 2
     assert running.connections == 2
+
+
+def test_an_answer_without_end_is_given_up_and_what_came_of_it_is_kept(server, monkeypatch):
+    monkeypatch.setattr(connection, "MAX_REPLY_BYTES", 1000)
+    reply = _ask(server([*((0.01, part) for part in chunked(*[b"x" * 600] * 50)[:-1]), (30, b"")]), timeout=5.0)[0]
+    assert reply.error == "the answer is larger than 1000 bytes"
+    assert 1000 < len(reply.body) <= 50 * 600
 
 
 def test_a_body_without_a_length_ends_with_the_connection(server):

@@ -14,18 +14,18 @@ POINTS = Path(__file__).parent / "published_points.json"
 ROWS = json.loads(POINTS.read_text(encoding="utf-8"))["points"]
 
 BOUNDS = {
-    ("calibration", "tpot"): (0.08, 0.22),
-    ("calibration", "itl_median"): (0.10, 0.33),
+    ("calibration", "tpot"): (0.075, 0.21),
+    ("calibration", "itl_median"): (0.09, 0.26),
     ("calibration", "output_throughput"): (0.08, 0.21),
     ("calibration", "ttft"): (0.15, 0.35),
-    ("calibration", "gpu_power_avg_sum"): (0.18, 0.31),
-    ("calibration", "energy_per_output_token"): (0.17, 0.31),
-    ("validation", "tpot"): (0.28, 0.39),
-    ("validation", "itl_median"): (0.18, 0.51),
-    ("validation", "output_throughput"): (0.33, 0.64),
-    ("validation", "ttft"): (0.19, 0.72),
-    ("validation", "gpu_power_avg_sum"): (0.12, 0.36),
-    ("validation", "energy_per_output_token"): (0.12, 0.27),
+    ("calibration", "gpu_power_avg_sum"): (0.18, 0.30),
+    ("calibration", "energy_per_output_token"): (0.165, 0.30),
+    ("validation", "tpot"): (0.19, 0.26),
+    ("validation", "itl_median"): (0.085, 0.39),
+    ("validation", "output_throughput"): (0.16, 0.40),
+    ("validation", "ttft"): (0.21, 0.71),
+    ("validation", "gpu_power_avg_sum"): (0.12, 0.35),
+    ("validation", "energy_per_output_token"): (0.10, 0.25),
 }
 """Median and 90th percentile of |projected / published - 1|, a little above what docs/projection.md reports."""
 
@@ -64,6 +64,54 @@ def test_a_row_of_maximum_load():
     assert point.value == 100.0
 
 
+def test_nvidias_tables_queue_so_many_requests_at_once():
+    assert resolve(_row(group="trtllm-0.14", isl=128, osl=4096)).concurrency == 1500
+    assert resolve(_row(group="trtllm-0.17", isl=128, osl=128)).concurrency == 30_000
+    assert resolve(_row(group="elsewhere", isl=128, osl=128)).concurrency == float("inf")
+
+
+def test_tensorrt_llm_1_0_keeps_a_replica_of_all_but_routed_experts_on_each_rank():
+    newer = {"engine": "TensorRT-LLM 1.0 (PyTorch backend)", "group": "trtllm-1.0"}
+    assert resolve(_row(**newer)).deployment.parallelism == Parallelism(data=8, expert=8, whole_replicas=True)
+    assert resolve(_row(**newer, model="Qwen3-30B-A3B", parallel="TP1PP1", gpus=1)).deployment.devices == 1
+    older = _row(engine="TensorRT-LLM 0.17", group="trtllm-0.17")
+    assert resolve(older).deployment.parallelism == Parallelism(tensor=8)
+    served = _row(engine="trtllm", group="inferencemax", model="openai/gpt-oss-120b", precision="fp4", concurrency=4)
+    assert resolve(served).deployment.parallelism == Parallelism(tensor=8)
+
+
+@pytest.mark.parametrize(
+    ("hardware", "engine", "cache"),
+    [("b200-sxm", "vllm 0.15.1", "fp8"), ("h200-sxm", "vllm 0.18.0", "bf16"), ("b200-sxm", "sglang 0.5", "bf16")],
+)
+def test_inferencemax_holds_the_cache_in_fp8_for_vllm_on_blackwell(hardware, engine, cache):
+    row = _row(model="openai/gpt-oss-120b", precision="fp4", hw_id=hardware, engine=engine, group="inferencemax")
+    assert resolve(row | {"concurrency": 4}).deployment.spec.kv_dtype == cache
+
+
+def test_minimax_m2_5_ran_with_expert_parallelism_whatever_its_field_says():
+    row = _row(
+        model="MiniMaxAI/MiniMax-M2.5", parallel="TP8 attnDP1 moeTP8 EP1 PP1", concurrency=4, engine="vllm 0.18.0"
+    )
+    assert resolve(row | {"group": "inferencemax"}).deployment.parallelism == Parallelism(tensor=8, expert=8)
+    assert resolve(row).deployment.parallelism == Parallelism(tensor=8)
+
+
+def test_rows_of_inferencemax_without_a_version_schedule_ahead():
+    row = _row(model="openai/gpt-oss-120b", precision="fp4", engine="vllm", group="inferencemax", date="2025-11-02")
+    assert resolve(row).deployment.engine == "vllm"
+    assert resolve(_row(engine="vLLM (ML.ENERGY v3 benchmark)")).deployment.engine == "vllm-before-0.14"
+
+
+def test_a_row_runs_as_many_sequences_as_it_says_the_engine_was_given(tmp_path):
+    row = _row(model="openai/gpt-oss-20b", precision="mxfp4", parallel="TP1", gpus=1, hw_id="b200-sxm")
+    row |= {"engine": "vllm", "isl": 250, "osl": 2000, "concurrency": 4000, "metric": "itl_median"}
+    rows = [row | {"id": "few"}, row | {"id": "many", "max_num_seqs": 4096, "gpus": 1, "model": "gpt-oss-20b"}]
+    (tmp_path / "p.json").write_text(json.dumps({"points": rows}))
+    few, many = validate_points(tmp_path / "p.json").projected
+    assert many > 2 * few
+
+
 def test_times_are_published_in_milliseconds():
     point = resolve(_row(metric="tpot", value=12.5, engine="vllm 0.18"))
     assert point.value == pytest.approx(0.0125)
@@ -99,6 +147,10 @@ def test_splits_as_rows_write_them(parallel, devices, split):
         ({"precision": "int3"}, "no rule for precision 'int3'"),
         ({"isl": None}, "no length of prompts"),
         ({"value": 0}, "not above 0"),
+        ({"value": "inf"}, "is infinite"),
+        ({"concurrency": 0}, "no request in flight"),
+        ({"isl": -5}, "no token in or out"),
+        ({"osl": 0}, "no token in or out"),
         ({"gpus": 4}, "'TP8' is a split over 8 devices and the row has 4"),
         ({"hardware": "RTX-4090 + 2x Xeon"}, "experts on the host's processors"),
         ({"engine": None, "gpus": "x"}, "lacks or misstates"),
@@ -119,10 +171,10 @@ def test_errors_on_published_rows_are_as_documented(validation, split, metric):
     assert record["p90_abs_error"] <= p90
 
 
-def test_an_80_per_cent_interval_holds_70_to_90_per_cent_of_the_validation_rows(validation):
+def test_an_80_per_cent_interval_holds_75_to_92_per_cent_of_the_validation_rows(validation):
     record = validation.table(lambda _: "all", "validation")["all"]
     assert record["n"] == 343
-    assert 0.70 <= record["interval_coverage"] <= 0.90
+    assert 0.75 <= record["interval_coverage"] <= 0.92
 
 
 def test_every_row_is_projected_or_named(validation):

@@ -58,6 +58,7 @@ def test_offers_keep_the_service_levels_and_the_budget():
     reasons = {(r.hardware, r.devices): r.reason for r in refused}
     assert reasons["h100-sxm", 8] == "it costs more than the budget"
     assert reasons["h100-sxm", 1] == "the model does not fit"  # 93 GB in 80 GB
+    assert reasons["epyc-9654-1s", 1] == "no engine is projected on it"
 
 
 def test_stricter_levels_never_make_tokens_cheaper():

@@ -6,10 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moecap.errors import BadInputError
+from moecap.hardware.registry import load_profile
 from moecap.metrics.latency import token_latencies
+from moecap.models.parallelism import Parallelism
+from moecap.models.reading import read_model
 from moecap.observations.reader import read_observations
 from moecap.projection.capacity import LIMITS, EngineLimits, most_sequences, room
 from moecap.projection.coefficients import calibrated
+from moecap.projection.deployment import Deployment
 from moecap.projection.routing import UNIFORM
 from moecap.projection.simulation import Requests, simulate
 from moecap.projection.steady import Load, steady_plan, steady_state
@@ -43,6 +47,52 @@ def test_room_for_caches_by_hand(on_a100):
     assert most_sequences(on_a100(4), allowed, 1000, 1000) == pytest.approx(found.cache / (1500 * 131072))
     whole = EngineLimits(0.9, 10**6, 8192, reserves=True)
     assert most_sequences(on_a100(4), whole, 1000, 1000) == pytest.approx(found.cache / (2000 * 131072))
+
+
+def test_an_engine_may_take_a_share_of_what_weights_leave(on_a100):
+    found = room(on_a100(4), LIMITS["trtllm"])
+    assert found.cache == pytest.approx(0.9 * (4 * 80e9 - found.weights - 4 * 2e9))
+    assert found.memory == pytest.approx(found.weights + 4 * 2e9 + found.cache)
+
+
+@pytest.fixture(scope="module")
+def dense():
+    """A dense model, so that replicas of it share nothing."""
+    config = {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "vocab_size": 128256,
+        "max_position_embeddings": 131072,
+        "torch_dtype": "bfloat16",
+    }
+    return read_model(config, "dense")
+
+
+@pytest.mark.parametrize(("prompt", "answer"), [(500, 500), (2000, 100)])
+def test_four_whole_replicas_serve_four_times_what_one_serves(dense, prompt, answer):
+    def serve(split):
+        model = WorkModel(Deployment(dense, load_profile("h100"), split))
+        return _state(model, np.inf, prompt, answer)
+
+    one, four = serve(Parallelism()), serve(Parallelism(data=4, whole_replicas=True))
+    assert four.running[0] == pytest.approx(4 * one.running[0])
+    assert four.decode_step[0] == pytest.approx(one.decode_step[0], rel=1e-3)
+    assert four.output_throughput[0] == pytest.approx(4 * one.output_throughput[0], rel=1e-3)
+
+
+def test_whole_replicas_are_simulated_as_so_many_engines(dense):
+    def rate(split, count):
+        model = WorkModel(Deployment(dense, load_profile("h100"), split))
+        run = simulate(model, COEFFICIENTS, _even(count, 500, 500, concurrency=count))
+        return count * 500 / (run.start + run.duration)[-1]
+
+    whole = Parallelism(data=4, whole_replicas=True)
+    assert rate(whole, 4 * 500) == pytest.approx(4 * rate(Parallelism(), 500), rel=0.03)
 
 
 def test_a_model_that_does_not_fit_has_no_numbers(on_a100):
@@ -103,6 +153,17 @@ def test_simulation_and_closed_form_agree(model, concurrency, prompt, answer):
     run = simulate(model, COEFFICIENTS, _even(count, prompt, answer, concurrency=concurrency))
     rate = count * answer / (run.start + run.duration)[-1]
     assert rate == pytest.approx(_state(model, concurrency, prompt, answer).output_throughput[0], rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("count", "prompt", "answer"),
+    [(500, 128, 2048), (800, 128, 2048), (1000, 1000, 1000), (4000, 128, 128), (3000, 2048, 128)],
+)
+def test_requests_that_are_queued_at_once_are_served_in_waves(on_a100, count, prompt, answer):
+    model = WorkModel(on_a100(4, engine="trtllm"))  # there is room for 690 to 4,000 of them
+    run = simulate(model, COEFFICIENTS, _even(count, prompt, answer, concurrency=count))
+    rate = count * answer / (run.start + run.duration)[-1]
+    assert rate == pytest.approx(_state(model, count, prompt, answer, 0.1, True).output_throughput[0], rel=0.02)
 
 
 def test_a_prompt_above_the_budget_is_fed_in_chunks(model):

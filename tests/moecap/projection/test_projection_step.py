@@ -98,8 +98,17 @@ def test_messages_of_stages_and_replicas_by_hand(on_a100):
     assert stages.wire_bytes[0] == pytest.approx(3 * 8 * row)
     replicas = Parallelism(data=4, expert=4)
     work = WorkModel(dataclasses.replace(on_a100(), parallelism=replicas)).work(StepShape.of(8, 100))
-    assert work.calls[0] == 32  # the mixtures alone: no replica shares its attention
+    assert work.calls[0] == 2 * 32  # a gather and a scatter around the mixtures alone: attention is each replica's own
     assert work.wire_bytes[0] == pytest.approx(32 * 8 * row * 2 * 3 / 4)
+
+
+def test_replicas_of_dense_networks_send_nothing_for_them():
+    spec = load_model("llama-4-maverick")[0]  # 24 mixtures and 24 dense networks, in turn
+    split = Parallelism(data=8, expert=8, whole_replicas=True)
+    whole = WorkModel(Deployment(spec, load_profile("h200"), split)).work(StepShape.of(8, 100))
+    assert whole.calls[0] == 2 * 24
+    shared = WorkModel(Deployment(spec, load_profile("h200"), dataclasses.replace(split, whole_replicas=False)))
+    assert shared.work(StepShape.of(8, 100)).calls[0] == 2 * 48
 
 
 def test_kernels_of_a_step_by_hand(mixtral):

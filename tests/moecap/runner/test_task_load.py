@@ -137,6 +137,11 @@ def test_an_open_loop_sends_the_questions_at_their_times(options, tmp_path):
     [
         ({"limit": 1}, BadInputError, "1 questions never reach a concurrency of 2"),
         ({"num_requests": 9}, BadInputError, "--num-requests 9: the tasks have 5 questions"),
+        (
+            {"engine_arg": ["batching=continuous"], "rate": 9.0, "client_processes": 21},
+            BadInputError,
+            "client_processes 21 cannot share a load of 5; take at most 5",
+        ),
         ({"input_len": 128}, BadInputError, "input_len: the requests are the questions of gsm8k; leave it out"),
         ({"lengths": "asked"}, BadInputError, "lengths: the requests are the questions"),
         ({"natural_end": True, "stop": ["x"]}, BadInputError, "stop: the requests are the questions"),
@@ -176,6 +181,26 @@ def test_an_interrupted_load_keeps_the_questions_that_were_answered(options, tmp
     assert verify_run(outcome.directory).ok
 
 
+class Hasty(Reporter):
+    """Interrupts the questions that follow the load."""
+
+    @contextmanager
+    def bar(self, text, total):
+        if text != "requests":
+            raise KeyboardInterrupt
+        yield lambda _number: None
+
+
+def test_an_interruption_after_the_load_keeps_the_answers_of_the_load(options, tmp_path):
+    settings = options | {"task": ["arc_easy", "gsm8k"], "task_arg": [], "limit": 3, "output": str(tmp_path / "cut")}
+    outcome = run(with_settings(settings | {"output_len": 4}, ()), Hasty(quiet=True))
+    assert outcome.result.status == "interrupted"
+    samples = [json.loads(line) for line in (outcome.directory / "samples.jsonl").read_text().splitlines()]
+    assert [(s["task"], s["id"]) for s in samples] == [("gsm8k", "0"), ("gsm8k", "1"), ("gsm8k", "2")]
+    assert {"load", "task.gsm8k"} <= outcome.result.provenance.seconds.keys()
+    assert verify_run(outcome.directory).ok
+
+
 def test_auto_is_the_data_set_where_no_task_generates():
     assert RunConfig().dataset == "auto"
     assert with_settings({"task": ["gsm8k"], "concurrency": 64}, ()).concurrency == 64
@@ -207,6 +232,9 @@ def _forged(directory: Path, place: Path, change) -> tuple[str, ...]:
         (lambda s: s[0].update(finish_reason="eos"), "finish_reason is not that of its request"),
         (lambda s: s[0].update(prompt="Easier?"), "tasks.gsm8k.prompts_sha256"),
         (lambda s: s.pop(), "tasks.gsm8k.items"),
+        (lambda s: s[0].update(kind="other", scores={"accuracy": 1}), "the kind is 'other' and not generative"),
+        (lambda s: s[0].update(scored_when_truncated=True), "scored_when_truncated is not what grading"),
+        (lambda s: s.append({"task": "luck", "id": "0", "scores": {"accuracy": 1}}), "tasks.luck"),
     ],
 )
 def test_changed_samples_are_found(loaded, tmp_path, change, problem):

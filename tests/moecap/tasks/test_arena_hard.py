@@ -50,8 +50,8 @@ class Judging(BaseHTTPRequestHandler):
             return self._send(500, b"no")
         if question == "garbled":
             return self._send(200, b'{"choices": [')
-        if question == "refused":
-            return self._send(401, b"{}")
+        if question in ("moved", "refused"):
+            return self._send(302 if question == "moved" else 401, b"{}", Location="/elsewhere")
         if question == "cut":
             self.close_connection = True
             self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{")
@@ -69,8 +69,14 @@ class Judging(BaseHTTPRequestHandler):
         answer = {"model": "judge-2026", "choices": [{"message": {"role": "assistant", "content": content}}]}
         return self._send(200, json.dumps(answer).encode())
 
-    def _send(self, status, content):
+    def do_GET(self):
+        self.server.seen.append((self.headers.get("Authorization"), None))
+        self._send(404, b"")
+
+    def _send(self, status, content, **headers):
         self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
@@ -187,6 +193,14 @@ def test_the_key_goes_to_the_judge_and_nowhere_else(server, repository, options,
     facts = task.facts(items, byte_tokenizer)
     assert "judge judge" in facts.source
     assert "baseline base-1" in facts.source
+
+
+def test_the_key_does_not_follow_a_redirection(server, repository, options, answered, byte_tokenizer, monkeypatch):
+    monkeypatch.setenv(judge.KEY_VARIABLE, "a-secret")
+    task, items = _asked(server, options, repository(["moved"]))
+    (sample,) = answered(task, items, ["x"], byte_tokenizer)
+    assert {(key, body is None) for key, body in server.seen} == {("Bearer a-secret", False), (None, True)}
+    assert [game["problem"] for game in sample["games"]] == ["status 404", "status 404"]
 
 
 @pytest.mark.parametrize(

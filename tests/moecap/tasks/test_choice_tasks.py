@@ -23,7 +23,7 @@ def test_a_limit_takes_the_subjects_in_turn_and_no_limit_takes_all(options):
 
 
 def test_arguments_of_mmlu_are_checked(options):
-    assert len(Mmlu().items(options(subject="anatomy,virology"))) == 135 + 166
+    assert len(Mmlu().items(options(subject="anatomy,virology,anatomy"))) == 135 + 166
     for wrong in ({"shots": 6}, {"shots": "x"}):
         with pytest.raises(BadInputError, match="not a number from 0 to 5"):
             Mmlu().items(options(**wrong))
@@ -71,6 +71,9 @@ def test_mmlu_pro_shows_the_examples_of_its_category_and_reads_up_to_ten_letters
     assert [item.id for item in items] == ["1", "3", "2"]
     assert items[0].prompt.count("Answer: Let's think step by step. It is two. The answer is (B).\n\n") == 5
     assert items[0].prompt.endswith("C. three\nAnswer: Let's think step by step.")
+    assert task.facts(items, byte_tokenizer).source == "TIGER-Lab/MMLU-Pro, MIT, in a folder of the user's"
+    assert {item.stop for item in items} == {("Question:",)}
+    assert {item.stop for item in MmluPro().items(options(None, tmp_path, chat="true"))} == {()}
     answers = ["so the answer is (B).", "I think the answer is (J).", "The answer is (A)."]
     samples = answered(task, items, answers, byte_tokenizer)
     assert [sample["scores"]["accuracy"] for sample in samples] == [1, 1, 0]

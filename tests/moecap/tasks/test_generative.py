@@ -1,6 +1,7 @@
 """Generated answers: which count, what stands apart, and that GSM8K's published solutions are right."""
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 
@@ -122,6 +123,8 @@ def test_questions_become_natural_requests_with_their_stop_texts_and_no_more_tok
     _, _, prompts = _sums(output_len=5)
     assert {(p.output_tokens, p.sampling.exact, p.sampling.stop) for p in prompts} == {(5, False, ("\n",))}
     assert {p.output_tokens for p in _sums(output_len=100)[2]} == {8}
+    assert {p.output_tokens for p in _sums(max_tokens="100")[2]} == {100}
+    assert {p.output_tokens for p in _sums(max_tokens="100", output_len=50)[2]} == {50}
     assert prompts[0].tokens == (1, *map(ord, "2 + 2 ="))
     assert NATURAL.needs == {"natural_end"}
 
@@ -175,6 +178,15 @@ def test_gsm8k_has_1319_problems_whose_published_solutions_are_graded_right():
         assert task.grade(item, "The answer is 0.123.").scores == {"accuracy": 0}
 
 
+def test_gsm8k_from_a_folder_without_examples_needs_no_package(tmp_path, monkeypatch):
+    (tmp_path / "test.jsonl").write_text('{"question": "1 + 1?", "answer": "#### 2"}\n')
+    monkeypatch.setattr("moecap.data.gsm8k.fetch", lambda *_args, **_options: pytest.fail("the package is fetched"))
+    task = Gsm8k()
+    (item,) = task.items(replace(_options(shots="0"), data=tmp_path))
+    assert task.facts([item], Letters()).source == f"{task.source}, in a folder of the user's"
+    assert (item.prompt, item.gold) == ("Question: 1 + 1?\nAnswer:", "2")
+
+
 def test_gsm8k_shows_as_many_solved_problems_as_asked_for():
     shown = gsm8k_examples()
     assert len(shown) == 8
@@ -185,5 +197,6 @@ def test_gsm8k_shows_as_many_solved_problems_as_asked_for():
     assert item.prompt.endswith("\nAnswer:")
     assert [role for role, _ in item.messages] == ["user", "assistant", "user", "assistant", "user"]
     assert task.few_shot() == (2, None)
+    assert task.items(_options(limit=1, shots="8"))[0].prompt.count("Question: ") == 9
     with pytest.raises(BadInputError, match="shots=9: not a number from 0 to 8"):
         Gsm8k().items(_options(shots="9"))

@@ -101,6 +101,10 @@ LETTERS = [
     ("The answer is E.", None),  # there are four choices
     ("It depends.", None),
     ("The answer is Rome.", "B"),
+    ("(A) Paris (B) Rome (C) Madrid (D) Tokyo", None),
+    ("A. Paris\nB. Rome\nC. Madrid\nD. Tokyo", None),
+    ("A) Paris, B) Rome, C) Madrid, D) Tokyo. I would say (C).", "C"),
+    ("(A) Paris, since (B) Rome and (C) Madrid and (D) Tokyo are wrong", "A"),
 ]
 
 EXPRESSIONS = [
@@ -113,6 +117,11 @@ EXPRESSIONS = [
     ("\\boxed{(x+1)^2}", "x^2+2x+1", True),
     ("\\boxed{x=5}", "5", True),
     ("\\boxed{5\\text{ cm}}", "5", True),
+    ("The answer is 5 pi.", "5", False),
+    ("The answer is 5 million.", "5", False),
+    ("The answer is 5 square inches.", "5", True),
+    ("The answer is " + "1" * 60 + "^99.", "1", False),
+    ("The answer is 2^{99}.", "633825300114114700748351602688", True),
     ("The answer is 3/4 cups.", "\\frac34", True),
     ("\\boxed{50\\%}", "50", True),
     ("\\boxed{90^\\circ}", "90", True),
@@ -159,6 +168,7 @@ def test_an_expression_is_right_where_a_careful_human_says_so(text, gold, equal)
         ("\u25c1think\u25b75\u25c1/think\u25b76", "6"),
         ("<|channel|>analysis<|message|>5", ""),
         ("if a<think then", "if a<think then"),
+        ("\n    return x\n", "\n    return x\n"),  # nothing to take away: as the model wrote it
     ],
 )
 def test_what_stands_in_thinking_tags_of_any_family_does_not_count(text, left):

@@ -8,6 +8,7 @@ import datasets
 import pytest
 
 from moecap.errors import BadInputError, NotAvailableError, UnknownNameError
+from moecap.metrics.corpus_scores import corpus_metrics
 from moecap.tasks.base import TaskOptions, load_task
 from moecap.tasks.generative import GenerativeTask
 from moecap.tasks.lm_eval import data as data_of_tasks
@@ -92,6 +93,42 @@ def test_a_users_folder_gives_the_data_and_the_examples(tmp_path):
     assert prompts(num_fewshot=0)[1] == [f"Question: test {i}?\nAnswer:" for i in range(3)]
     assert task._items["gsm8k/0"].source.startswith("openai/gsm8k main in a folder of the user's, SHA-256 of its rows ")
     assert task._items["gsm8k/0"].shots == 5
+
+
+def test_an_answer_is_scored_with_the_blanks_that_the_model_wrote(tmp_path):
+    rows = [{"passage": "Mary went to the hall.\n", "question": "Where is Mary?", "answer": "hall"}]
+    for split in ("train", "valid", "test"):
+        (tmp_path / f"{split}.jsonl").write_text(json.dumps(rows[0]) + "\n")
+    task, (question,) = _items("babi", data=tmp_path)
+    assert question.gold == " hall"  # the task compares letter by letter, and its prompt ends before the blank
+
+    def right(answer):
+        return task.graded(question, answer, failed=False, cut_off=False)["scores"]["accuracy"]
+
+    assert [right(" hall"), right("hall"), right("  hall")] == [1, 0, 0]
+
+
+def test_a_metric_that_the_harness_alone_can_join_is_null_with_the_reason(tmp_path):
+    for split in ("train", "validation", "test"):
+        (tmp_path / f"{split}.jsonl").write_text('{"translation": {"de": "Hallo", "en": "Hello"}}\n')
+    task, (question,) = _items("wmt16-de-en", data=tmp_path)
+    sample = {"task": task.name} | task.graded(question, " Hello", failed=False, cut_off=False)
+    metrics = corpus_metrics([sample])
+    assert set(metrics) == {f"task.lm_eval:wmt16-de-en_{name}" for name in ("bleu", "ter", "chrf")}
+    assert {(m.value, m.reason) for m in metrics.values()} == {
+        (None, f"moecap cannot join the items again as the task does ({name})") for name in ("bleu", "ter", "chrf")
+    }
+
+
+def test_a_task_by_log_likelihood_says_whether_it_took_the_chat_template(byte_tokenizer, monkeypatch):
+    class Read:
+        def apply_chat_template(self, turns, **_options):
+            return "".join(turn["content"] for turn in turns)
+
+    monkeypatch.setattr("moecap.tasks.lm_eval.likelihood.load_tokenizer", lambda _folder: Read())
+    for chat in (True, False):
+        task, items = _items("sst2", limit=1, chat=chat)
+        assert task.facts(items, byte_tokenizer).chat is chat
 
 
 def test_what_is_no_task_or_cannot_be_run_is_refused_by_name():

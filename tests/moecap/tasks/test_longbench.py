@@ -8,6 +8,7 @@ from moecap.errors import BadInputError, NotAvailableError, UnknownNameError
 from moecap.metrics.accuracy import accuracy_metrics
 from moecap.tasks.answers.longbench import longbench_score
 from moecap.tasks.answers.overlap import exact_match, f1, normalised, rouge_l
+from moecap.tasks.generative import OpenQuestion
 from moecap.tasks.longbench import LongBench, LongBenchV2
 
 LONG = " ".join(f"w{n}" for n in range(600))
@@ -33,6 +34,7 @@ CLASSES = ("Other location", "location", "City")
         ("passage_retrieval_en", "Paragraph 17", ["Paragraph 7"], 0.0),
         ("lcc", "\n// a comment\nreturn x\nreturn y", ["return x"], 1.0),
         ("lcc", "abcd", ["abxy"], 0.5),  # two of four letters in order
+        ("lcc", "    return x", ["    return x"], 1.0),
         ("samsum", "a b c d\nmore", ["a b c d"], pytest.approx(1, abs=1e-6)),
         ("gov_report", "a b c d", ["a x c y"], pytest.approx(0.5, abs=1e-6)),
         ("gov_report", " ...", ["a"], 0.0),
@@ -74,12 +76,20 @@ def test_the_data_sets_come_in_turn_with_their_own_prompts_and_scores(folder, op
     assert [item.id for item in items] == ["qasper/0", "trec/0", "qasper/1", "trec/1"]
     assert items[0].prompt == "Article: text 0\nQuestion: what 0?\nAnswer:"
     assert [item.output_tokens for item in items[:2]] == [128, 64]
+    assert len(LongBench().items(options(None, folder, sets="qasper,qasper"))) == 3
     samples = answered(task, items, ["city hall", "City", ("City", "length"), ""], byte_tokenizer)
     assert [sample["scores"]["accuracy"] for sample in samples] == [pytest.approx(2 / 3), 1.0, 1.0, 0]
     metrics = accuracy_metrics(samples)
     assert metrics["accuracy.longbench_qasper"].value == pytest.approx((2 / 3 + 1) / 2)
     assert metrics["accuracy.longbench_trec"].value == pytest.approx(1 / 2)
     assert metrics["accuracy.longbench_truncated"].value == pytest.approx(1 / 4)
+
+
+def test_a_line_of_code_keeps_its_indentation():
+    about = {"kinds": ["lcc"], "classes": []}
+    question = OpenQuestion("lcc/0", "", ["    return x"], 64, about=about)
+    sample = LongBench().graded(question, "    return x\n", failed=False, cut_off=False)
+    assert sample["scores"] == {"accuracy": 1.0, "lcc": 1.0}
 
 
 def test_a_prompt_that_is_too_long_keeps_its_beginning_and_its_end(folder, options, byte_tokenizer):

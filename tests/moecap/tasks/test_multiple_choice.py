@@ -3,7 +3,7 @@
 import pytest
 
 from moecap.backend import Scored
-from moecap.errors import NotAvailableError, UnknownNameError
+from moecap.errors import NotAvailableError, RunError, UnknownNameError
 from moecap.observations.recorder import Recorder
 from moecap.tasks.arc import ArcEasy
 from moecap.tasks.base import TaskOptions, load_task, refuse_mismatch
@@ -65,6 +65,21 @@ def _questions(count):
     return [Question(str(i), "Answer:", (" yes", " certainly not"), 0) for i in range(count)]
 
 
+def test_a_sequence_begins_as_the_tokenizer_begins_one(byte_tokenizer, tmp_path):
+    from tokenizers import Tokenizer as Raw
+    from tokenizers.processors import TemplateProcessing
+
+    raw = Raw.from_file(str(byte_tokenizer.folder / "tokenizer.json"))
+    raw.add_special_tokens(["<s>"])
+    begin = raw.token_to_id("<s>")
+    raw.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", begin)])
+    raw.save(str(tmp_path / "tokenizer.json"))
+    made = continuation(Tokenizer(tmp_path), "q", "Two and two is", " four")
+    plain = continuation(byte_tokenizer, "q", "Two and two is", " four")
+    assert (made.context, made.target) == ((begin, *plain.context), plain.target)
+    assert byte_tokenizer.decode(plain.target) == " four"
+
+
 def test_an_interruption_loses_no_group_of_questions_that_was_scored(tokenizer):
     engine, samples = LongestFirst(interrupted_at=2), []
     with pytest.raises(KeyboardInterrupt):
@@ -107,3 +122,9 @@ def test_unknown_tasks_and_task_arguments_are_refused():
         load_task("arc_eazy")
     with pytest.raises(UnknownNameError, match="shots"):
         ArcEasy().items(TaskOptions(1, None, {"shots": "5"}, lambda _line: None))
+
+
+@pytest.mark.parametrize("likelihood", [float("nan"), float("-inf")])
+def test_a_likelihood_that_is_no_number_ends_the_run_and_picks_no_answer(likelihood):
+    with pytest.raises(RunError, match=r"gives (nan|-inf) as the log-likelihood of an answer.*another --precision"):
+        Scored(likelihood, False)

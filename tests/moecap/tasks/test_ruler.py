@@ -133,7 +133,8 @@ def test_questions_of_documents_are_read_in_their_published_formats(tmp_path):
 
 def test_the_share_of_the_right_words_is_the_score_and_a_cut_answer_keeps_it(byte_tokenizer, options, answered):
     task = Ruler()
-    items = task.items(options(1, tasks="vt", length=3000))
+    items = task.items(options(None, tasks="vt,vt", length=3000, samples=1, max_tokens=99))
+    assert [(item.id, item.output_tokens) for item in items] == [("vt/0", 30)]  # the authors' length of an answer
     three = ", ".join(name.lower() for name in items[0].gold[:3])
     (whole,) = answered(task, items, [three], byte_tokenizer)
     (cut,) = answered(task, items, [(three, "length")], byte_tokenizer)
