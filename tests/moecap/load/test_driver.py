@@ -95,7 +95,7 @@ def test_the_turns_of_a_session_follow_their_answers_and_their_waits(stub):
     log, _ = _closed(stub, [session], 1)
     assert [(e.session, e.turn) for e in log] == [(0, 0), (0, 1)]
     assert seen == [5]
-    assert (log[1].reply.sent_ns - log[0].reply.ended_ns) * 1e-9 == pytest.approx(0.2, abs=0.05)
+    assert (log[1].reply.sent_ns - log[0].reply.ended_ns) * 1e-9 > 0.195
     assert log[1].scheduled_ns - log[0].reply.ended_ns == 200_000_000
 
 

@@ -146,7 +146,7 @@ def test_5_an_answer_that_is_all_reasoning_has_tokens_and_a_first_one(server, ob
     seen = observed([Prompt("p", tuple(range(8)), 3)], 1, target=running.target)
     values = token_latencies(seen.requests, seen.chunks)
     assert seen.requests["output_tokens"].tolist() == [3]
-    assert values["ttft"] == pytest.approx([0.05], abs=0.04)
+    assert values["ttft"].min() > 0.045
     assert len(values["ttfo"]) == 0
 
 
@@ -154,7 +154,10 @@ def test_6_the_clients_own_delay_is_not_the_servers_latency(observed):
     """inference-perf#86, llm-d-benchmark#261: each time is that of the socket, and a ceiling is measured beside it."""
     seen = observed(_prompts(24), 8)
     chunks, requests = seen.chunks, seen.requests
-    assert token_latencies(requests, chunks)["ttft"] == pytest.approx([FIRST] * 24, abs=0.025)
+    times = token_latencies(requests, chunks)["ttft"]
+    assert len(times) == 24
+    assert times.min() > FIRST - 0.002
+    assert np.median(times) == pytest.approx(FIRST, abs=0.025)
     assert (requests["sent_ns"] >= requests["scheduled_ns"]).all()
 
 

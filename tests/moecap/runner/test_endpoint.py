@@ -106,7 +106,7 @@ def test_several_client_processes_leave_the_observations_of_one(run_options, stu
         columns = ["prompt_id", "session", "turn", "status", "input_tokens", "output_tokens", "answer_sha256"]
         sent = requests.loc[requests["stage"] == "load", columns].sort_values("prompt_id")
         found[processes] = sent.astype(str).to_numpy().tolist()
-        assert result.metrics["ttft.p50"].value == pytest.approx(FIRST, abs=0.02)
+        assert result.metrics["ttft.p50"].value == pytest.approx(FIRST, abs=0.1)
     assert found[1] == found[2]
     assert len(found[1]) == 12
 
