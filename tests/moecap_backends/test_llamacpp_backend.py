@@ -240,7 +240,7 @@ def test_a_port_in_use_and_a_damaged_file_are_named(ascii_model, llamacpp_job, c
     damaged.write_bytes(damaged.read_bytes().replace(b"blk.1.attn_q.weight", b"blk.1.attn_x.weight"))
     with pytest.raises(
         RunError,  # its log has a thread of its own, whose last lines an exit may lose
-        match=r"llama.cpp ended with status 1 while starting: .*('blk.1.attn_q.weight' not found|Failed to init server)",
+        match=r"llama.cpp ended with status 1 while starting: .*('blk.1.attn_q.weight' not found|Failed to init)",
     ):
         LlamacppBackend().open(replace(job, log=tmp_path / "damaged.log", arguments={"gguf": str(damaged)}))
 
