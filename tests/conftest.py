@@ -9,6 +9,7 @@ import signal
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,6 +81,19 @@ def sglang_python() -> Iterator[str]:
 
 
 LEFT_OUT = pytest.StashKey[dict[str, tuple[str, int]]]()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell the process that prints, where the tests run in several, which groups did not run."""
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["left_out"] = session.config.stash.get(LEFT_OUT, {})
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take what a process of tests tells."""
+    told = getattr(node, "workeroutput", {})  # none of a process that was killed
+    node.config.stash[LEFT_OUT] = {group: tuple(of) for group, of in told.get("left_out", {}).items()}
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
