@@ -1,5 +1,8 @@
 """Runs a server in a process group of its own and ends all of it when the one who asked for it is gone.
 
+What the server puts into the folder for temporary files (sockets between its processes, for the most part) lies in a
+folder of its own, which goes with it.
+
 ``python -m moecap_backends.guardian COMMAND...``. Its standard input is a pipe that nobody writes to: it closes when
 the parent ends, in whatever way, and then the whole group is terminated, and killed if it does not end in time.
 """
@@ -11,6 +14,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 
 __all__ = ["main"]
@@ -21,7 +25,18 @@ GRACE_SECONDS = float(os.environ.get("MOECAP_GRACE_SECONDS", "15"))
 
 def main() -> int:
     """Run the command; the exit status is its own."""
-    server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True)
+    with tempfile.TemporaryDirectory(prefix="moecap-", ignore_cleanup_errors=True) as folder:
+        return _run(sys.argv[1:], _variables(folder))
+
+
+def _variables(folder: str) -> dict[str, str]:
+    """This process's environment with another folder for temporary files; compiled kernels stay where they were."""
+    kernels = f"{tempfile.gettempdir()}/torchinductor_{os.getuid()}"
+    return {"TORCHINDUCTOR_CACHE_DIR": kernels, **os.environ, "TMPDIR": folder}
+
+
+def _run(command: list[str], variables: dict[str, str]) -> int:
+    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, env=variables)
     ended = threading.Event()
 
     def end_with_parent() -> None:

@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 import numpy as np
@@ -106,11 +105,10 @@ class VllmEngine(ServedEngine):
         self._scoring = False
         self.tokenizer = Tokenizer(job.model)
         self._log = job.log
-        self._sockets = TemporaryDirectory(prefix="moecap-vllm-")
         self._server = ServerProcess(
             "vLLM",
             [*server_command(), *server_words(job, port)],
-            variables={**server_variables(job), "VLLM_RPC_BASE_PATH": self._sockets.name},
+            variables=server_variables(job),
             log=job.log,
             health=f"http://127.0.0.1:{port}/health",
             deadline=START_SECONDS,
@@ -226,9 +224,8 @@ class VllmEngine(ServedEngine):
         return [_scored(c, reply) for c, reply in zip(continuations, replies, strict=True)]
 
     def close(self) -> None:
-        """End the server and remove the sockets between its processes, which it leaves behind."""
+        """End the server."""
         self._server.stop()
-        self._sockets.cleanup()
 
     def _score_request(self, continuation: Continuation, key: str) -> bytes:
         body = {

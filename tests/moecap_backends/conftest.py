@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import string
+import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,17 @@ from tokenizers import Tokenizer, models
 from moecap.backend import EngineJob
 from moecap.models.config_file import read_config_file
 from moecap.models.reading import read_model
+
+
+@pytest.fixture(scope="module")
+def no_litter() -> Iterator[None]:
+    """What the module's servers put into the folder for temporary files is gone when they have ended."""
+    with tempfile.TemporaryDirectory(prefix="m") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", folder)
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(Path(tempfile.gettempdir()) / "torchinductor_tests"))
+        yield
+        left = sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*"))
+    assert not left, f"the server left {left} behind"
 
 
 @pytest.fixture(scope="session")

@@ -113,6 +113,20 @@ time.sleep(600)
     assert _all_gone(family)
 
 
+def test_a_servers_temporary_files_go_with_it_also_when_moecap_is_killed(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    code = f"import tempfile; tempfile.mkstemp(); print('up', flush=True); {SLEEPS}"
+    with _server(code, tmp_path / "a") as server:
+        while "up" not in (tmp_path / "a" / "server.log").read_text():
+            time.sleep(0.05)
+        (scratch,) = tmp_path.glob("moecap-*")
+        assert len(list(scratch.iterdir())) == 1
+        family = [server._process.pid, *descendants(server._process.pid)]
+        server._process.stdin.close()  # what its guardian sees when this process is gone
+        assert _all_gone(family)
+    assert not list(tmp_path.glob("moecap-*"))
+
+
 def test_a_server_that_ignores_a_request_to_end_is_killed(tmp_path, monkeypatch):
     stubborn = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); {SLEEPS}"
     monkeypatch.setenv("MOECAP_GRACE_SECONDS", "1")

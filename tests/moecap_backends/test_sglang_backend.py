@@ -76,7 +76,7 @@ def reference(checkpoint):
 
 
 @pytest.fixture(scope="module")
-def engine(family, checkpoint, sglang_python, tmp_path_factory):
+def engine(family, checkpoint, sglang_python, tmp_path_factory, no_litter):
     with SglangEngine(_job(checkpoint, tmp_path_factory.mktemp("log") / "server.log", **FAMILIES[family])) as running:
         yield running
 

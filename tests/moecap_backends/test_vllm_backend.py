@@ -1,10 +1,8 @@
 """vLLM's real server on this machine's CPU: exact steps, exact routing, and answers as transformers gives them."""
 
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,20 +53,13 @@ def checkpoint(request, tmp_path_factory):
     return make_model(family, tmp_path_factory.mktemp("vllm") / f"tiny-{family}", sizes=FAMILIES[family])
 
 
-def _sockets():
-    here = Path(tempfile.gettempdir())
-    return {path for pattern in ("*", "moecap-vllm-*/*") for path in here.glob(pattern) if path.is_socket()}
-
-
 @pytest.fixture(scope="module")
-def engine(checkpoint, vllm_job, tmp_path_factory):
+def engine(checkpoint, vllm_job, tmp_path_factory, no_litter):
     from moecap_backends.vllm import VllmEngine
 
     log = tmp_path_factory.mktemp("log") / "server.log"
-    before = _sockets()
     with VllmEngine(vllm_job(checkpoint, log)) as running:
         yield running
-    assert _sockets() == before, "the server left sockets behind"
 
 
 @pytest.fixture(scope="module")
