@@ -5,7 +5,7 @@ SGLANG := .venv-sglang
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test vllm sglang quick check format docs clean
+.PHONY: run test vllm sglang quick check image format docs clean
 .DEFAULT_GOAL := run
 
 $(BIN)/python:
@@ -51,12 +51,17 @@ sglang: $(SGLANG)/.ready
 quick: $(VENV)/.ready-dev
 	$(BIN)/python -m pytest -m 'not engine and not browser and not slow and not gpu' $(ARGS)
 
-# Format, lint, types, and the wheel built and tried in a clean environment.
+# Format, lint (the Dockerfile too), types, and the wheel built and tried in a clean environment.
 check: $(VENV)/.ready-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/hadolint Dockerfile
 	.ci/try-wheel $(BIN)/python
+
+# The Dockerfile's own steps without Docker, and the service as its image would run it; needs root.
+image:
+	.ci/try-image
 
 format: $(VENV)/.ready-dev
 	$(BIN)/ruff format .

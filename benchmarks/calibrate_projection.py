@@ -4,11 +4,12 @@
 
 Only rows with ``"split": "calibration"`` are used. The least-squares fit is on log(projected / published), robust
 (soft L1), each group of rows of one model, engine, chip and metric weighted by n^(-1/4) a row, times to the first token
-by a half, around priors that are written below. Intervals are the 80 % quantile of |log error| on models that the fit
-has not seen (leave one model out); engines that only that model has fall back on the priors, which widens them. On
-chips of a generation without rows, the same of chips left out is added to it in quadrature. Power is fitted last, by
-least squares on what the fitted steps read and compute; its rows are of one chip, so leaving that out fits no power,
-and the quantile of models counts twice instead. Needs scipy.
+by a half, around priors that are written below. Intervals are conformal: the ceil(0.8 (n + 1))-th
+smallest of n values of |log error| on what the fit has not seen, the largest of three: one model left out at a time,
+one family of engines (which then falls back on the priors) and, for chips of a generation without rows, one chip.
+Power is fitted after that, by least squares on what the fitted steps read and compute; its rows are of one chip,
+so no chip is left out of it. Hosts that compute experts are fitted last, on rows of one model and one kind of host;
+since neither can be left out, their intervals are those of TTFT and TPOT on chips without rows. Needs scipy.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import datetime
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +27,7 @@ import numpy.typing as npt
 import yaml
 from scipy.optimize import least_squares, lsq_linear
 
-from moecap.projection.coefficients import Coefficients, PowerShares, generation
+from moecap.projection.coefficients import Coefficients, Fit, HostCosts, PowerShares, generation
 from moecap.projection.evaluation import Group, group_points, projected_values
 from moecap.projection.points import Point, read_points, resolve
 from moecap.projection.power import activity
@@ -35,12 +37,12 @@ from moecap.projection.steady import steady_state
 Floats = npt.NDArray[np.float64]
 
 TARGET = Path(__file__).parent.parent / "moecap" / "projection" / "coefficients.yaml"
-EXPONENTS = (0.0, 0.5, 1.0)
+EXPONENTS = (0.0, 0.5, 1.0, 1.25, 1.5)
 ENGINES = ("vllm", "vllm-before-0.14", "sglang", "trtllm", "trtllm-before-1.0")
-# Priors. Large all-reduces over NVLink reach about 0.8 of the link in NCCL's own tests; the rows hardly tell.
+# Priors. Large all-reduces over NVLink reach about 0.8 of the link in NCCL's own tests; the rows hardly tell. Kernels
+# for MXFP4 experts in bf16 read 2.3 to 2.7 TB/s on H100 and H200 in AIConfigurator 0.12's tables of measured kernels.
 SHARES = {
     "weight_bandwidth": 0.75,
-    "unpacked_bandwidth": 0.80,
     "cache_bandwidth": 0.60,
     "grouped": 0.70,
     "scores": 0.40,
@@ -52,6 +54,7 @@ SHARES = {
     "compute.widened": 0.40,
 }
 COSTS = {
+    "unpacking": 2.4e12,
     "activation_passes": 2.0,
     "kernel": 2.5e-6,
     "prompt_kernel": 3e-5,
@@ -66,7 +69,10 @@ ENGINE = {
     "prompt_token": 2e-6,
     "products": 0.7,
 }
+WIDTHS = {"unpacking": 0.15}
 POWER = ("gpu_power_avg_sum", "energy_per_output_token")
+HOST = {"prefill_speed": "ttft", "decode_speed": "tpot"}
+COVERED = 0.8
 FP4_OF_FP8 = 0.8
 """No calibration row multiplies in fp4: its share of the peak is declared as this part of fp8's."""
 NAMES = [*SHARES, *COSTS, *(f"{engine}.{cost}" for engine in ENGINES for cost in ENGINE)]
@@ -82,10 +88,10 @@ def prior() -> tuple[Floats, Floats]:
         if reference or name in SHARES or short == "products":
             value = 0.98 if reference else value
             centre.append(np.log(value / (1.0 - value)))
-            width.append(0.02 if reference else 0.6)
+            width.append(0.02 if reference else WIDTHS.get(name, 0.6))
         else:
             centre.append(np.log(value))
-            width.append(0.7)
+            width.append(WIDTHS.get(name, 0.7))
     return np.array(centre), np.array(width)
 
 
@@ -104,7 +110,9 @@ def coefficients_of(x: Floats, exponent: float) -> Coefficients:
     engines = {engine: {cost: v[f"{engine}.{cost}"] for cost in ENGINE} for engine in ENGINES}
     engines["default"] = engines["vllm"]
     fit = {"rows": 0, "source": "", "date": "", "error": 0.0}
-    later = {"power": {"idle": 0.0, "memory": 0.0, "compute": 0.0}, "spread": {}, "spread_elsewhere": {}}
+    host = {"memory": 1.0, "compute": 1.0, "further_socket": 1.0, "fit": fit}
+    power = {"idle": 0.0, "memory": 0.0, "compute": 0.0}
+    later = {"host": host, "power": power, "spread": {}, "spread_elsewhere": {}}
     return Coefficients.model_validate({"shared": shared, "engines": engines, "generations": (), "fit": fit, **later})
 
 
@@ -170,6 +178,32 @@ def power_shares(groups: list[Group], coefficients: Coefficients) -> PowerShares
     return PowerShares(idle=round(idle, 4), memory=round(memory, 4), compute=round(compute, 4))
 
 
+def host_costs(groups: list[Group], coefficients: Coefficients, date: str) -> HostCosts:
+    """What processors that compute experts reach, by least squares on log errors; shares between 0 and 1."""
+    names = ("memory", "compute", "further_socket")
+
+    def fitted(x: Floats) -> Coefficients:
+        shares = dict(zip(names, (1.0 / (1.0 + np.exp(-x))).tolist(), strict=True))
+        return coefficients.model_copy(update={"host": coefficients.host.model_copy(update=shares)})
+
+    found = fitted(least_squares(lambda x: log_errors(groups, fitted(x)), np.zeros(3)).x)
+    errors = np.abs(np.expm1(log_errors(groups, found)))
+    source = "published rows marked calibration: KTransformers, DeepSeek-V3 on one or two Xeon Gold 6454S"
+    fit = Fit(rows=len(errors), source=source, date=date, error=round(float(np.median(errors)), 4))
+    return found.host.model_copy(update={"fit": fit})
+
+
+def conformal(logs: list[float]) -> float:
+    """The half-width of the interval: the ceil(0.8 (n + 1))-th smallest absolute error."""
+    ordered = np.sort(np.abs(logs))
+    return float(ordered[min(len(ordered), math.ceil(COVERED * (len(ordered) + 1))) - 1])
+
+
+def _half(left: dict[str, list[float]], metric: str) -> tuple[float, float]:
+    """The half-width for a metric that was left out so, and 0 in its place where there is none."""
+    return 0.0, conformal(left[metric]) if metric in left else 0.0
+
+
 def grouped(points: list[Point], exponent: float) -> list[Group]:
     """The points with experts chosen by a power law of this exponent."""
     cast: dict[int, object] = {}
@@ -213,11 +247,15 @@ def main() -> None:
     parser.add_argument("points", type=Path)
     parser.add_argument("--write", action="store_true", help="write moecap/projection/coefficients.yaml")
     asked = parser.parse_args()
+    date = datetime.datetime.now(datetime.UTC).date().isoformat()
     rows = [row for row in read_points(asked.points) if row.get("split") == "calibration"]
     resolved = [point for point in map(resolve, rows) if isinstance(point, Point)]
-    points = [point for point in resolved if not doubtful(point)]
-    doubted = len(resolved) - len(points)
-    print(f"{len(rows)} rows, {len(resolved)} can be projected, {doubted} doubtful, {len(points)} used")
+    points = [point for point in resolved if not doubtful(point) and point.metric not in HOST]
+    hosted = group_points(point for point in resolved if point.metric in HOST)
+    doubted = sum(map(doubtful, resolved))
+    print(
+        f"{len(rows)} rows, {len(resolved)} can be projected, {doubted} doubtful, {len(points)} in the fit of devices"
+    )
 
     fits = {exponent: fit(grouped(points, exponent), exponent) for exponent in EXPONENTS}
     for exponent, (_, cost) in fits.items():
@@ -235,19 +273,27 @@ def main() -> None:
     models = left_out(groups, lambda p: p.model, exponent, "model left out")
     chips = left_out(_served(groups), lambda p: p.deployment.hardware.id, exponent, "chip left out")
 
-    table = coefficients.model_dump()
-    table = _rounded(table)
-    half = {metric: float(np.quantile(np.abs(models[metric]), 0.8)) for metric in sorted(models)}
-    chip = {m: h if m in POWER else float(np.quantile(np.abs(chips[m]), 0.8)) for m, h in half.items()}
-    table["spread"] = {metric: round(float(np.exp(h)), 3) for metric, h in half.items()}
-    table["spread_elsewhere"] = {
-        metric: round(float(np.exp(np.hypot(h, chip[metric]))), 3) for metric, h in half.items()
-    }
+    engines = left_out(_served(groups), lambda p: p.deployment.engine, exponent, "engine left out")
+
+    coefficients = coefficients.model_copy(update={"host": host_costs(hosted, coefficients, date)})
+    own: dict[str, list[float]] = defaultdict(list)
+    metrics = [p.metric for g in hosted for p in g.points]
+    for metric, error in zip(metrics, log_errors(hosted, coefficients), strict=True):
+        own[metric].append(float(error))
+    summary("hosts, calibration rows", own)
+
+    table = _rounded(coefficients.model_dump())
+    known = {metric: max(conformal(logs), *_half(engines, metric)) for metric, logs in sorted(models.items())}
+    elsewhere = {metric: max(half, *_half(chips, metric)) for metric, half in known.items()}
+    for metric, like in HOST.items():
+        known[metric] = elsewhere[metric] = elsewhere[like]
+    table["spread"] = {metric: round(float(np.exp(half)), 3) for metric, half in known.items()}
+    table["spread_elsewhere"] = {metric: round(float(np.exp(half)), 3) for metric, half in elsewhere.items()}
     table["generations"] = sorted({generation(p.deployment.hardware) for p in points})
     table["fit"] = {
         "rows": len(points),
         "source": "published rows marked calibration: vLLM, SGLang and TensorRT-LLM on H100, H200 and L40S",
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "date": date,
         "error": round(float(np.median(np.abs(np.expm1(errors)))), 4),
     }
     text = yaml.safe_dump(table, sort_keys=False)

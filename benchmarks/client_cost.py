@@ -29,7 +29,8 @@ import uvloop
 
 from moecap.load.answers import decode_answer
 from moecap.load.calibration import running_stub
-from moecap.load.connection import ConnectionPool, Target
+from moecap.load.connection import Target
+from moecap.load.connection_pool import ConnectionPool
 from moecap.load.driver import Exchange, Turn, drive_closed, undisturbed
 
 CHUNKS_PER_SECOND = 5_000.0

@@ -8,13 +8,18 @@ from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from moecap.errors import RunError
 from moecap.models.parallelism import ONE_DEVICE, Parallelism
 from moecap.models.spec import ModelSpec
 from moecap.observations.recorder import Recorder, RequestRecord
 from moecap.tokenizer import Message
+
+if TYPE_CHECKING:
+    from moecap.hardware.profile import HardwareProfile
+    from moecap.metrics.memory_layout import Layout
+    from moecap.projection.record import ProjectionRecord
 
 __all__ = [
     "CAPABILITIES",
@@ -190,7 +195,7 @@ class EngineJob:
     """What an engine is opened for.
 
     Attributes:
-        model: Folder with the checkpoint.
+        model: Folder with the checkpoint; an empty path for backends that project, which need none.
         spec: The model's accounting.
         device: ``cpu`` or ``cuda``.
         dtype: What the backend's ``dtype`` gave: ``fp32``, ``bf16``, ``fp16``, or of a GGUF file such as ``gguf-q8_0``.
@@ -205,6 +210,13 @@ class EngineJob:
         endpoint: URL of the server to attach to, for backends that attach.
         parallelism: How the model is split over ranks.
         client_processes: How many processes send requests to a server; ``auto`` as many as the load needs.
+        streams: Requests whose answers arrive at once, for which the client is calibrated: those in flight in a closed
+            loop, those that its times of arrival lead to in an open one.
+        sampling: How the answers of the load are drawn; each of its choices is a sequence of its own.
+        hardware: The profile of one device; only given to backends that project, as are those that follow.
+        activations: Number format of what passes from layer to layer.
+        projection: What the projection rests on.
+        layout: Which memory holds what, where that is not only the devices' own.
     """
 
     model: Path
@@ -222,6 +234,12 @@ class EngineJob:
     endpoint: str | None = None
     parallelism: Parallelism = ONE_DEVICE
     client_processes: int | Literal["auto"] = 1
+    streams: int = 1
+    sampling: Sampling = GREEDY
+    hardware: HardwareProfile | None = None
+    activations: str = "bf16"
+    projection: ProjectionRecord | None = None
+    layout: Layout | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,14 +334,20 @@ class Backend(ABC):
     """Whether requests can arrive at their own times (``--rate``) and not only in a fixed number at once."""
     sessions: ClassVar[bool] = False
     """Whether a prompt can follow the answer to the one before it (several turns); engines behind HTTP do."""
+    served: ClassVar[bool] = False
+    """Whether its engine is behind HTTP, so that several client processes can share the sending."""
     sampling: ClassVar[frozenset[str]] = frozenset()
     """What of ``SAMPLING`` it can do."""
     attaches: ClassVar[bool] = False
     """Whether it measures a server that runs already (``--endpoint``)."""
+    projects: ClassVar[bool] = False
+    """Whether it computes what hardware would do, and runs and measures nothing."""
     parallel: ClassVar[frozenset[str]] = frozenset()
     """In which of ``PARALLEL`` it can split a model over ranks."""
     quantised: ClassVar[bool] = False
     """Whether it holds a quantised checkpoint in the checkpoint's own formats, and not all of it in one format."""
+    templates: ClassVar[bool] = False
+    """Whether its engine applies the model's chat template to all that it is sent, and is sent messages alone."""
     offloads: ClassVar[bool] = False
     """Whether its engine can keep part of a model outside the accelerator's memory, as a ``--layout`` then declares."""
 
@@ -366,6 +390,19 @@ class Backend(ABC):
             arguments: The engine arguments.
         """
         return cls
+
+    @classmethod
+    def served_config(cls, config: Mapping[str, Any], arguments: Mapping[str, str]) -> Mapping[str, Any]:
+        """The configuration of the model as the user's engine arguments have it served, such as with an adapter.
+
+        Args:
+            config: The model's ``config.json``.
+            arguments: The engine arguments.
+
+        Raises:
+            UsageError: If they ask for what is not counted.
+        """
+        return config
 
     @abstractmethod
     def open(self, job: EngineJob) -> Engine:

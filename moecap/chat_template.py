@@ -1,7 +1,8 @@
 """The chat template of a checkpoint: a conversation as the one text on which its model was trained.
 
 The template is a Jinja text in ``chat_template.jinja`` or in ``tokenizer_config.json``. It comes with a checkpoint of
-anyone's, so it is rendered in Jinja's sandbox.
+anyone's, so it is rendered in Jinja's sandbox. Some templates tell the model what day it is: they are told the same day
+always, so that the same questions are the same prompts tomorrow.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
 from moecap.errors import BadInputError
 
-__all__ = ["ChatTemplate"]
+__all__ = ["ChatTemplate", "told_date"]
+
+TOLD_DATE = datetime(2025, 1, 1)
+"""The moment that a template is told which asks for the time."""
 
 TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
 """Special tokens that a template may name."""
@@ -27,6 +30,9 @@ class ChatTemplate:
     Args:
         source: The Jinja text.
         special_tokens: Text of each special token by its name (``bos_token``).
+
+    Attributes:
+        dated: Whether a conversation so far was told the date.
     """
 
     def __init__(self, source: str, special_tokens: Mapping[str, str]) -> None:
@@ -38,7 +44,8 @@ class ChatTemplate:
             trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _answer_blocks()]
         )
         environment.filters["tojson"] = _as_json
-        environment.globals.update(raise_exception=_refuse, strftime_now=_now)
+        environment.globals.update(raise_exception=_refuse, strftime_now=self._date)
+        self.dated = False
         try:
             self._template = environment.from_string(source)
         except TemplateError as error:
@@ -63,6 +70,10 @@ class ChatTemplate:
         if not isinstance(source, str):
             return None
         return cls(source, {name: _token(config[name]) for name in TOKENS if config.get(name)})
+
+    def _date(self, form: str) -> str:
+        self.dated = True
+        return told_date(form)
 
     def render(self, messages: Sequence[tuple[str, str]]) -> str:
         """The text of a conversation, up to where the model's next answer begins.
@@ -126,11 +137,6 @@ def _refuse(message: str) -> NoReturn:
     raise TemplateError(message)
 
 
-def _now(form: str) -> str:
-    return _moment().strftime(form)
-
-
-@cache
-def _moment() -> datetime:
-    """When this process first asked: a run that passes midnight says of its prompts what it sent."""
-    return datetime.now()
+def told_date(form: str) -> str:
+    """The date that templates are told, as ``strftime`` writes it."""
+    return TOLD_DATE.strftime(form)

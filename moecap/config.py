@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from moecap.cost_config import CostConfig
-from moecap.errors import BadInputError, UnknownNameError
-from moecap.metrics.memory_layout import Layout, parse_layout, read_layout
+from moecap.metrics.memory_layout import Layout
+from moecap.warmup_config import WarmupConfig
 
-__all__ = ["TASKS_AS_LOAD", "CostConfig", "RunConfig", "WarmupConfig", "first_problem", "with_settings"]
+__all__ = ["TASKS_AS_LOAD", "CostConfig", "RunConfig", "WarmupConfig"]
 
 TASKS_AS_LOAD = "tasks"
 """The data set that stands for the questions of the tasks."""
@@ -23,19 +23,6 @@ PRESETS = {"4k/1k": (4000, 1000), "13k/1k": (13000, 1000), "1k/8k": (1000, 8000)
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
-
-
-class WarmupConfig(BaseModel):
-    """When the warm-up ends: the medians of two batches in a row agree, or a bound is reached."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
-
-    tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    """Largest relative change of the median decode step between two warm-up batches in a row that counts as stable."""
-    output_len: Annotated[int, Field(ge=2)] = 8
-    """Output tokens of a warm-up request."""
-    max_batches: Positive = 6
-    """Most warm-up batches; a run that is still unstable then carries a flag."""
 
 
 class RunConfig(BaseModel):
@@ -122,9 +109,11 @@ class RunConfig(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of everything that is drawn at random."""
     measured: bool = False
-    """Refuse to project where nothing can be measured; this version never projects."""
+    """Refuse to project where nothing can be measured."""
     allow_prefix_cache: bool = False
     """Let an engine serve prompts from its prefix cache: it is left on, and prompts carry no mark of their run."""
+    routing: str = "auto"
+    """How tokens choose experts in a projection: `auto`, `uniform`, the exponent of a power law, or a measured run."""
     energy_source: Literal["auto", "nvml", "rapl", "zeus"] = "auto"
     """What counts the energy: NVML (boards), RAPL (a host), Zeus (AMD's boards too), or what there is of them."""
     layout: Annotated[Layout | None, Parameter(parse=False)] = None
@@ -217,7 +206,8 @@ class RunConfig(BaseModel):
         try:
             self.costs  # noqa: B018
         except ValidationError as error:
-            raise ValueError(f"cost with that of the layout: {first_problem(error)}") from None
+            problem = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+            raise ValueError(f"cost with that of the layout: {problem}") from None
         return self
 
     @model_validator(mode="after")
@@ -350,80 +340,3 @@ class RunConfig(BaseModel):
 def _given(cost: CostConfig) -> dict[str, Any]:
     """The constants that are set."""
     return cost.model_dump(exclude={"basis"}, exclude_none=True)
-
-
-def first_problem(error: ValidationError) -> str:
-    """The first thing that is wrong, in one line: ``concurrency: Input should be greater than 0 (got -1)``."""
-    problem = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        return str(UnknownNameError("setting", where, _settings(RunConfig)))
-    text = problem["msg"].removeprefix("Value error, ")
-    got = problem.get("input")
-    shown = "" if isinstance(got, dict | BaseModel) else f" (got {got!r})"
-    remedy = "; quote it" if problem["type"] == "string_type" and not isinstance(got, list | dict) else ""
-    return f"{where}: {text}{shown}{remedy}" if where else text
-
-
-def _settings(model: type[BaseModel], prefix: str = "") -> list[str]:
-    """Every key of the run configuration, dotted."""
-    keys = []
-    for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            keys += _settings(field.annotation, f"{prefix}{name}.")
-        else:
-            keys.append(prefix + name)
-    return keys
-
-
-_TEXTS = frozenset(
-    name
-    for name, field in RunConfig.model_fields.items()
-    if {field.annotation, *get_args(field.annotation)} & {str, Path}
-)
-"""Keys whose value is a text, or several."""
-
-
-def with_settings(values: dict[str, Any], settings: tuple[str, ...]) -> RunConfig:
-    """A run configuration from a mapping and ``KEY=VALUE`` settings that override it; keys may be dotted.
-
-    Raises:
-        BadInputError: If a setting is not ``KEY=VALUE``, a key is unknown, or a value is out of range.
-    """
-    import yaml
-
-    merged: dict[str, Any] = {**values}
-    if isinstance(merged.get("layout"), str | Path):  # before settings change keys of it
-        merged["layout"] = read_layout(Path(merged["layout"])).model_dump(exclude_unset=True)
-    seen: set[str] = set()
-    for setting in settings:
-        name, equals, text = setting.partition("=")
-        if not equals:
-            raise BadInputError(f"--set {setting}: not KEY=VALUE, for instance --set cost.usd_per_hour=2.5")
-        key = name.replace("-", "_")
-        if key in seen:
-            raise BadInputError(f"--set {key} is given twice; give it once")
-        seen.add(key)
-        node = merged
-        *parents, last = key.split(".")
-        for parent in parents:
-            child = node.get(parent)
-            node[parent] = child = dict(child) if isinstance(child, dict) else {}
-            node = child
-        try:
-            value = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError):  # a ValueError for what looks like a date and is none
-            if key not in _TEXTS:
-                raise BadInputError(f"--set {setting}: the value is not YAML; quote it") from None
-            value = text
-        # a revision 1234567 or 2024-01-01 is a name, whatever YAML reads
-        node[last] = text if key in _TEXTS and not isinstance(value, str | list | None) else value
-    layout = merged.get("layout")
-    if isinstance(layout, str):
-        merged["layout"] = read_layout(Path(layout))
-    elif layout is not None and not isinstance(layout, Layout):
-        merged["layout"] = parse_layout(layout, "layout")
-    try:
-        return RunConfig.model_validate(merged)
-    except ValidationError as error:
-        raise BadInputError(first_problem(error)) from None

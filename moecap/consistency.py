@@ -20,11 +20,14 @@ from moecap.load_consistency import load_pairs
 from moecap.metrics.constants import constants_in_force
 from moecap.metrics.summary import RunFacts
 from moecap.models.accounting import count_parameters
+from moecap.models.adapter import ADAPTER, ADAPTER_ARGUMENT
 from moecap.models.formats import asked_cache, asked_weights, run_formats
 from moecap.models.products import product_formats
 from moecap.models.reading import is_quantised, read_model
 from moecap.observations.reader import Observations
 from moecap.plugins import BACKENDS, load_plugin
+from moecap.projection.precision import QUANTISED
+from moecap.projection_consistency import projection_pairs
 from moecap.result import Flag, HardwareRecord, Result
 from moecap.runner.declared_layout import engine_problem, layout_problem
 from moecap.runner.reproduction import reproduction_command
@@ -64,12 +67,13 @@ def record_differences(result: Result, facts: RunFacts, observations: Observatio
     pairs = (
         _model(result, facts)
         | _hardware(result)
-        | _ranks(result)
+        | (_ranks(result) if result.kind == "measured" else {})
         | _layout(result, facts)
         | _load(result, observations)
         | _ending(result, observations)
         | task_pairs(result, observations.samples)
     )
+    pairs |= projection_pairs(result, facts, observations, result.provenance.moecap == moecap.__version__)
     pairs["provenance.command"] = (result.provenance.command, reproduction_command(result.workload))
     for name, (stored, found) in pairs.items():
         if stored != found:
@@ -96,13 +100,16 @@ def _model(result: Result, facts: RunFacts) -> dict[str, tuple[Stated, Stated]]:
         "model.active_params": (model.active_params, parameters.active),
         "model.is_moe": (model.is_moe, spec.is_moe),
     }
-    cache = asked_cache(dict(pair.split("=", 1) for pair in result.workload.engine_arg))
+    arguments = dict(pair.split("=", 1) for pair in result.workload.engine_arg)
+    pairs[f"model.config.{ADAPTER}"] = (str(ADAPTER in model.config), str(ADAPTER_ARGUMENT in arguments))
+    cache = asked_cache(arguments)
     formats, asked = model_formats(model), result.workload.precision
     if model.quantised:
         pairs["model.weight_dtype"] = (model.weight_dtype, formats.words(spec))
+        by_itself = asked == "auto" or (result.kind == "projected" and asked.lower() in QUANTISED)
         pairs["model.compute_dtype"] = (
             model.compute_dtype,
-            model.compute_dtype if asked == "auto" else canonical_dtype(asked),
+            model.compute_dtype if by_itself else canonical_dtype(asked),
         )
         stored = read_model(model.config, model.id, unquantised=model.compute_dtype).kv_dtype
         pairs["model.kv_dtype"] = (model.kv_dtype, cache or stored)
@@ -205,8 +212,6 @@ def _ending(result: Result, observations: Observations) -> dict[str, tuple[State
     """Kind, status and reason against what was observed."""
     complete, steps = result.status == "complete", observations.steps
     pairs: dict[str, tuple[Stated, Stated]] = {}
-    if result.kind == "projected" and (len(observations.requests) or len(steps)):
-        pairs["kind"] = (result.kind, "measured")
     if not complete:
         pairs["reason"] = (result.reason, result.reason or "why it did not complete")
         return pairs
@@ -218,6 +223,8 @@ def _ending(result: Result, observations: Observations) -> dict[str, tuple[State
         pairs["kind"] = (result.kind, "no step of the load was measured")
     elif result.kind == "measured" and result.backend.timer != "none" and (unfed := _unfed(observations)):
         pairs["status"] = (result.status, f"{unfed} completed requests were fed in no step")
+    if result.kind == "projected":
+        return pairs | {f"workload.task.{s['task']}": ("no samples", "samples") for s in observations.samples}
     samples: dict[str, int] = {}  # of a group of tasks those of its largest, since the limit is one of each
     for (task, _), count in Counter((s["task"], s.get("part")) for s in observations.samples).items():
         samples[task] = max(count, samples.get(task, 0))

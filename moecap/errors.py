@@ -7,16 +7,19 @@ MoecapError                     the root; its text is one line that ends with wh
 │   ├── NotAvailableError       a capability, package, device or data set that is not here
 │   └── NotBuiltError           a command of the contract that this version does not have yet
 ├── RunError                    the run started and failed, exit status 1
-└── VerificationError           a result that does not follow from its observations, exit status 1
+├── VerificationError           a result that does not follow from its observations, exit status 1
+└── LeaderboardError            what a leaderboard refused, exit status 2 where the call was wrong, else 1
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 __all__ = [
     "BadInputError",
+    "LeaderboardError",
     "MoecapError",
     "NotAvailableError",
     "NotBuiltError",
@@ -79,3 +82,24 @@ class RunError(MoecapError):
 
 class VerificationError(MoecapError):
     """A result that does not follow from its observations."""
+
+
+class LeaderboardError(MoecapError):
+    """What a leaderboard refused, or that it cannot be reached.
+
+    Args:
+        text: What is the case; the failed rules of a submission stand on lines of their own.
+        kind: The last part of the problem's type, such as ``rules-failed``; empty where it named none.
+        status: The status of its answer; ``None`` where there was none.
+        problem: The whole problem (RFC 9457).
+    """
+
+    def __init__(
+        self, text: str, *, kind: str = "", status: int | None = None, problem: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(text)
+        self.kind = kind
+        self.status = status
+        self.problem = dict(problem or {})
+        wrong_call = status is not None and 400 <= status < 500 and status not in (409, 429)
+        self.exit_status = 2 if wrong_call and kind != "rules-failed" else 1

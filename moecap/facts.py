@@ -11,6 +11,7 @@ from moecap.models.formats import Formats, checkpoint_formats, run_formats
 from moecap.models.parallelism import Parallelism
 from moecap.models.reading import read_model_as
 from moecap.models.spec import ModelSpec
+from moecap.projection.record import ProjectionRecord
 from moecap.result import BackendRecord, HardwareRecord, ModelRecord, Result
 
 __all__ = ["model_formats", "result_facts", "run_facts"]
@@ -23,6 +24,9 @@ def run_facts(
     backend: BackendRecord,
     workload: RunConfig,
     constants: tuple[Constant, ...],
+    projection: ProjectionRecord | None = None,
+    *,
+    projected: bool = False,
 ) -> RunFacts:
     """The facts that follow from the records of a run.
 
@@ -33,7 +37,10 @@ def run_facts(
         backend: The engine.
         workload: The configuration.
         constants: The constants of the cost model that are in force.
+        projection: What the projection rests on that the run is, or that it is held against.
+        projected: Whether the run is that projection.
     """
+    split = Parallelism(tensor=workload.tensor_parallel or 1)
     return RunFacts(
         spec=spec,
         profile=hardware.profile,
@@ -43,12 +50,16 @@ def run_facts(
         usd_per_hour=hardware.usd_per_hour,
         basis=workload.cost.basis,
         constants=constants,
-        parallelism=Parallelism(tensor=workload.tensor_parallel or 1),
+        parallelism=projection.split if projected and projection is not None else split,
         client_ceiling=backend.client_chunks_per_second,
         step_tokens=backend.step_tokens,
         attached=backend.attached,
         static=backend.batching == "static",
         layout=workload.layout,
+        projection=projection,
+        projected=projected,
+        prefix_cache=workload.allow_prefix_cache,
+        unscored=workload.task if projected else (),
     )
 
 
@@ -66,5 +77,5 @@ def model_formats(model: ModelRecord) -> Formats:
 def result_facts(result: Result) -> RunFacts:
     """What the metrics need, from a result alone."""
     spec = read_model_as(result.model.config, result.model.id, model_formats(result.model))
-    records = (result.hardware, result.backend, result.workload, result.constants)
-    return run_facts(spec, result.model.compute_dtype, *records)
+    records = (result.hardware, result.backend, result.workload, result.constants, result.projection)
+    return run_facts(spec, result.model.compute_dtype, *records, projected=result.kind == "projected")

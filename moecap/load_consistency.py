@@ -72,6 +72,7 @@ def _lengths(workload: RunConfig, load: pd.DataFrame) -> Pairs:
         ),
         "workload.input_len": _first_other(load["input_tokens_asked"].to_numpy()[first], asked[place[first], 0]),
         "workload.output_len": _first_other(load["output_tokens_asked"].to_numpy(), asked[place, 1] * workload.n),
+        "workload.n": _first_other(load["choices"].fillna(workload.n).to_numpy(), np.full(len(load), workload.n)),
     }
     if turns > 1:
         pairs["workload.sessions"] = _first_other(session, place // turns)

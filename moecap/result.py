@@ -9,13 +9,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from moecap.config import RunConfig, first_problem
+from moecap.config import RunConfig
 from moecap.errors import BadInputError
 from moecap.files import write_text
 from moecap.hardware.profile import HardwareProfile, ProfileSource
 from moecap.metrics.constants import Constant, constant_value
 from moecap.metrics.routing_source import RoutingSource
 from moecap.metrics.value import Metric
+from moecap.projection.record import ProjectionRecord
+from moecap.settings import first_problem
 
 __all__ = [
     "RESULT_FILE",
@@ -133,6 +135,8 @@ class TaskRecord(_Record):
         few_shot_seed: Seed with which they were drawn; null where none were.
         chat: Whether the model's chat template was applied; null where that does not apply.
         source: Where the data came from.
+        limited: Whether a limit or an argument left items of the data set out; null where the task does not know.
+        chat_date: The day that the chat template was told, YYYY-MM-DD; null where it did not ask.
     """
 
     name: str
@@ -144,6 +148,8 @@ class TaskRecord(_Record):
     few_shot_seed: int | None = None
     chat: bool | None = None
     source: str = ""
+    limited: bool | None = None
+    chat_date: str | None = None
 
 
 class Provenance(_Record):
@@ -168,6 +174,8 @@ class Result(_Record):
         workload: The run configuration that was in force.
         constants: The constants of the cost model that are in force; ``hardware.usd_per_hour`` is among them.
         routing_source: How the experts of the load's steps are known; null for a dense model, or without steps.
+        projection: What the projection rests on: the one that this result is, or the one that a measured result is held
+            against; null where there is none.
         tasks: The accuracy tasks, in their order.
         metrics: Every metric by name.
         observations: SHA-256 of every observation file.
@@ -184,6 +192,7 @@ class Result(_Record):
     workload: RunConfig
     constants: tuple[Constant, ...] = ()
     routing_source: RoutingSource | None = None
+    projection: ProjectionRecord | None = None
     tasks: tuple[TaskRecord, ...] = ()
     metrics: dict[str, Metric]
     flags: tuple[Flag, ...]
@@ -197,22 +206,31 @@ class Result(_Record):
             raise ValueError("hardware.usd_per_hour is not the usd_per_hour among the constants")
         return self
 
+    @property
+    def engine(self) -> str:
+        """What answered, with its version; of a projection the engine that it is of, and what computed it."""
+        backend = self.backend
+        if self.kind != "projected" or self.projection is None:
+            return f"{backend.name} {backend.version}"
+        return f"{self.projection.engine} as moecap {backend.version} projects it"
+
     def canonical_id(self) -> str:
-        """The identity that the content has."""
+        """The identity that the content has: of every field that is stated, and of none that a later version knows."""
         import rfc8785
 
-        content = self.model_dump(mode="json", exclude={"id", "signature"})
+        content = self.model_dump(mode="json", exclude_unset=True, exclude={"id", "signature"})
         return hashlib.sha256(rfc8785.dumps(content)).hexdigest()
 
     def identified(self) -> Result:
-        """The same result with its ``id`` set."""
-        return self.model_copy(update={"id": self.canonical_id()})
+        """The same result with every field stated, its ``id`` set and no signature."""
+        stated = Result.model_validate(self.model_dump(mode="json") | {"id": "", "signature": None})
+        return stated.model_copy(update={"id": stated.canonical_id()})
 
 
 def write_result(directory: Path, result: Result) -> None:
-    """Write ``result.json`` atomically."""
-    text = json.dumps(result.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False)
-    write_text(directory / RESULT_FILE, text + "\n")
+    """Write ``result.json`` atomically, with the fields that the result states."""
+    content = result.model_dump(mode="json", exclude_unset=True)
+    write_text(directory / RESULT_FILE, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_result(directory: Path) -> Result:

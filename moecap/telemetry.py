@@ -82,10 +82,11 @@ class Telemetry:
             self._family, self._family_until = descendants(os.getpid()), now + FAMILY_SECONDS
         started = [use for pid in self._family if (use := _use(pid)) is not None]
         resident = int(Path("/proc/self/statm").read_text().split()[1]) * PAGE + sum(r for r, _ in started)
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
         usage = resource.getrusage(resource.RUSAGE_SELF)
         seconds = processor_seconds(Path("/proc/stat").read_text())
         busy, steal = seconds["cpu"]
-        own = usage.ru_utime + usage.ru_stime + sum(seconds for _, seconds in started)
+        own = sum(use.ru_utime + use.ru_stime for use in (usage, ended)) + sum(seconds for _, seconds in started)
         row: tuple[Any, ...] = (time.monotonic_ns(), resident, own, busy, os.getloadavg()[0], steal)
         allowed = [seconds[name] for name in self._names if name in seconds]
         known = len(allowed) == len(self._names)  # a container may be shown numbers that are not those of its mask
@@ -108,12 +109,15 @@ def descendants(pid: int) -> list[int]:
 
 
 def _use(pid: int) -> tuple[int, float] | None:
-    """Resident bytes of a process and the processor seconds that it has used; ``None`` where it has ended."""
+    """Resident bytes of a process, and the processor seconds that it and its ended children have used.
+
+    ``None`` where it has ended: its time is then that of an ended child of the process that had started it.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
-    return int(fields[21]) * PAGE, (int(fields[11]) + int(fields[12])) / TICKS
+    return int(fields[21]) * PAGE, sum(map(int, fields[11:15])) / TICKS
 
 
 def processor_seconds(stat: str) -> dict[str, tuple[float, float]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer as _Tokenizer
 
-from moecap.chat_template import ChatTemplate
+from moecap.chat_template import ChatTemplate, told_date
 from moecap.errors import BadInputError
 
 __all__ = ["Message", "Tokenizer", "exact_length_prompts"]
@@ -70,6 +70,12 @@ class Tokenizer:
         if self.chat_template is None:
             raise BadInputError(f"{self.folder.name} has no chat template; take --task-arg chat=false")
         return self.chat_template.render(messages)
+
+    @property
+    def chat_date(self) -> str | None:
+        """The day that the chat template was told, YYYY-MM-DD; ``None`` where it did not ask so far."""
+        dated = self.chat_template is not None and self.chat_template.dated
+        return told_date("%Y-%m-%d") if dated else None
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of token ids."""

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+import moecap
 from moecap.consistency import Difference, flag_differences, record_differences
+from moecap.data_consistency import check_data
 from moecap.errors import BadInputError, MoecapError
 from moecap.facts import result_facts
 from moecap.files import file_sha256
 from moecap.metrics.routing_source import SeenSteps, seen_steps
 from moecap.metrics.summary import run_metrics
 from moecap.metrics.value import Metric
-from moecap.models.spec import ModelSpec
-from moecap.observations.reader import Observations, read_observations
+from moecap.models.spec import ModelSpec, MoeFfn
+from moecap.observations.reader import Observations, Routing, read_observations
 from moecap.observations.schema import TABLES
 from moecap.result import RESULT_FILE, Flag, Result, read_result
-from moecap.runner.flags import run_flags
+from moecap.runner.result_flags import result_flags
 from moecap.sample_consistency import check_samples
 
 __all__ = ["Verification", "verify_run"]
@@ -37,12 +39,16 @@ class Verification:
         corrupt: Files that are missing, changed or unreadable.
         checked: Number of metrics that were recomputed.
         problem: Why the metrics could not be recomputed; empty where they were.
+        recomputed: Every metric that follows from the observations; empty where they could not be recomputed.
+        unchecked: Tasks whose questions and right answers could not be compared with their data sets, and why.
     """
 
     differences: tuple[Difference, ...]
     corrupt: tuple[str, ...]
     checked: int
     problem: str = ""
+    recomputed: Mapping[str, Metric] = field(default_factory=dict)
+    unchecked: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -50,8 +56,12 @@ class Verification:
         return not self.differences and not self.corrupt
 
 
-def verify_run(directory: Path) -> Verification:
+def verify_run(directory: Path, data: Path | None = None) -> Verification:
     """Check the digests of a run directory's files and recompute every metric.
+
+    Args:
+        directory: The run directory.
+        data: The folder that the run had as ``--data``, for the questions of its tasks.
 
     Raises:
         BadInputError: If there is no readable result.
@@ -70,19 +80,23 @@ def verify_run(directory: Path) -> Verification:
         _check_experts(observations, facts.spec)
         _check_routing(observations, max((layer.experts for layer in facts.spec.moe_layers), default=0))
         check_samples(observations, result.tasks)
-        seen = seen_steps(observations, facts.spec, facts.step_tokens)
+        questions = check_data(result, observations.samples, facts.spec.max_context, data)
+        seen = seen_steps(observations, facts.spec, facts.step_tokens, projected=facts.projected)
         recomputed = run_metrics(seen, facts)
         differences = (
-            *_metric_differences(result.metrics, recomputed),
+            *_metric_differences(result, recomputed),
             *flag_differences(result.flags, _flags(result, recomputed, seen)),
             *record_differences(result, facts, observations),
             *_source_difference(result, seen),
+            *(Difference(name, *pair) for name, pair in questions.pairs.items() if pair[0] != pair[1]),
         )
     except Exception as error:  # observations come from anyone: whatever they break, they are what is broken
         problem = str(error) if isinstance(error, MoecapError) else f"{type(error).__name__}: {error}"
         culprit = next((name for name in names if problem.startswith(name)), RESULT_FILE if not corrupt else corrupt[0])
         return Verification((), tuple(dict.fromkeys([*corrupt, culprit])), 0, problem)
-    return Verification(differences, tuple(corrupt), len(recomputed))
+    return Verification(
+        differences, tuple(corrupt), len(recomputed), recomputed=recomputed, unchecked=questions.unchecked
+    )
 
 
 def _has_its_id(result: Result) -> bool:
@@ -92,8 +106,10 @@ def _has_its_id(result: Result) -> bool:
         return False
 
 
-def _metric_differences(stored: dict[str, Metric], recomputed: dict[str, Metric]) -> Iterator[Difference]:
-    for name in sorted(stored.keys() | recomputed.keys()):
+def _metric_differences(result: Result, recomputed: dict[str, Metric]) -> Iterator[Difference]:
+    """Metrics that differ; one that a result of another version does not state may be newer than it."""
+    stored, same_version = result.metrics, result.provenance.moecap == moecap.__version__
+    for name in sorted(stored.keys() | recomputed.keys() if same_version else stored):
         a, b = stored.get(name), recomputed.get(name)
         if not _same(a, b):
             yield Difference(name, a.value if a else None, b.value if b else None)
@@ -103,7 +119,7 @@ def _same(a: Metric | None, b: Metric | None) -> bool:
     return (
         a is not None
         and b is not None
-        and (a.unit, a.reason) == (b.unit, b.reason)
+        and (a.unit, a.reason, a.basis) == (b.unit, b.reason, b.basis)
         and all(_close(getattr(a, part), getattr(b, part)) for part in ("value", "low", "high", "n"))
     )
 
@@ -118,8 +134,8 @@ def _flags(result: Result, recomputed: dict[str, Metric], seen: SeenSteps) -> tu
     metrics = {
         name: result.metrics[name] if _same(result.metrics.get(name), m) else m for name, m in recomputed.items()
     }
-    records = (result.workload, result.model, result.hardware, result.backend)
-    return tuple(run_flags(*records, metrics, seen, result.tasks))
+    records = (result.workload, result.model, result.hardware, result.backend, result.tasks)
+    return result_flags(*records, metrics, seen, result.projection if result.kind == "projected" else None)
 
 
 def _close(a: float | None, b: float | None) -> bool:
@@ -129,7 +145,11 @@ def _close(a: float | None, b: float | None) -> bool:
 
 
 def _check_experts(observations: Observations, spec: ModelSpec) -> None:
-    """Routed experts must be those of the model's MoE layers; beyond N come only those that it has without weights."""
+    """Routed experts must be those of the model's MoE layers; beyond N come only those that it has without weights.
+
+    In the last layer the number after the last one marks a token whose logits nobody asked for, and which was not
+    computed there.
+    """
     for routing in (observations.routing, observations.request_routing):
         if routing is None or not routing.experts.size:
             continue
@@ -140,6 +160,12 @@ def _check_experts(observations: Observations, spec: ModelSpec) -> None:
             )
         most = np.array([layer.experts + layer.zero_experts for layer in spec.moe_layers])
         found = routing.experts.max((0, 2))
+        if isinstance(routing, Routing) and isinstance(spec.layers[-1].ffn, MoeFfn):
+            last, steps = routing.experts[:, -1], observations.steps
+            left_out = np.bincount(routing.token_step[(last == most.max()).all(1)], minlength=len(steps))
+            if (left_out > steps.tokens() - steps.logits_tokens).any():
+                raise BadInputError("routing.npz leaves out the last layer of a token whose logits were asked for")
+            found[-1] = last[last != most.max()].max(initial=0)
         if (found >= most).any():
             layer = int(np.argmax(found >= most))
             raise BadInputError(

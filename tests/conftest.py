@@ -42,13 +42,30 @@ def _no_sglang() -> str | None:
     return sglang_missing()
 
 
+def _no_postgres() -> str | None:
+    return None if _postgres_folder() else "no PostgreSQL server here; install Debian's package postgresql"
+
+
+def _postgres_folder() -> Path | None:
+    """Where PostgreSQL's programs are; Debian keeps them outside of the path."""
+    if found := shutil.which("pg_ctl"):
+        return Path(found).resolve().parent
+    return max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
+
+
 def pytest_configure() -> None:
     """Let what the tests start be interrupted, also where a shell without jobs has told this process to ignore it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-MISSING = {"browser": _no_browser, "gpu": _no_gpu, "sglang": _no_sglang, "vllm": _no_vllm}
+MISSING = {
+    "browser": _no_browser,
+    "gpu": _no_gpu,
+    "postgres": _no_postgres,
+    "sglang": _no_sglang,
+    "vllm": _no_vllm,
+}
 OPTIONAL_IN_CI = ("gpu",)
 
 
@@ -65,6 +82,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=members)
         items[:] = [item for item in items if item not in members]
     config.stash[LEFT_OUT] = left_out
+
+
+@pytest.fixture(scope="session")
+def postgres_programs() -> Path:
+    """The folder of PostgreSQL's programs."""
+    found = _postgres_folder()
+    assert found is not None
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +142,26 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
         return made[family]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def measured_run(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str], Path]) -> Path:
+    """The directory of a real run of a tiny model on this machine, with four questions; tests copy what they change."""
+    from moecap.runner.reporter import Reporter
+    from moecap.runner.run import run
+    from moecap.settings import with_settings
+
+    options = {
+        "model": str(tiny_model("mixtral")),
+        "backend": "transformers",
+        "precision": "fp32",
+        "num_requests": 10,
+        "concurrency": 2,
+        "input_len": 16,
+        "output_len": 6,
+        "limit": 4,
+        "output": str(tmp_path_factory.mktemp("measured") / "run"),
+    }
+    outcome = run(with_settings(options, ()), Reporter(quiet=True))
+    assert outcome.error is None
+    return outcome.directory

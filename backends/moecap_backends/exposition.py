@@ -8,9 +8,10 @@ import re
 from dataclasses import dataclass
 
 from moecap.errors import BadInputError
+from moecap.metrics.server import VOCABULARIES
 from moecap.runner.places import without_places
 
-__all__ = ["GAUGES", "Sample", "gauge_lines", "read_exposition"]
+__all__ = ["WATCHED", "Sample", "read_exposition", "watched_lines"]
 
 ENGINES = ("vllm:", "sglang:", "llamacpp:")
 """Prefixes of the families of inference engines; the others are those of the process and of its HTTP library."""
@@ -18,19 +19,10 @@ ENGINES = ("vllm:", "sglang:", "llamacpp:")
 LEFT_OUT = ("_bucket", "_created")
 """Endings of samples that no metric needs: histograms keep their sum and count."""
 
-GAUGES = (
-    "vllm:num_requests_running",
-    "vllm:num_requests_waiting",
-    "vllm:kv_cache_usage_perc",
-    "sglang:num_running_reqs",
-    "sglang:num_queue_reqs",
-    "sglang:token_usage",
-    "llamacpp:requests_processing",
-    "llamacpp:requests_deferred",
-)
-"""What is looked at during a load: requests that run and wait, and the share of the KV cache in use."""
+WATCHED = tuple(name for names in VOCABULARIES.values() for name in names.watched)
+"""What is looked at during a load: requests that run and wait, the KV cache, preemptions and prompts from a cache."""
 
-_GAUGE = re.compile(rb"^(?:%b)(?:\{[^\n]*\})? [^\n]+$" % b"|".join(name.encode() for name in GAUGES), re.MULTILINE)
+_LINE = re.compile(rb"^(?:%b)(?:\{[^\n]*\})? [^\n]+$" % b"|".join(name.encode() for name in WATCHED), re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +40,9 @@ class Sample:
     value: float
 
 
-def gauge_lines(body: bytes) -> bytes:
-    """The lines of the gauges alone: so little is kept of each look during a load."""
-    return b"\n".join(_GAUGE.findall(body)) + b"\n"
+def watched_lines(body: bytes) -> bytes:
+    """The lines of what is watched alone: so little is kept of each look during a load."""
+    return b"\n".join(_LINE.findall(body)) + b"\n"
 
 
 def read_exposition(body: bytes) -> list[Sample]:

@@ -9,7 +9,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import ClassVar
 
-from moecap.backend import Backend, Continuation, Engine, EngineInfo, EngineJob, Prompt, Scored, refuse_unknown
+from moecap.backend import (
+    SAMPLING,
+    Backend,
+    Continuation,
+    Engine,
+    EngineInfo,
+    EngineJob,
+    Generation,
+    Prompt,
+    Scored,
+    refuse_unknown,
+)
 from moecap.errors import NotBuiltError, RunError
 from moecap.load.answers import Answer
 from moecap.load.connection import Reply, Target
@@ -23,6 +34,8 @@ from moecap.tokenizer import Tokenizer
 from moecap_backends.checkpoint import check_checkpoint
 from moecap_backends.gguf_files.export import check_convertible
 from moecap_backends.gguf_files.file import precision_of
+from moecap_backends.llamacpp_feeding import fed_steps
+from moecap_backends.llamacpp_passes import PassFile
 from moecap_backends.llamacpp_scores import Asked, Found, found_score, score_body, scored, tokens_by_context
 from moecap_backends.llamacpp_settings import (
     ARGUMENTS,
@@ -30,7 +43,10 @@ from moecap_backends.llamacpp_settings import (
     engine_details,
     gguf_to_serve,
     own_gguf,
+    records_passes,
+    refuse_unrecorded,
     server_command,
+    slots_of,
     tokens_of_a_pass,
 )
 from moecap_backends.served import ServedEngine, explained, fetch
@@ -40,6 +56,7 @@ __all__ = ["LlamacppBackend"]
 
 START_SECONDS = 900.0
 REQUEST_SECONDS = 3600.0
+CAPTURE = "llama.cpp, on the results of its routers (routing=true)"
 ONE_REQUEST = {"Connection": "close"}
 """llama.cpp closes a connection after a streamed answer, though it says that it keeps it."""
 
@@ -51,7 +68,8 @@ class LlamacppBackend(Backend):
     capabilities: ClassVar[frozenset[str]] = frozenset({"generate", "logprobs", "prompt_logprobs"})
     open_loop: ClassVar[bool] = True
     sessions: ClassVar[bool] = True
-    sampling: ClassVar[frozenset[str]] = frozenset({"temperature", "top_p", "stop", "natural_end"})
+    served: ClassVar[bool] = True
+    sampling: ClassVar[frozenset[str]] = SAMPLING
     offloads: ClassVar[bool] = True
     summary: ClassVar[str] = (
         "llama.cpp's own server on a CPU, from a checkpoint or a GGUF file; steps are reconstructed"
@@ -92,6 +110,7 @@ class LlamacppBackend(Backend):
         """Make the GGUF file if need be, start the server and wait until it is ready."""
         refuse_unknown(job.arguments, ARGUMENTS, self.name)
         tokens_of_a_pass(job)
+        refuse_unrecorded(job)
         return LlamacppEngine(job, gguf_to_serve(job))
 
 
@@ -109,15 +128,19 @@ class LlamacppEngine(ServedEngine):
     def __init__(self, job: EngineJob, gguf: Path) -> None:
         port = free_port()
         target = Target.parse(f"http://127.0.0.1:{port}")
-        super().__init__(target, "moecap", REQUEST_SECONDS, job.concurrency, job.client_processes)
-        self._slots = job.concurrency
+        super().__init__(job, target, "moecap", REQUEST_SECONDS)
+        self._slots = slots_of(job)
         self._prefix_cache = job.prefix_cache
         self._vocabulary = job.spec.vocab_size
         self.tokenizer = Tokenizer(job.model)
+        self._spec = job.spec
+        self._passes = PassFile(job.log) if records_passes(job) else None
+        self._prompts: dict[str, tuple[int, ...]] = {}
+        recording = {} if self._passes is None else self._passes.variables
         self._server = LlamaServer(
             "llama.cpp",
             server_command(job, gguf, port),
-            variables={"OMP_WAIT_POLICY": "passive"},  # spinning threads starve the client on few cores
+            variables={"OMP_WAIT_POLICY": "passive", **recording},  # spinning threads starve the client on few cores
             log=job.log,
             health=f"http://127.0.0.1:{port}/health",
             deadline=START_SECONDS,
@@ -126,7 +149,7 @@ class LlamacppEngine(ServedEngine):
             self._server.wait_until_ready(job.progress)
             props = json.loads(fetch(target, "/props").body)
         except BaseException:
-            self._server.stop()
+            self.close()
             raise
         self._timings: list[Timings] = []
         self._details = engine_details(job, gguf, props)
@@ -137,16 +160,18 @@ class LlamacppEngine(ServedEngine):
             weight_dtype=job.dtype,
             kv_dtype=job.spec.kv_dtype,
             compute_dtype=run_formats(job.dtype).compute,
-            timer="none",
+            timer="none" if self._passes is None else "host",
             batching="continuous",
             details=self._details,
             client_chunks_per_second=self.client.chunks_per_second,
             client_processes=self.client.processes,
-            step_tokens=tokens_of_a_pass(job),
+            step_tokens=tokens_of_a_pass(job) if self._passes is None else None,
         )
 
     def render(self, prompt: Prompt, key: str) -> bytes:
         """A streamed completion of token ids; greedy takes the likeliest token, without the server's other samplers."""
+        if self._passes is not None:
+            self._prompts[key] = prompt.tokens
         how = prompt.sampling
         greedy = {"samplers": ["top_k"], "top_k": 1}
         drawn = {"samplers": ["top_p", "temperature"], "top_p": how.top_p, "temperature": how.temperature}
@@ -161,20 +186,39 @@ class LlamacppEngine(ServedEngine):
             "seed": how.seed,
             **(drawn if how.temperature > 0 else greedy),
         }
+        if how.n > 1:
+            body["n_cmpl"] = how.n
         return self.target.request("/completion", json.dumps(body).encode(), ONE_REQUEST)
 
     def decode(self, reply: Reply) -> CompletionAnswer:
         """llama.cpp's own answers."""
         return decode_llamacpp_answer(reply)
 
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        concurrency: int,
+        recorder: Recorder,
+        done: Callable[[int], None],
+        arrivals: Sequence[float] | None = None,
+    ) -> list[Generation]:
+        """Send the prompts; what the model computed before them is no part of their passes."""
+        if self._passes is not None:
+            self._passes.skip()
+        return super().generate(prompts, concurrency, recorder, done, arrivals)
+
     def keep_experts(self, record: RequestRecord, answer: Answer, recorder: Recorder) -> None:
-        """The server tells no experts; its own times of the load's requests are kept."""
+        """An answer tells no experts; the server's own times of the load's requests are kept."""
         if recorder.stage != "load" or not isinstance(answer, CompletionAnswer) or answer.timings is None:
             return
         self._timings.append(answer.timings)
 
     def observe(self, records: Mapping[str, RequestRecord], recorder: Recorder) -> None:
-        """Whether the server is still there; of its steps it says nothing."""
+        """Whether the server is still there, and its passes where they are recorded.
+
+        Raises:
+            RunError: If it is gone, or its passes are not those of the load.
+        """
         if self._timings:
             prompt = sum(t.prompt_ms for t in self._timings) / len(self._timings)
             later = max(1, sum(t.predicted_n - 1 for t in self._timings))
@@ -183,8 +227,15 @@ class LlamacppEngine(ServedEngine):
                 f"means of {len(self._timings)} requests: {prompt:.1f} ms for the prompt, "
                 f"{token:.1f} ms a token after it"
             )
-        if self._server.ended:
+        failed = any(record.status == "failed" for record in records.values())
+        if self._server.ended or (failed and self._server.ending):
             raise RunError(f"llama.cpp ended during the load: {self._server.complaint()}")
+        if self._passes is not None:
+            asked = [(record, self._prompts[key]) for key, record in records.items() if key in self._prompts]
+            recorder.capture = CAPTURE
+            for step in fed_steps(self._passes.take(), asked, self._spec):
+                recorder.step(**step)
+            self._prompts.clear()
 
     def score(
         self, continuations: Sequence[Continuation], recorder: Recorder, done: Callable[[int], None]
@@ -210,6 +261,8 @@ class LlamacppEngine(ServedEngine):
     def close(self) -> None:
         """End the server."""
         self._server.stop()
+        if self._passes is not None:
+            self._passes.close()
 
     def _ask(
         self,

@@ -8,6 +8,7 @@ SIGTERM and SIGINT.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import signal
 import sys
 import threading
@@ -60,6 +61,7 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         server = xllamacpp.Server(_parameters(xllamacpp, chosen))
     except (RuntimeError, ValueError, OSError) as error:
+        _flush_log(xllamacpp)
         sys.stderr.write(f"error: {error}\n")
         return 1
     sys.stdout.write(f"listening on {server.listening_address}; {xllamacpp.get_system_info()}\n")
@@ -67,6 +69,13 @@ def main(words: Sequence[str] | None = None) -> int:
     ended.wait()
     del server
     return 0
+
+
+def _flush_log(xllamacpp: Any) -> None:
+    """Have llama.cpp write what it has said so far: a thread of its own does, and the end of the process stops it."""
+    library = ctypes.CDLL(xllamacpp.xllamacpp.__file__)
+    library._Z15common_log_mainv.restype = ctypes.c_void_p
+    library._Z16common_log_flushP10common_log(ctypes.c_void_p(library._Z15common_log_mainv()))
 
 
 def _parameters(xllamacpp: Any, chosen: argparse.Namespace) -> Any:

@@ -22,13 +22,16 @@ __all__ = [
     "engine_details",
     "gguf_to_serve",
     "own_gguf",
+    "records_passes",
+    "refuse_unrecorded",
     "server_command",
+    "slots_of",
     "tokens_of_a_pass",
 ]
 
 PASSED_ON = ("batch-size", "flash-attn", "n-cpu-moe", "override-tensor", "threads", "threads-batch", "ubatch-size")
 """Options of llama-server that a user may set."""
-ARGUMENTS = ("gguf", "server", "kv-unified", *PASSED_ON)
+ARGUMENTS = ("gguf", "server", "kv-unified", "routing", *PASSED_ON)
 BATCHES = {"batch-size": "2048", "ubatch-size": "512"}
 """Tokens of one call of the model and of one pass over the weights, as ``llama-server`` has them by itself."""
 LAYOUT = ("n-cpu-moe", "override-tensor")
@@ -108,8 +111,8 @@ def server_command(job: EngineJob, gguf: Path, port: int) -> list[str]:
         "port": str(port),
         "threads": str(job.threads),
         "threads-batch": job.arguments.get("threads", str(job.threads)),
-        "parallel": str(job.concurrency),
-        "ctx-size": str(_context(job) * job.concurrency),
+        "parallel": str(slots_of(job)),
+        "ctx-size": str(_context(job) * slots_of(job)),
         "cache-ram": "0",
     }
     given = {name: value for name, value in job.arguments.items() if name in PASSED_ON}
@@ -121,6 +124,11 @@ def server_command(job: EngineJob, gguf: Path, port: int) -> list[str]:
     return [*_program(job), *words, "--metrics", "--props", "--slots", "--no-webui"]
 
 
+def slots_of(job: EngineJob) -> int:
+    """Sequences that the server holds at once: each choice of each request in flight is one."""
+    return job.concurrency * job.sampling.n
+
+
 def _unified(job: EngineJob) -> bool:
     """Whether the slots share one KV cache.
 
@@ -128,9 +136,32 @@ def _unified(job: EngineJob) -> bool:
     tokens each (``llama-kv-cache.cpp``, ``split_equal``), and each pass reads the weights; with one cache for all it
     does not.
     """
-    asked = job.arguments.get("kv-unified", "true").lower()
+    return _truth(job, "kv-unified", "true")
+
+
+def records_passes(job: EngineJob) -> bool:
+    """Whether the passes of the model are recorded, with the experts of each."""
+    return _truth(job, "routing", "false")
+
+
+def refuse_unrecorded(job: EngineJob) -> None:
+    """Refuse to record what cannot be.
+
+    Raises:
+        BadInputError: With what stands against it.
+    """
+    if not records_passes(job):
+        return
+    if "server" in job.arguments:
+        raise BadInputError("engine argument routing: passes are recorded in the wheel's server; leave server out")
+    if job.sampling.n > 1:
+        raise BadInputError("engine argument routing: passes of several choices are not told apart; set n=1")
+
+
+def _truth(job: EngineJob, name: str, default: str) -> bool:
+    asked = job.arguments.get(name, default).lower()
     if asked not in ("true", "false"):
-        raise BadInputError(f"engine argument kv-unified={asked}: true or false")
+        raise BadInputError(f"engine argument {name}={asked}: true or false")
     return asked == "true"
 
 
@@ -164,7 +195,7 @@ def engine_details(job: EngineJob, gguf: Path, props: Mapping[str, object]) -> d
         "gguf": gguf.name,
         "gguf_sha256": digest,
         "gguf_type": str(props.get("model_ftype", "unknown")),
-        "slots": str(props.get("total_slots", job.concurrency)),
+        "slots": str(props.get("total_slots", slots_of(job))),
         "context_of_a_slot": str(_context(job)),
         "threads": given.get("threads", str(job.threads)),
         "batch_tokens": given.get("batch-size", BATCHES["batch-size"]),

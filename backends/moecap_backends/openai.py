@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -50,6 +50,7 @@ class OpenaiBackend(Backend):
     capabilities: ClassVar[frozenset[str]] = frozenset({"generate"})
     open_loop: ClassVar[bool] = True
     sessions: ClassVar[bool] = True
+    served: ClassVar[bool] = True
     sampling: ClassVar[frozenset[str]] = SAMPLING
     attaches: ClassVar[bool] = True
     parallel: ClassVar[frozenset[str]] = frozenset({"tensor"})
@@ -70,6 +71,11 @@ class OpenaiBackend(Backend):
     def dtype(cls, spec: ModelSpec, device: str, precision: str, host_flags: frozenset[str]) -> str:
         """What the user says that the server runs, else the model's own format."""
         return spec.weight_dtypes["embedding"] if precision == "auto" else precision
+
+    @classmethod
+    def variant(cls, arguments: Mapping[str, str]) -> type[Backend]:
+        """One whose server applies the chat template, where its API for chats is asked for."""
+        return _ChatBackend if arguments.get("api") == "chat" else cls
 
     def open(self, job: EngineJob) -> Engine:
         """Attach to the server."""
@@ -120,6 +126,12 @@ def _owner(target: Target) -> str | None:
         return None
 
 
+class _ChatBackend(OpenaiBackend):
+    """An endpoint through its API for chats."""
+
+    templates: ClassVar[bool] = True
+
+
 class OpenaiEngine(ServedEngine):
     """An attached server."""
 
@@ -130,7 +142,7 @@ class OpenaiEngine(ServedEngine):
         api = job.arguments.get("api")
         if api is not None and api not in APIS:
             raise BadInputError(f"engine argument api={api}: not one of {', '.join(APIS)}")
-        super().__init__(target, "", _seconds(job.arguments.get("timeout")), job.concurrency, job.client_processes)
+        super().__init__(job, target, "", _seconds(job.arguments.get("timeout")))
         self.model = _served_name(target, job.arguments.get("model"))
         self._server = detect_server(target)
         native = api in (None, "generate") and self._server.kind == "vllm" and gives_routed_experts(target, self.model)

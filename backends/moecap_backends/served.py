@@ -9,13 +9,14 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any, Literal
+from typing import Any
 
-from moecap.backend import Engine, Generation, Prompt, Sampling
+from moecap.backend import Engine, EngineJob, Generation, Prompt, Sampling
 from moecap.errors import RunError
 from moecap.load.answers import Answer, decode_answer, error_text
 from moecap.load.calibration import calibrate
-from moecap.load.connection import ConnectionPool, Reply, Target
+from moecap.load.connection import Reply, Target
+from moecap.load.connection_pool import ConnectionPool
 from moecap.load.driver import Exchange, Session, Turn, drive_closed, drive_open, undisturbed
 from moecap.load.loop import run_loop
 from moecap.load.processes import drive_processes
@@ -67,24 +68,16 @@ class ServedEngine(Engine):
     """An engine behind HTTP.
 
     Args:
+        job: What it is opened for, for which the client is calibrated.
         target: The server.
         model: The name under which it serves the model.
         timeout: Seconds after which a request has failed.
-        concurrency: Requests that will be in flight, with which the client is calibrated.
-        client_processes: How many processes send them.
     """
 
-    def __init__(
-        self,
-        target: Target,
-        model: str,
-        timeout: float,
-        concurrency: int,
-        client_processes: int | Literal["auto"] = 1,
-    ) -> None:
+    def __init__(self, job: EngineJob, target: Target, model: str, timeout: float) -> None:
         self.target = target
         self.model = model
-        self.client = calibrate(concurrency, client_processes)
+        self.client = calibrate(job.streams, job.client_processes, job.sampling.n)
         self.tokenizer: Tokenizer | None = None
         """Reads answers that come without token ids, so that a next turn can follow them; subclasses set it."""
         self._timeout = timeout
@@ -240,6 +233,7 @@ def _send(recorder: Recorder, prompt: Prompt, scheduled_ns: int, sent_ns: int) -
     asked = prompt.output_tokens * prompt.sampling.n
     record = recorder.send(prompt.id, len(prompt.tokens), asked, scheduled_ns, sent_ns)
     record.session, record.turn = prompt.session, prompt.turn
+    record.choices = prompt.sampling.n if prompt.sampling.n > 1 else None
     record.wait_ns = round(prompt.wait * 1e9) if prompt.turn else None
     return record
 

@@ -1,4 +1,4 @@
-"""Looks at a server's own metrics before and after a load, and at a few gauges once a second during it.
+"""Looks at a server's own metrics before and after a load, and at a few of them once a second during it.
 
 The looks during a load go over a connection of their own, which no request can be given, and what they bring is read
 after the load: for the client a look is one small request a second. The server renders its text, which takes it some
@@ -14,10 +14,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from moecap.errors import BadInputError
-from moecap.load.connection import ConnectionPool, Reply, Target
+from moecap.load.connection import Reply, Target
+from moecap.load.connection_pool import ConnectionPool
 from moecap.load.loop import run_loop
 from moecap.observations.recorder import Recorder
-from moecap_backends.exposition import gauge_lines, read_exposition
+from moecap_backends.exposition import read_exposition, watched_lines
 
 __all__ = ["ServerMetrics"]
 
@@ -54,7 +55,7 @@ class ServerMetrics:
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
-        """Looks at the gauges until it is left; for use inside the loop that drives the load."""
+        """Looks at what is watched until it is left; for use inside the loop that drives the load."""
         if not self._published:
             yield
             return
@@ -83,7 +84,7 @@ class ServerMetrics:
         async with ConnectionPool(self._target, TIMEOUT_SECONDS) as pool:
             while self._published:
                 await asyncio.sleep(EVERY_SECONDS)
-                await self._ask(pool, "during", gauge_lines)
+                await self._ask(pool, "during", watched_lines)
 
     async def _ask(self, pool: ConnectionPool, moment: str, kept: Callable[[bytes], bytes]) -> None:
         reply = await pool.ask(self._target.request(PATH), _unheard)

@@ -22,8 +22,12 @@ __all__ = ["ServerProcess", "free_port"]
 
 POLL_SECONDS = 0.1
 STOP_SECONDS = 30.0
+ENDING_SECONDS = 20.0
 TAIL_LINES = 200
 COMPLAINT = re.compile(r"error|exception|not found|no such|refused|cannot|failed", re.IGNORECASE)
+ABOVE = re.compile(r"see root cause above", re.IGNORECASE)
+"""What vLLM's server says where a process of its own has ended with an error that it has logged."""
+EXCEPTION = re.compile(r"[A-Za-z_.]*(Error|Exception): .")
 PREFIX = re.compile(r"^(\([^)]*\)\s*)?(\x1b\[[0-9;]*m)*([A-Z]+ \d\d-\d\d \S+ (\[[^\]]*\] )?)?")
 
 
@@ -91,10 +95,12 @@ class ServerProcess:
         """Whether the server is gone."""
         return self._process.poll() is not None
 
-    def ends_within(self, seconds: float) -> bool:
-        """Whether the server is gone, or is so within some seconds."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(seconds)
+    @property
+    def ending(self) -> bool:
+        """Whether the server is gone, or answers no more and is gone a moment later, when all of it has ended."""
+        if not self.ended and not self._answers():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(ENDING_SECONDS)
         return self.ended
 
     def complaint(self) -> str:
@@ -104,6 +110,9 @@ class ServerProcess:
             lines = deque(file.read().decode("utf-8", "replace").splitlines(), maxlen=TAIL_LINES)
             said = [text for line in lines if (text := PREFIX.sub("", line).strip())]
             complaints = [line for line in said if COMPLAINT.search(line)]
+            if complaints and ABOVE.search(complaints[-1]):
+                above = [line for line in complaints if EXCEPTION.match(line) and not ABOVE.search(line)]
+                complaints = above or complaints
             if said:
                 return (complaints or said)[-1][:300]
         return "nothing"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +16,7 @@ from moecap.errors import BadInputError, NotBuiltError, RunError
 from moecap.load.answers import Answer
 from moecap.load.connection import Reply, Target
 from moecap.load.sglang_stream import decode_sglang_answer
+from moecap.models.adapter import ADAPTER_ARGUMENT, with_adapter
 from moecap.models.config_file import read_config_file
 from moecap.models.spec import ModelSpec
 from moecap.observations.recorder import Recorder, RequestRecord
@@ -26,15 +26,17 @@ from moecap_backends.expert_recorder import ExpertRecorder, RecordedPasses
 from moecap_backends.routed_experts import decode_routed_experts
 from moecap_backends.served import ServedEngine, explained, fetch
 from moecap_backends.server_process import ServerProcess, free_port
+from moecap_backends.sglang_adapter import ADAPTER_NAME, adapter_details, adapter_folder, check_adapter
 from moecap_backends.sglang_arguments import ARGUMENTS, DTYPES, SCORING_AT_ONCE, server_variables, server_words
 from moecap_backends.sglang_interpreter import sglang_interpreter, sglang_missing
+from moecap_backends.sglang_scores import score_body, scored
+from moecap_backends.sglang_told import Told, refuse_difference
 from moecap_backends.untied import untied_copy
 
 __all__ = ["SglangBackend"]
 
 START_SECONDS = 1800.0
 REQUEST_SECONDS = 3600.0
-ENDING_SECONDS = 20.0
 CAPTURE = "SGLang, in each answer (--enable-return-routed-experts)"
 
 
@@ -50,7 +52,8 @@ class SglangBackend(Backend):
     capabilities: ClassVar[frozenset[str]] = frozenset({"generate", "logprobs", "prompt_logprobs", "routed_experts"})
     open_loop: ClassVar[bool] = True
     sessions: ClassVar[bool] = True
-    sampling: ClassVar[frozenset[str]] = SAMPLING - {"n"}  # its answers tell the experts of one choice
+    served: ClassVar[bool] = True
+    sampling: ClassVar[frozenset[str]] = SAMPLING
     summary: ClassVar[str] = "SGLang's own server; routing exact, in its answers; steps reconstructed from arrivals"
 
     @classmethod
@@ -88,10 +91,19 @@ class SglangBackend(Backend):
         own = spec.weight_dtypes["embedding"]
         return own if own in ("bf16", "fp16") else "bf16"
 
+    @classmethod
+    def served_config(cls, config: Mapping[str, Any], arguments: Mapping[str, str]) -> Mapping[str, Any]:
+        """With the adapter of ``lora-paths``, whose matrices every step reads, too."""
+        folder = adapter_folder(arguments)
+        return config if folder is None else with_adapter(config, folder)
+
     def open(self, job: EngineJob) -> Engine:
         """Start the server and wait until it is ready."""
         for name in job.arguments:
-            ARGUMENTS.refuse(name)
+            if name != ADAPTER_ARGUMENT:
+                ARGUMENTS.refuse(name)
+        if (folder := adapter_folder(job.arguments)) is not None:
+            check_adapter(folder, job.spec)
         return SglangEngine(job)
 
 
@@ -101,10 +113,12 @@ class SglangEngine(ServedEngine):
     def __init__(self, job: EngineJob) -> None:
         port = free_port()
         target = Target.parse(f"http://127.0.0.1:{port}")
-        super().__init__(target, "moecap", REQUEST_SECONDS, job.concurrency, job.client_processes)
+        super().__init__(job, target, "moecap", REQUEST_SECONDS)
         self._spec = job.spec
         self.tokenizer = Tokenizer(job.model)
-        self._load = _Load()
+        self._load = Told()
+        adapter = adapter_folder(job.arguments)
+        self._adapter = {} if adapter is None else {"lora_path": ADAPTER_NAME}
         model = untied_copy(job.model, job.progress) if job.spec.tied else job.model
         self._server = ServerProcess(
             "SGLang",
@@ -139,6 +153,7 @@ class SglangEngine(ServedEngine):
                 "routed_experts": told,
                 "attention_backend": str(server.get("attention_backend")),
                 "output_projection": "a copy of the embedding" if model != job.model else "the checkpoint's own",
+                "adapter": "none" if adapter is None else adapter_details(adapter),
             },
         )
 
@@ -153,7 +168,11 @@ class SglangEngine(ServedEngine):
         }
         if drawn.stop:
             parameters["stop"] = list(drawn.stop)
+        if drawn.n > 1:
+            parameters["n"] = drawn.n
         body = {"input_ids": list(prompt.tokens), "sampling_params": parameters, "stream": True, "rid": key}
+        if self._spec.is_moe:
+            body["return_routed_experts"] = True
         return self._request(body)
 
     def decode(self, reply: Reply) -> Answer:
@@ -161,11 +180,12 @@ class SglangEngine(ServedEngine):
         return decode_sglang_answer(reply)
 
     def keep_experts(self, record: RequestRecord, answer: Answer, recorder: Recorder) -> None:
-        """Hand over the routed experts of a whole answer."""
+        """Hand over the routed experts of a whole answer, unless it has several choices, of which each has its own."""
         load = self._load
         load.fed_again += answer.retractions > 0
         load.failed += record.status == "failed"
-        experts = self._experts(answer) if record.status == "completed" and answer.routed_experts else "not told"
+        told = record.status == "completed" and record.choices is None and answer.routed_experts
+        experts = self._experts(answer) if told else "not told"
         if isinstance(experts, str):
             load.untold += 1
             return
@@ -182,7 +202,7 @@ class SglangEngine(ServedEngine):
         arrivals: Sequence[float] | None = None,
     ) -> list[Generation]:
         """Send the prompts, with SGLang's own recorder on where the server has one."""
-        self._load = _Load(exact=all(prompt.sampling.exact for prompt in prompts))
+        self._load = Told(exact=all(prompt.sampling.exact for prompt in prompts))
         if self._recorder.mode is not None:
             self._recorder.start()
         return super().generate(prompts, concurrency, recorder, done, arrivals)
@@ -194,7 +214,7 @@ class SglangEngine(ServedEngine):
             RunError: If the server is gone, fed a request twice, or recorded other experts than its answers name.
         """
         load = self._load
-        if self._server.ended or (load.failed and self._is_ending()):
+        if self._server.ended or (load.failed and self._server.ending):
             raise RunError(f"SGLang ended during the load: {self._server.complaint()}")
         if load.fed_again:
             raise RunError(
@@ -205,27 +225,25 @@ class SglangEngine(ServedEngine):
         if self._recorder.mode is not None:
             self.passes = self._recorder.stop()
             if load.exact and not load.untold:
-                _refuse_difference(self.passes, load.fed)
+                refuse_difference(self.passes, load.fed)
 
     def score(
         self, continuations: Sequence[Continuation], recorder: Recorder, done: Callable[[int], None]
     ) -> list[Scored]:
         """Log-likelihoods of prompts' tokens: each answer is sent as the end of a prompt, and nothing follows."""
         recorder.continuations += len(continuations)
-        requests = [(c.id, self._score_request(c)) for c in continuations]
+        requests = [(c.id, self._request(score_body(c))) for c in continuations]
         replies = self._replies(requests, SCORING_AT_ONCE, done)
         if self._server.ended:
             raise RunError(f"SGLang ended while it scored: {self._server.complaint()}")
-        return [_scored(c, reply) for c, reply in zip(continuations, replies, strict=True)]
+        return [scored(c, reply) for c, reply in zip(continuations, replies, strict=True)]
 
     def close(self) -> None:
         """End the server."""
         self._server.stop()
 
-    def _request(self, body: dict[str, Any]) -> bytes:
-        if self._spec.is_moe:
-            body["return_routed_experts"] = True
-        return self.target.request("/generate", json.dumps(body).encode())
+    def _request(self, body: Mapping[str, Any]) -> bytes:
+        return self.target.request("/generate", json.dumps({**body, **self._adapter}).encode())
 
     def _try(self) -> str:
         """What the answers say of their experts, from one small request.
@@ -239,6 +257,7 @@ class SglangEngine(ServedEngine):
             "return_logprob": True,
             "top_logprobs_num": 1,
             "return_routed_experts": self._spec.is_moe,
+            **self._adapter,
         }
         reply = fetch(self.target, "/generate", body, timeout=REQUEST_SECONDS)
         if reply.error is not None or reply.status != 200:
@@ -259,20 +278,6 @@ class SglangEngine(ServedEngine):
         """The experts of the tokens that were fed, all but the last one of the answer; or why they are not known."""
         fed = (answer.input_tokens or 0) + (answer.output_tokens or 0) - 1
         return decode_routed_experts(answer.routed_experts[0], fed, self._spec)
-
-    def _is_ending(self) -> bool:
-        """Whether the server does not answer any more and is gone soon after."""
-        return fetch(self.target, "/model_info").error is not None and self._server.ends_within(ENDING_SECONDS)
-
-    def _score_request(self, continuation: Continuation) -> bytes:
-        body = {
-            "input_ids": [*continuation.context, *continuation.target],
-            "sampling_params": {"temperature": 0, "max_new_tokens": 0},
-            "return_logprob": True,
-            "logprob_start_len": len(continuation.context) - 1,
-            "top_logprobs_num": 1,
-        }
-        return self.target.request("/generate", json.dumps(body).encode())
 
 
 def _all_equally_likely(likeliest: float, vocabulary: int) -> bool:
@@ -298,45 +303,3 @@ def _misread(config: Mapping[str, Any], spec: ModelSpec) -> Iterator[str]:
         yield f"SGLang takes the heads of {spec.architecture} to be {width} / {heads} wide, and these are {asked}"
     if spec.architecture in EVERY_LAYER_MIXED and len(spec.moe_layers) < len(spec.layers):
         yield f"SGLang takes every layer of {spec.architecture} to be a mixture of experts, and here some are dense"
-
-
-@dataclass(slots=True)
-class _Load:
-    """What the answers of one load say beside their tokens.
-
-    Attributes:
-        exact: Whether every answer has the tokens asked for, so that no pass was made in vain.
-        fed: Experts of the tokens that each request fed, [tokens, MoE layers, k].
-        untold: Requests whose experts are not known.
-        fed_again: Requests whose cache the server gave up.
-        failed: Requests that failed.
-    """
-
-    exact: bool = True
-    fed: list[npt.NDArray[np.uint16]] = field(default_factory=list)
-    untold: int = 0
-    fed_again: int = 0
-    failed: int = 0
-
-
-def _refuse_difference(passes: RecordedPasses, fed: Sequence[npt.NDArray[np.uint16]]) -> None:
-    """Refuse a load of which SGLang's two records differ: that of its passes and that of its answers."""
-    named, recorded = np.concatenate(fed), passes.counts.sum(0)
-    counts = [np.bincount(named[:, layer].ravel(), minlength=recorded.shape[1]) for layer in range(len(recorded))]
-    if not np.array_equal(counts, recorded):
-        raise RunError(
-            f"SGLang's recorder counted {recorded.sum()} selections of experts, and its answers name {named.size} or "
-            "others: neither can be trusted; run without expert-distribution-recorder-mode"
-        )
-
-
-def _scored(continuation: Continuation, reply: Reply) -> Scored:
-    if reply.error is not None or reply.status != 200:
-        raise RunError(f"SGLang cannot score {continuation.id!r}: {explained(reply)}")
-    meta = json.loads(reply.body)["meta_info"]
-    asked = len(continuation.target)
-    given, best = meta["input_token_logprobs"][-asked:], meta["input_top_logprobs"][-asked:]
-    if tuple(token for _, token, _ in given) != continuation.target:
-        raise RunError(f"SGLang scored other tokens than those of {continuation.id!r}; report it with its version")
-    greedy = all(own[0] >= top[0][0] for own, top in zip(given, best, strict=True))
-    return Scored(sum(own[0] for own in given), greedy)

@@ -6,8 +6,10 @@ import os
 from pathlib import Path
 
 from moecap.backend import EngineJob
+from moecap.models.adapter import ADAPTER_ARGUMENT
 from moecap_backends.engine_arguments import ArgumentRules, command_words
 from moecap_backends.expert_recorder import FOLDER_VARIABLE
+from moecap_backends.sglang_adapter import ADAPTER_NAME, adapter_folder
 
 __all__ = ["ARGUMENTS", "DTYPES", "SCORING_AT_ONCE", "server_variables", "server_words"]
 
@@ -126,15 +128,20 @@ def server_words(job: EngineJob, model: Path, port: int) -> list[str]:
         own["enable-return-routed-experts"] = "true"
     if not job.prefix_cache:
         own["disable-radix-cache"] = "true"
+    given = {name: value for name, value in job.arguments.items() if name != ADAPTER_ARGUMENT}
+    if (folder := adapter_folder(job.arguments)) is not None:
+        own |= {ADAPTER_ARGUMENT: f"{ADAPTER_NAME}={folder}", "max-loras-per-batch": "1"}
     if job.device == "cpu":
-        sequences = max(2 * job.concurrency, SCORING_AT_ONCE)
+        sequences = max(2 * job.concurrency * job.sampling.n, SCORING_AT_ONCE)
         own |= {
             "attention-backend": "torch_native",
             "sampling-backend": "pytorch",
             "max-total-tokens": str(sequences * max(job.longest + RESERVED, LEAST_CONTEXT)),
             "sleep-on-idle": "true",  # else it takes a core while it waits, also from the client
         }
-    return command_words(own, job.arguments)
+        if folder is not None:
+            own["lora-backend"] = "torch_native"
+    return command_words(own, given)
 
 
 def server_variables(job: EngineJob) -> dict[str, str]:

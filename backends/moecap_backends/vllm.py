@@ -5,11 +5,10 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
-
-import numpy as np
+from typing import ClassVar
 
 from moecap.backend import SAMPLING, Backend, Continuation, Engine, EngineInfo, EngineJob, Prompt, Scored
 from moecap.errors import BadInputError, NotBuiltError, RunError
@@ -23,6 +22,7 @@ from moecap_backends.checkpoint import check_checkpoint
 from moecap_backends.served import ServedEngine, explained, fetch, sampling_fields
 from moecap_backends.server_process import ServerProcess, free_port
 from moecap_backends.vllm_arguments import ARGUMENTS, DTYPES, server_command, server_variables, server_words
+from moecap_backends.vllm_steps import RecordedStep, read_steps
 
 __all__ = ["VllmBackend"]
 
@@ -30,7 +30,8 @@ START_SECONDS = 900.0
 REQUEST_SECONDS = 3600.0
 RPC_SECONDS = 600.0
 SCORING_AT_ONCE = 16
-OWN_KEY = re.compile(r"^cmpl-(moecap-\d+)-\d+(-|$)")
+OWN_KEY = re.compile(r"^(?:\d+_)?cmpl-(moecap-\d+)-\d+(-|$)")
+"""What vLLM makes of the key of a request; the number of a choice stands before it."""
 CACHE = ("kv-cache-dtype", "kv_cache_dtype")
 """The argument of the KV cache's format, which a run counts; what is short for it is refused, since it is not read."""
 TRIED = {("bf16", None), ("fp16", None), ("fp32", None)}
@@ -49,7 +50,8 @@ class VllmBackend(Backend):
     parallel: ClassVar[frozenset[str]] = frozenset({"tensor"})
     quantised: ClassVar[bool] = True
     sessions: ClassVar[bool] = True
-    sampling: ClassVar[frozenset[str]] = SAMPLING - {"n"}  # it feeds each choice the prompt as a sequence of its own
+    served: ClassVar[bool] = True
+    sampling: ClassVar[frozenset[str]] = SAMPLING
     summary: ClassVar[str] = "vLLM's own server; exact steps and routing, recorded in its workers"
 
     @classmethod
@@ -91,6 +93,10 @@ class VllmBackend(Backend):
         for name in job.arguments:
             if name not in CACHE:
                 ARGUMENTS.refuse(name)
+        if job.sampling.n > 1 and job.sampling.temperature == 0:
+            raise BadInputError(
+                f"n {job.sampling.n}: vLLM gives one greedy answer to a prompt; set a temperature above 0, or n=1"
+            )
         return VllmEngine(job)
 
 
@@ -100,7 +106,7 @@ class VllmEngine(ServedEngine):
     def __init__(self, job: EngineJob) -> None:
         port = free_port()
         target = Target.parse(f"http://127.0.0.1:{port}")
-        super().__init__(target, "moecap", REQUEST_SECONDS, job.concurrency, job.client_processes)
+        super().__init__(job, target, "moecap", REQUEST_SECONDS)
         self._experts = max((layer.experts for layer in job.spec.moe_layers), default=0)
         self._scoring = False
         self.tokenizer = Tokenizer(job.model)
@@ -162,11 +168,15 @@ class VllmEngine(ServedEngine):
 
     def observe(self, records: Mapping[str, RequestRecord], recorder: Recorder) -> None:
         """The steps of the load, from the first worker: the others did the same."""
-        if self._server.ended:
+        failed = any(record.status == "failed" for record in records.values())
+        if self._server.ended or (failed and self._server.ending):
             raise RunError(f"vLLM ended during the load: {self._server.complaint()}")
         recorder.capture = "vLLM workers, on the routers" if self._captures else None
+        cached: dict[str, int] = {}
         for step in self._taken():
             known = [(records.get(_key(name)), numbers) for name, numbers in step.sequences]
+            for name, numbers in step.sequences:
+                cached.setdefault(name, numbers[0])
             if any(record is None for record, _ in known):
                 continue  # a step of somebody else's request: health checks, or an earlier load
             rows = [(record.request, *numbers) for record, numbers in known if record is not None]
@@ -181,8 +191,14 @@ class VllmEngine(ServedEngine):
                 experts=step.experts if self._captures else None,
                 num_experts=self._experts,
             )
+        of_choices: Counter[str] = Counter()  # vLLM's usage tells what the cache served of one choice
+        for name, tokens in cached.items():
+            of_choices[_key(name)] += tokens
+        for key in of_choices.keys() & records.keys():
+            if records[key].choices is not None:
+                records[key].cached_tokens = of_choices[key]
 
-    def _taken(self) -> Iterator[_Step]:
+    def _taken(self) -> Iterator[RecordedStep]:
         """What the first worker recorded since the last time; it writes a file, as a long load is too large for HTTP.
 
         Raises:
@@ -202,7 +218,7 @@ class VllmEngine(ServedEngine):
                     f"the routed experts of {dropped} steps did not fit into the memory set aside for them; "
                     "ask for fewer requests"
                 )
-            yield from _steps(file)
+            yield from read_steps(file)
         finally:
             file.unlink(missing_ok=True)
 
@@ -250,33 +266,6 @@ class VllmEngine(ServedEngine):
             raise RunError(f"vLLM's workers do not answer {method}: {said}")
         results: list[str] = json.loads(reply.body)["results"]
         return results
-
-
-class _Step:
-    """One step as the worker recorded it."""
-
-    def __init__(
-        self, start_ns: int, duration_ns: int, sequences: list[tuple[str, tuple[int, int, int]]], experts: Any
-    ) -> None:
-        self.start_ns, self.duration_ns, self.sequences, self.experts = start_ns, duration_ns, sequences, experts
-
-
-def _steps(file: Path) -> Iterator[_Step]:
-    with np.load(file, allow_pickle=False) as data:
-        start, duration, count, captured = (data[n] for n in ("start_ns", "duration_ns", "sequences", "captured"))
-        names, numbers, experts = data["request"], data["numbers"], data["experts"]
-    ends = np.cumsum(count)
-    row = 0
-    for i, end in enumerate(ends):
-        here = slice(end - count[i], end)
-        fed = int(numbers[here, 1].sum())
-        chosen = None
-        if captured[i]:
-            chosen, row = experts[row : row + fed], row + fed
-        sequences = [
-            (str(n), (int(a), int(b), int(c))) for n, (a, b, c) in zip(names[here], numbers[here], strict=True)
-        ]
-        yield _Step(int(start[i]), int(duration[i]), sequences, chosen)
 
 
 def _phase(start: int, new: int, prompt: int, scoring: bool) -> Phase:

@@ -110,7 +110,7 @@ def server_variables(job: EngineJob) -> dict[str, str]:
     path = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
     found = {**quiet, "VLLM_SERVER_DEV_MODE": "1", "PYTHONPATH": path}
     if job.device == "cpu" and "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
-        needed = cache_bytes(job.spec, job.longest) * job.concurrency
+        needed = cache_bytes(job.spec, job.longest) * job.concurrency * job.sampling.n
         found["VLLM_CPU_KVCACHE_SPACE"] = str(max(1, -(-2 * needed // GIB)))
     if job.device == "cpu" and job.parallelism.tensor > 1 and "VLLM_CPU_OMP_THREADS_BIND" not in os.environ:
         found["VLLM_CPU_OMP_THREADS_BIND"] = _shared_out(sorted(os.sched_getaffinity(0)), job.parallelism.tensor)

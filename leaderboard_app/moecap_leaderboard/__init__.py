@@ -1,1 +1,1 @@
-"""The leaderboard: store, REST API and pages. Not built yet; the package keeps its place and its name."""
+"""The leaderboard: its store, its rules and its REST API."""

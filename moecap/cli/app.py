@@ -36,12 +36,11 @@ COMMANDS_HERE: dict[str, tuple[str, str]] = {
     "validate": ("moecap.cli.validate:validate", "Error of the projection on published points."),
     "score": ("moecap.cli.score:score", "Score a file of predictions offline."),
     "compare": ("moecap.cli.planned:compare", "Difference of two runs with intervals. (not built yet)"),
-    "reproduce": ("moecap.cli.planned:reproduce", "Run a published result again. (not built yet)"),
+    "reproduce": ("moecap.cli.reproduce:reproduce", "Run a published result again and compare."),
     "import": ("moecap.cli.planned:import_results", "Turn another tool's results into a result. (not built yet)"),
-    "submit": ("moecap.cli.planned:submit", "Send a result to a leaderboard. (not built yet)"),
-    "keys": ("moecap.cli.planned:keys", "Signing keys. (not built yet)"),
-    "serve": ("moecap.cli.planned:serve", "The leaderboard: pages and REST API. (not built yet)"),
-    "worker": ("moecap.cli.planned:worker", "Run what a leaderboard has queued. (not built yet)"),
+    "submit": ("moecap.cli.submit:submit", "Send a result to a leaderboard, after showing what leaves this machine."),
+    "keys": ("moecap.cli.keys:app", "Signing keys: make one, list them, register one."),
+    "worker": ("moecap.cli.worker:worker", "Run what a leaderboard has queued."),
 }
 
 
@@ -91,7 +90,7 @@ def _problem(error: Exception) -> tuple[int, str]:
 def _usage_problem(error: cyclopts.CycloptsError) -> str:
     from pydantic import ValidationError
 
-    from moecap.config import first_problem
+    from moecap.settings import first_problem
 
     if isinstance(error.__cause__, ValidationError):
         return first_problem(error.__cause__)

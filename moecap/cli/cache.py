@@ -53,7 +53,7 @@ def clean(
         yes: Do not ask.
         json: Print JSON instead of a line.
     """
-    from moecap.cli.output import print_json, remark
+    from moecap.cli.output import print_json, print_line, remark
     from moecap.data.cache import clean as clean_cache
     from moecap.data.cache import entries
     from moecap.errors import UsageError
@@ -74,4 +74,4 @@ def clean(
     if json:
         print_json({"removed": [entry.name for entry in removed], "bytes": freed})
     else:
-        print(f"removed {len(removed)} entries, {freed / 1e6:,.1f} MB")  # noqa: T201  (the answer, on stdout)
+        print_line(f"removed {len(removed)} entries, {freed / 1e6:,.1f} MB")

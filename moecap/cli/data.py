@@ -48,7 +48,7 @@ def fetch(name: str, /, *, json: Json = False) -> None:
         name: A name that `moecap data list` shows.
         json: Print JSON instead of paths.
     """
-    from moecap.cli.output import print_json
+    from moecap.cli.output import print_json, print_line
     from moecap.data.sets import DATA_SETS, fetch_data_set
     from moecap.errors import UnknownNameError
     from moecap.models import embedded
@@ -64,7 +64,7 @@ def fetch(name: str, /, *, json: Json = False) -> None:
         print_json({"name": name, "paths": {part: str(path) for part, path in paths.items()}})
         return
     for path in paths.values():
-        print(path)  # noqa: T201  (the answer, on stdout)
+        print_line(str(path))
 
 
 def _data_set_summary(name: str) -> dict[str, Any]:

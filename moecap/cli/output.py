@@ -11,12 +11,17 @@ from rich.text import Text
 
 from moecap.cli.table import show_table
 
-__all__ = ["Answers", "print_json", "print_table", "remark"]
+__all__ = ["Answers", "print_json", "print_line", "print_table", "remark"]
 
 
 def print_json(value: object) -> None:
     """Print one JSON document on stdout; NaN and infinities are refused."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def print_line(text: str) -> None:
+    """Print one line of an answer on stdout."""
+    sys.stdout.write(text + "\n")
 
 
 class Answers(Console):

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
-
-from cyclopts import Parameter
+from typing import Literal, NoReturn
 
 from moecap.errors import NotBuiltError
 
 __all__ = [
     "compare",
     "import_results",
-    "keys",
-    "reproduce",
     "search",
-    "serve",
-    "submit",
     "sweep",
-    "worker",
 ]
 
 
@@ -69,17 +62,6 @@ def compare(a: Path, b: Path, /, *, fail_on: tuple[str, ...] = (), json: bool = 
     _refuse("compare", "moecap report A B shows two runs side by side")
 
 
-def reproduce(id: str, /, *, url: str, json: bool = False) -> None:
-    """Run a published result again and say whether it lies within the stated margin.
-
-    Args:
-        id: Id of the result.
-        url: The leaderboard.
-        json: Print JSON.
-    """
-    _refuse("reproduce", "the report's provenance names the command that repeats a run")
-
-
 def import_results(file: Path, /, *, json: bool = False) -> None:
     """Turn the output of vLLM bench, SGLang bench, AIPerf, GuideLLM or lm-eval into a result.
 
@@ -88,56 +70,3 @@ def import_results(file: Path, /, *, json: bool = False) -> None:
         json: Print JSON.
     """
     _refuse("import", "only moecap's own runs can be read")
-
-
-def submit(run: Path, /, *, url: str, token: str | None = None, with_samples: bool = False, json: bool = False) -> None:
-    """Send a signed result to a leaderboard, after showing what leaves this machine.
-
-    Args:
-        run: The run directory.
-        url: The leaderboard.
-        token: The key to submit with.
-        with_samples: Send prompts and answers too.
-        json: Print JSON.
-    """
-    _refuse("submit", "there is no leaderboard to send to")
-
-
-def keys(action: Annotated[Literal["new"], Parameter()], /, *, json: bool = False) -> None:
-    """Make a signing key.
-
-    Args:
-        action: new makes a key.
-        json: Print JSON.
-    """
-    _refuse("keys", "results are identified by their SHA-256 and not signed")
-
-
-def serve(
-    *,
-    db: str | None = None,
-    host: str = "127.0.0.1",
-    port: int = 7860,
-    demo: bool = False,
-    snapshot: Path | None = None,
-) -> None:
-    """Serve the leaderboard: pages and REST API.
-
-    Args:
-        db: URL of the database.
-        host: Address to listen on.
-        port: Port to listen on.
-        demo: Fill an empty store with example results.
-        snapshot: Write a snapshot of the store to this file and end.
-    """
-    _refuse("serve", "moecap report shows a run as one HTML file")
-
-
-def worker(*, url: str, once: bool = False) -> None:
-    """Take queued evaluation requests from a leaderboard, run and submit them.
-
-    Args:
-        url: The leaderboard.
-        once: Take one and end.
-    """
-    _refuse("worker", "there is no leaderboard to work for")

@@ -28,7 +28,7 @@ def report(
         csv: Also write every metric to this file, one row a metric.
         json: Print the written files as JSON.
     """
-    from moecap.cli.output import print_json
+    from moecap.cli.output import print_json, print_line
     from moecap.errors import BadInputError
     from moecap.report.metric_table import write_csv
     from moecap.report.page import REPORT_FILE, write_comparison, write_report
@@ -54,4 +54,4 @@ def report(
         print_json(written)
     else:
         for kind, path in written.items():
-            print(f"{kind:6}  {path}")  # noqa: T201
+            print_line(f"{kind:6}  {path}")

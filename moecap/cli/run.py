@@ -23,7 +23,8 @@ def run(
     """Measure a model on hardware and leave a run directory with every observation, the result and a report.
 
     With no option it measures the embedded default model on this machine: 20 requests of 64 tokens in and 32 out at
-    concurrency 4, and the accuracy on 50 ARC-Easy questions.
+    concurrency 4, and the accuracy on 50 ARC-Easy questions. Hardware that is not in this machine is projected, and
+    each number says so (docs/projection.md); --measured refuses that.
 
     Args:
         config: YAML file with any of these options as keys; options on the command line override it.
@@ -35,10 +36,10 @@ def run(
     from moecap.cli.options_file import read_options_file
     from moecap.cli.output import print_json, remark
     from moecap.cli.summary import print_summary
-    from moecap.config import with_settings
     from moecap.report.page import write_report
     from moecap.runner.reporter import Reporter
     from moecap.runner.run import run as run_config
+    from moecap.settings import with_settings
 
     values: dict[str, Any] = read_options_file(config) if config else {}
     if options is not None:

@@ -42,14 +42,17 @@ def score(
     if limit < 0:
         raise BadInputError(f"--limit {limit}: give a number from 0 on")
     options = TaskOptions(limit or None, data, assignments(task_arg, "--task-arg"), remark)
-    samples = score_predictions(load_task(task), options, predictions, gold)
+    asked = load_task(task)
+    samples = score_predictions(asked, options, predictions, gold)
     if not samples:
         raise BadInputError(f"--gold {gold}: no question in it; give JSON lines with id and gold")
     metrics = {**accuracy_metrics(samples), **corpus_metrics(samples)}
     missing = sum(sample["answer"] is None for sample in samples)
     if json:
         content = {name: metric.model_dump() for name, metric in metrics.items()}
-        print_json({"task": task, "n": len(samples), "missing": missing, "limit": limit or None, "metrics": content})
+        source = str(gold) if gold else asked.data_source
+        answer = {"task": task, "source": source, "n": len(samples), "missing": missing, "limit": limit or None}
+        print_json(answer | {"metrics": content})
         return
     rows = [
         (

@@ -8,10 +8,10 @@ from rich.text import Text
 
 from moecap.cli.output import Answers
 from moecap.cli.table import show_table
-from moecap.metrics.accuracy import is_score
+from moecap.metrics.accuracy import JUDGE_FAILED, is_score
 from moecap.metrics.value import Metric
 from moecap.report.cap import cap_label, places
-from moecap.report.figures import display, display_range
+from moecap.report.figures import display, display_range, display_value
 from moecap.result import Result
 
 __all__ = ["print_summary"]
@@ -46,14 +46,16 @@ def print_summary(result: Result) -> None:
     """Print a result's headline numbers, each with its unit, its n and its reason where it has no value."""
     console = Answers(120)
     console.print()
-    head = Text(f"{result.model.name} on {result.hardware.name}", style="bold")
+    count = f"{result.hardware.count} of " if result.hardware.count > 1 else ""
+    head = Text(f"{result.model.name} on {count}{result.hardware.name}", style="bold")
+    if result.kind == "projected":
+        head = Text("PROJECTED, nothing was measured: ", style="bold yellow").append_text(head)
     if result.status != "complete":
         head.append(f"  {result.status}: {result.reason}", style="bold red")
     console.print(head)
     config = result.workload
     setting = (
-        f"{result.backend.name} {result.backend.version}, {result.model.weight_dtype}; {config.num_requests} requests "
-        f"{config.shape} {config.pace}"
+        f"{result.engine}, {result.model.weight_dtype}; {config.num_requests} requests {config.shape} {config.pace}"
     )
     console.print(Text(setting, style="dim"))
     columns = ("utilisation", "S-MBU", "MBU", "S-MFU", "MFU", "steps", "time")
@@ -76,6 +78,14 @@ SESSIONS = (
 """Shown where there are sessions."""
 
 
+MEMORY = (
+    ("memory.weights", "weights, over all devices"),
+    ("memory.kv_cache", "room for KV caches"),
+    ("memory.kv_cache_used_max", "most of it in use"),
+)
+"""Shown of a projection."""
+
+
 def _utilisation(result: Result) -> Iterator[list[str]]:
     for phase in PHASES:
         time = result.metrics[f"{phase}.time"]
@@ -89,7 +99,8 @@ def _metrics(result: Result) -> Iterator[list[str | Text]]:
     scores = tuple((name, name.removeprefix("accuracy.")) for name in result.metrics if name.startswith("accuracy."))
     turns = result.metrics.get("session.turns_mean")
     sessions = SESSIONS if turns is not None and turns.value is not None else ()
-    for group, names in (*GROUPS.items(), ("Sessions", sessions), ("Accuracy", scores)):
+    memory = MEMORY if "memory.weights" in result.metrics else ()
+    for group, names in (*GROUPS.items(), ("Memory", memory), ("Sessions", sessions), ("Accuracy", scores)):
         if not names:
             continue
         yield [Text(group, style="bold")]
@@ -100,13 +111,12 @@ def _metrics(result: Result) -> Iterator[list[str | Text]]:
                 remark = _remark(metric, None if spread is None else spread.value)
                 yield [f"  {label}", display(metric), f"n {metric.n}" if metric.n else "", remark]
             elif metric.value and not name.endswith("_stderr"):
+                judged = label.removesuffix(f"_{JUDGE_FAILED}")
                 task, _, outcome = label.rpartition("_")
-                yield [
-                    f"    of it {outcome}, which is wrong",
-                    display(metric),
-                    f"n {metric.n}",
-                    Text(task, style="dim"),
-                ]
+                told = (
+                    ("without a verdict, no score", judged) if judged != label else (f"{outcome}, which is wrong", task)
+                )
+                yield [f"    of it {told[0]}", display(metric), f"n {metric.n}", Text(told[1], style="dim")]
 
 
 def _cap_point(result: Result) -> Text:
@@ -124,5 +134,8 @@ def _remark(metric: Metric, standard_error: float | None = None) -> Text:
         return Text(metric.reason, style="dim")
     if metric.low is not None and metric.high is not None:
         spread = "" if standard_error is None else f", standard error {standard_error:.3f}"
+        if metric.basis == "prediction":
+            low, high = (display_value(end, metric.unit) for end in (metric.low, metric.high))
+            return Text(f"80 % prediction: {low} to {high}", style="dim")
         return Text(f"95 % interval {metric.low:.3f} to {metric.high:.3f}{spread}", style="dim")
     return Text("")

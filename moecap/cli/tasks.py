@@ -38,10 +38,8 @@ def show(task: str, /, *, json: bool = False) -> None:
     """
     from moecap.cli.output import print_json, print_table
     from moecap.tasks.base import load_task
-    from moecap.tasks.generative import GenerativeTask
 
     found = load_task(task)
-    common = ("chat", "max_tokens") if isinstance(found, GenerativeTask) else ()
     facts = {
         "name": found.name,
         "title": found.title,
@@ -50,7 +48,7 @@ def show(task: str, /, *, json: bool = False) -> None:
         "paper": found.paper,
         "source": found.source,
         "version": found.version,
-        "arguments": [*common, *getattr(found, "arguments", ())],
+        "arguments": list(found.takes),
         "about": " ".join((type(found).__doc__ or "").replace("``", "").split()),
     }
     if json:

@@ -21,7 +21,7 @@ def validate(*, points: Path, json: bool = False) -> None:
         points: File of published points (JSON with a list under points).
         json: Print JSON, with the errors by model, hardware and engine and every row that is not projected.
     """
-    from moecap.cli.output import print_json, print_table
+    from moecap.cli.output import print_json, print_line, print_table
     from moecap.projection.validation import validate_points
 
     found = validate_points(points)
@@ -33,7 +33,7 @@ def validate(*, points: Path, json: bool = False) -> None:
     print_table(_COLUMNS, rows, title=f"{len(found.points)} of {found.rows} rows are projected", right=_COLUMNS[2:])
     _groups(found, "validation" if "validation" in splits else None)
     for reason, count in Counter(item.reason for item in found.skipped).most_common():
-        print(f"{count} rows are not projected: {reason}")  # noqa: T201
+        print_line(f"{count} rows are not projected: {reason}")
 
 
 def _rows(found: Validation, split: str) -> list[tuple[str, ...]]:

@@ -3,42 +3,68 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from moecap.verification import Verification
 
 __all__ = ["verify"]
 
 
-def verify(run: Path | None = None, /, *, url: str | None = None, id: str | None = None, json: bool = False) -> int:
-    """Check every file of a run directory and recompute every number of its result from the observations.
+def verify(run: str | None = None, /, *, data: Path | None = None, url: str | None = None, json: bool = False) -> int:
+    """Check every file of a result and recompute every number of it from the observations.
+
+    Questions and right answers of its tasks are compared with the data sets that are on this machine; nothing is
+    fetched. With --url the files come from a leaderboard, where its author may have kept some.
 
     Args:
-        run: The run directory.
-        url: A leaderboard whose result is to be checked. (not built yet)
-        id: Id of that result. (not built yet)
+        run: The run directory, or with --url the id of a published result.
+        data: The folder that the run had as --data.
+        url: The leaderboard whose result is to be checked, such as https://HOST.
         json: Print JSON.
     """
-    from moecap.cli.output import print_json, print_table
-    from moecap.errors import BadInputError, NotBuiltError
+    from moecap.errors import BadInputError
     from moecap.verification import verify_run
 
-    if url is not None or id is not None:
-        raise NotBuiltError("moecap verify --url is not built yet; download the run directory and verify that")
     if run is None:
-        raise BadInputError("moecap verify needs a run directory, such as runs/20260101T000000Z-...")
-    outcome = verify_run(run)
+        raise BadInputError(
+            "moecap verify needs a run directory, such as runs/20260101T000000Z-..., or --url and the id of a result"
+        )
+    if url is None:
+        return _answer(verify_run(Path(run), data), {}, json)
+    from moecap.cli.board import open_board
+    from moecap.published import check_published, fetched
+
+    with open_board(url) as board, fetched(board, run) as (folder, result):
+        checked = check_published(folder, result, data)
+    published = {"not_recomputed": list(checked.partial.not_recomputed), "signed_by": checked.signed_by}
+    return _answer(checked.partial.verification, published, json)
+
+
+def _answer(outcome: Verification, published: dict[str, Any], json: bool) -> int:
+    from moecap.cli.output import print_json, print_line, print_table
+
     if json:
         differences = [
             {"metric": d.metric, "stored": d.stored, "recomputed": d.recomputed} for d in outcome.differences
         ]
         answer = {"ok": outcome.ok, "differences": differences, "corrupt": list(outcome.corrupt)}
-        print_json(answer | {"problem": outcome.problem or None})
+        print_json(answer | {"problem": outcome.problem or None, "not_checked": dict(outcome.unchecked)} | published)
     elif outcome.ok:
-        print(f"ok: {outcome.checked} metrics recomputed from the observations, all equal")  # noqa: T201
+        print_line(f"ok: {outcome.checked} metrics recomputed from the observations, all equal")
     else:
         for name in outcome.corrupt:
-            print(f"corrupt: {name} is missing, changed or unreadable")  # noqa: T201
+            print_line(f"corrupt: {name} is missing, changed or unreadable")
         if outcome.problem:
-            print(f"the metrics cannot be recomputed: {outcome.problem}")  # noqa: T201
+            print_line(f"the metrics cannot be recomputed: {outcome.problem}")
         if outcome.differences:
             rows = [(d.metric, repr(d.stored), repr(d.recomputed)) for d in outcome.differences]
             print_table(("metric", "stored", "recomputed"), rows)
+    if not json:
+        for task, why in outcome.unchecked.items():
+            print_line(f"not checked: questions and right answers of {task}, since {why}")
+        for name in published.get("not_recomputed", ()):
+            print_line(f"not recomputed: {name}, since what it rests on was not published")
+        if published:
+            print_line(f"signed by {published['signed_by']}" if published["signed_by"] else "not signed")
     return 0 if outcome.ok else 1

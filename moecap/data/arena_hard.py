@@ -8,12 +8,12 @@ which only the texts are read.
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from moecap.data.published import json_lines
+from moecap.data.published import json_lines, parsed
 from moecap.errors import BadInputError, NotAvailableError, UnknownNameError
 
 __all__ = ["VERSIONS", "Battle", "Version", "load_arena_hard"]
@@ -47,7 +47,7 @@ class Battle:
 
 
 def load_arena_hard(
-    version: Version, data: Path | None, baseline: str | None = None, instructions: str | None = None
+    version: Version, data: Path, baseline: str | None = None, instructions: str | None = None
 ) -> tuple[Battle, ...]:
     """Return the questions of one version in the published order, each with its baseline's answer.
 
@@ -58,25 +58,21 @@ def load_arena_hard(
         instructions: What the judge is told; ``None`` for the authors' own words.
 
     Raises:
-        NotAvailableError: No folder is given, or a file is not in it.
+        NotAvailableError: A file is not in the folder.
         BadInputError: A file is malformed, or the baseline did not answer a question.
     """
-    if data is None:
-        raise NotAvailableError(
-            f"Arena-Hard is in no package; give the folder of its repository ({REPOSITORY}) with --data"
-        )
     folder = _folder(data, version)
     settings = {} if baseline and instructions else _settings(data)
     battles: list[Battle] = []
     answers: dict[str, dict[str, str]] = {}
-    for where, row in json_lines(_file(folder / "question.jsonl")):
-        name, category, question = _question(where, row, version)
+    path = _file(folder / "question.jsonl")
+    for name, category, question in parsed(json_lines(path), _question(version), "a question of Arena-Hard"):
         own = _setting(settings, category, version) if settings else {}
         model = baseline or own["baseline"]
         if model not in answers:
             answers[model] = _answers(folder, model)
         if name not in answers[model]:
-            raise BadInputError(f"{where}: {model} has no answer to {name}; take another --task-arg baseline")
+            raise BadInputError(f"{path}: {model} has no answer to {name}; take another --task-arg baseline")
         told = instructions or own["system_prompt"]
         battles.append(Battle(name, category, question, model, answers[model][name], told))
     return tuple(battles)
@@ -96,14 +92,16 @@ def _file(path: Path) -> Path:
     return path
 
 
-def _question(where: str, row: Mapping[str, Any], version: Version) -> tuple[str, str, str]:
-    try:
+def _question(version: Version) -> Callable[[int, Mapping[str, Any]], tuple[str, str, str]]:
+    """What reads id, category and text of a question."""
+
+    def read(_number: int, row: Mapping[str, Any]) -> tuple[str, str, str]:
         if "prompt" in row:
             return str(row["uid"]), str(row["category"]), str(row["prompt"])
         (turn,) = row["turns"]
         return str(row["question_id"]), f"arena-hard-{version}", str(turn["content"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadInputError(f"{where}: not a question of Arena-Hard ({error!r}); use the published file") from error
+
+    return read
 
 
 def _answers(folder: Path, model: str) -> dict[str, str]:
@@ -112,17 +110,15 @@ def _answers(folder: Path, model: str) -> dict[str, str]:
     if not path.is_file():
         known = [found.stem for found in (folder / "model_answer").glob("*.jsonl")]
         raise UnknownNameError(f"answers in {folder / 'model_answer'}", model, known)
-    found = {}
-    for where, row in json_lines(path):
-        try:
-            if "choices" in row:
-                found[str(row["question_id"])] = str(row["choices"][0]["turns"][0]["content"])
-                continue
-            content = row["messages"][-1]["content"]
-            found[str(row["uid"])] = str(content["answer"] if isinstance(content, dict) else content)
-        except (KeyError, IndexError, TypeError) as error:
-            raise BadInputError(f"{where}: not an answer of Arena-Hard ({error!r}); use the published file") from error
-    return found
+    return dict(parsed(json_lines(path), _answer, "an answer of Arena-Hard"))
+
+
+def _answer(_number: int, row: Mapping[str, Any]) -> tuple[str, str]:
+    """A question's id and the answer."""
+    if "choices" in row:
+        return str(row["question_id"]), str(row["choices"][0]["turns"][0]["content"])
+    content = row["messages"][-1]["content"]
+    return str(row["uid"]), str(content["answer"] if isinstance(content, dict) else content)
 
 
 def _setting(settings: Mapping[str, Mapping[str, str]], category: str, version: Version) -> Mapping[str, str]:

@@ -9,16 +9,34 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from moecap.data.package_files import PackageFiles
 from moecap.data.progress import Progress
 from moecap.errors import NotAvailableError
 
-__all__ = ["download_archive", "install_target"]
+__all__ = ["download_archive", "downloads_allowed", "install_target", "without_downloads"]
 
 _POLL_SECONDS = 0.1
+_ALLOWED: ContextVar[bool] = ContextVar("downloads_allowed", default=True)
+
+
+@contextmanager
+def without_downloads() -> Iterator[None]:
+    """Data that is not here is refused within the block, and nothing is fetched."""
+    token = _ALLOWED.set(False)
+    try:
+        yield
+    finally:
+        _ALLOWED.reset(token)
+
+
+def downloads_allowed() -> bool:
+    """Whether data that is not here may be fetched."""
+    return _ALLOWED.get()
 
 
 def download_archive(files: PackageFiles, folder: Path, progress: Progress) -> Path | None:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from moecap.data.packages import fetch
 from moecap.data.progress import Progress
+from moecap.data.published import parsed
 from moecap.data.rows import data_set_rows
 from moecap.data.sets import data_set
 from moecap.errors import BadInputError
@@ -54,7 +57,7 @@ def load_gsm8k(
         BadInputError: A file is malformed; the line is named.
     """
     rows = data_set_rows("gsm8k", split, config="main", data=data, progress=progress)
-    return tuple(_problem(where, str(number), row) for number, (where, row) in enumerate(rows))
+    return tuple(parsed(rows, _problem, f"a question with an answer that ends in {_MARK} and a number"))
 
 
 def gsm8k_examples(*, progress: Progress | None = None) -> tuple[tuple[str, str], ...]:
@@ -80,10 +83,9 @@ def gsm8k_examples(*, progress: Progress | None = None) -> tuple[tuple[str, str]
         raise BadInputError(f"{path}, line 1: no solved examples ({error!r}); fetch it again") from error
 
 
-def _problem(where: str, number: str, row: dict[str, object]) -> WordProblem:
-    question, solution = row.get("question"), row.get("answer")
-    if not isinstance(question, str) or not isinstance(solution, str) or _MARK not in solution:
-        raise BadInputError(
-            f"{where}: no question and answer that ends in {_MARK} and a number; use the published format"
-        )
-    return WordProblem(number, question, solution, solution.rpartition(_MARK)[2].strip())
+def _problem(number: int, row: Mapping[str, Any]) -> WordProblem:
+    question, solution = row["question"], row["answer"]
+    _, mark, answer = solution.rpartition(_MARK)
+    if not isinstance(question, str) or not mark:
+        raise ValueError(f"the answer has no {_MARK}" if not mark else "the question is no text")
+    return WordProblem(str(number), question, solution, answer.strip())

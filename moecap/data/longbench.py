@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from moecap.data.published import Row, json_lines, published_rows
+from moecap.data.hub import HubFiles
+from moecap.data.published import Row, json_lines, parsed, published_rows
 from moecap.errors import BadInputError, NotAvailableError
 
-__all__ = ["LongQuestion", "load_longbench", "longbench_v2_rows"]
+__all__ = ["HUB_V2", "LongQuestion", "load_longbench", "longbench_v2_rows"]
 
-SOURCE, SOURCE_V2 = "THUDM/LongBench", "THUDM/LongBench-v2"
+SOURCE = "THUDM/LongBench"
+HUB_V2 = HubFiles("THUDM/LongBench-v2", ("data.json",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class LongQuestion:
     output_tokens: int
 
 
-def load_longbench(name: str, data: Path | None) -> tuple[LongQuestion, ...]:
+def load_longbench(name: str, data: Path) -> tuple[LongQuestion, ...]:
     """Return the questions of one data set of LongBench in the published order.
 
     Args:
@@ -49,52 +51,38 @@ def load_longbench(name: str, data: Path | None) -> tuple[LongQuestion, ...]:
         data: The folder.
 
     Raises:
-        NotAvailableError: No folder is given, or a file is not in it.
+        NotAvailableError: A file is not in the folder.
         BadInputError: A file is malformed; the line is named.
     """
-    if data is None:
-        raise NotAvailableError(
-            f"LongBench is in no package; give with --data the folder of its repository ({SOURCE}: config/) with "
-            "data.zip unpacked into data/"
-        )
     prompt = _setting(data, "dataset2prompt.json", name, str)
     output_tokens = _setting(data, "dataset2maxlen.json", name, int)
     path = _found(data, f"data/{name}.jsonl", f"{name}.jsonl", f"LongBench/data/{name}.jsonl")
-    return tuple(_question(name, where, row, prompt, output_tokens) for where, row in json_lines(path))
+
+    def question(_number: int, row: Mapping[str, Any]) -> LongQuestion:
+        golds, classes = _texts(row["answers"]), _texts(row.get("all_classes") or [])
+        return LongQuestion(f"{name}/{row['_id']}", name, prompt.format(**row), golds, classes, output_tokens)
+
+    return tuple(parsed(json_lines(path), question, "a question of LongBench"))
 
 
-def longbench_v2_rows(data: Path | None) -> Iterator[Row]:
+def longbench_v2_rows(data: Path) -> Iterator[Row]:
     """Yield the rows of LongBench v2 in the published order.
 
     Args:
         data: A folder with ``data.json`` or with the data set in the hub's format.
 
     Raises:
-        NotAvailableError: No folder is given, or the data is not in it.
+        NotAvailableError: The data is not in it.
         BadInputError: A file is malformed.
     """
-    if data is None:
-        raise NotAvailableError(f"LongBench v2 is in no package; give the folder of {SOURCE_V2} with --data")
     path = data / "data.json"
     if not path.is_file():
-        yield from published_rows(data, SOURCE_V2, "default", "train")
+        yield from published_rows(data, HUB_V2.repository, "default", "train")
         return
     rows = _json(path)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise BadInputError(f"{path}: not a list of questions; use the published file")
     yield from ((f"{path}, entry {number}", row) for number, row in enumerate(rows, 1))
-
-
-def _question(name: str, where: str, row: Mapping[str, Any], prompt: str, output_tokens: int) -> LongQuestion:
-    try:
-        text = prompt.format(**row)
-        golds, classes = _texts(row["answers"]), _texts(row.get("all_classes") or [])
-        return LongQuestion(f"{name}/{row['_id']}", name, text, golds, classes, output_tokens)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise BadInputError(
-            f"{where}: not a question of LongBench with _id, answers and the fields of its prompt ({error!r}); use the "
-            "published file"
-        ) from error
 
 
 def _texts(value: Sequence[str]) -> tuple[str, ...]:

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from moecap.data.published import Row, published_rows
+from moecap.data.hub import HubFiles
+from moecap.data.published import Row, parsed, published_rows
 from moecap.data.rows import data_set_rows
 from moecap.data.sets import data_set, fetch_data_set
-from moecap.errors import BadInputError, NotAvailableError
+from moecap.errors import BadInputError
 
-__all__ = ["MathProblem", "load_math", "load_numina_math", "solved_examples"]
+__all__ = ["NUMINA", "MathProblem", "load_math", "load_numina_math", "solved_examples"]
 
-NUMINA = "AI-MO/NuminaMath-CoT"
+NUMINA = HubFiles("AI-MO/NuminaMath-CoT", ("data/test-*",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +55,17 @@ def load_math(name: str, subject: str | None = None, *, data: Path | None = None
     return tuple(found)
 
 
-def load_numina_math(data: Path | None) -> tuple[MathProblem, ...]:
+def load_numina_math(data: Path) -> tuple[MathProblem, ...]:
     """Return the test problems of NuminaMath-CoT in the published order.
 
     Args:
         data: A folder with the data set in its published format.
 
     Raises:
-        NotAvailableError: No folder is given, or it does not hold the split.
+        NotAvailableError: The folder does not hold the split.
         BadInputError: A row is malformed; it is named.
     """
-    if data is None:
-        raise NotAvailableError(f"NuminaMath is in no package; give the folder of {NUMINA} with --data")
-    return tuple(_problems(published_rows(data, NUMINA, "default", "test"), ""))
+    return tuple(_problems(published_rows(data, NUMINA.repository, "default", "test"), ""))
 
 
 def solved_examples() -> str:
@@ -85,11 +85,11 @@ def solved_examples() -> str:
     return text
 
 
-def _problems(rows: Iterable[Row], prefix: str) -> list[MathProblem]:
-    found = []
-    for number, (where, row) in enumerate(rows):
-        problem, solution = row.get("problem"), row.get("solution")
-        if not isinstance(problem, str) or not isinstance(solution, str):
-            raise BadInputError(f"{where}: no problem and solution; use the published format")
-        found.append(MathProblem(f"{prefix}{number}", problem, solution))
-    return found
+def _problems(rows: Iterable[Row], prefix: str) -> Iterator[MathProblem]:
+    def problem(number: int, row: Mapping[str, Any]) -> MathProblem:
+        texts = row["problem"], row["solution"]
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError("problem and solution are no texts")
+        return MathProblem(f"{prefix}{number}", *texts)
+
+    return parsed(rows, problem, "a problem with its solution")

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from moecap.data.multiple_choice import MultipleChoice
+from moecap.data.multiple_choice import MultipleChoice, number_of_choice
+from moecap.data.published import parsed
 from moecap.data.rows import data_set_rows
 from moecap.data.sets import data_set
-from moecap.errors import BadInputError, UnknownNameError
+from moecap.errors import UnknownNameError
 
 __all__ = ["LABELS", "load_mmlu", "mmlu_subjects"]
 
@@ -45,13 +46,11 @@ def load_mmlu(subject: str, split: str = "test", *, data: Path | None = None) ->
         BadInputError: A row is malformed; it is named.
     """
     rows = data_set_rows("mmlu", split, config=subject, data=data)
-    return tuple(_question(f"{subject}/{number}", where, row) for number, (where, row) in enumerate(rows))
+    return tuple(parsed(rows, lambda number, row: _question(f"{subject}/{number}", row), "a question of MMLU"))
 
 
-def _question(name: str, where: str, row: Mapping[str, Any]) -> MultipleChoice:
-    question, choices, answer = row.get("question"), row.get("choices"), row.get("answer")
-    if not isinstance(question, str) or not isinstance(choices, list) or len(choices) != len(LABELS):
-        raise BadInputError(f"{where}: no question with four choices; use the published format")
-    if not isinstance(answer, int) or not 0 <= answer < len(LABELS):
-        raise BadInputError(f"{where}: answer {answer!r} is no number from 0 to 3; use the published format")
-    return MultipleChoice(name, question, tuple(map(str, choices)), LABELS, answer)
+def _question(name: str, row: Mapping[str, Any]) -> MultipleChoice:
+    choices = tuple(map(str, row["choices"]))
+    if len(choices) != len(LABELS):
+        raise ValueError(f"{len(choices)} choices")
+    return MultipleChoice(name, str(row["question"]), choices, LABELS, number_of_choice(row["answer"], choices))

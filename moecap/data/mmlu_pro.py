@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from moecap.data.multiple_choice import MultipleChoice
-from moecap.data.published import published_rows
-from moecap.errors import BadInputError, NotAvailableError
+from moecap.data.hub import HubFiles
+from moecap.data.multiple_choice import MultipleChoice, number_of_choice
+from moecap.data.published import parsed, published_rows
 
-__all__ = ["SOURCE", "ReasonedChoice", "load_mmlu_pro"]
+__all__ = ["HUB", "ReasonedChoice", "load_mmlu_pro"]
 
-SOURCE = "TIGER-Lab/MMLU-Pro"
+HUB = HubFiles("TIGER-Lab/MMLU-Pro", ("data/test-*", "data/validation-*"))
 _LETTERS = "ABCDEFGHIJ"
 
 
@@ -26,7 +26,7 @@ class ReasonedChoice:
     reasoning: str
 
 
-def load_mmlu_pro(split: str, data: Path | None) -> tuple[ReasonedChoice, ...]:
+def load_mmlu_pro(split: str, data: Path) -> tuple[ReasonedChoice, ...]:
     """Return the questions of one split in the published order.
 
     Args:
@@ -34,27 +34,18 @@ def load_mmlu_pro(split: str, data: Path | None) -> tuple[ReasonedChoice, ...]:
         data: A folder with the data set in its published format.
 
     Raises:
-        NotAvailableError: No folder is given, or it does not hold the split.
+        NotAvailableError: The folder does not hold the split.
         BadInputError: A row is malformed; it is named.
     """
-    if data is None:
-        raise NotAvailableError(f"MMLU-Pro is in no package; give the folder of {SOURCE} with --data")
-    return tuple(_question(where, row) for where, row in published_rows(data, SOURCE, "default", split))
+    rows = published_rows(data, HUB.repository, "default", split)
+    return tuple(parsed(rows, _question, "a question of MMLU-Pro"))
 
 
-def _question(where: str, row: Mapping[str, Any]) -> ReasonedChoice:
-    try:
-        options = tuple(map(str, row["options"]))
-        index = row["answer_index"]
-        choice = MultipleChoice(
-            str(row["question_id"]), str(row["question"]), options, tuple(_LETTERS[: len(options)]), index
-        )
-        category = str(row["category"])
-    except (KeyError, TypeError) as error:
-        raise BadInputError(
-            f"{where}: no question_id, question, options, answer_index and category ({error!r}); use the published "
-            "format"
-        ) from error
-    if not 2 <= len(options) <= len(_LETTERS) or not isinstance(index, int) or not 0 <= index < len(options):
-        raise BadInputError(f"{where}: answer {index!r} of {len(options)} options; use the published format")
-    return ReasonedChoice(choice, category, str(row.get("cot_content") or ""))
+def _question(_number: int, row: Mapping[str, Any]) -> ReasonedChoice:
+    options = tuple(map(str, row["options"]))
+    if not 2 <= len(options) <= len(_LETTERS):
+        raise ValueError(f"{len(options)} options")
+    right = number_of_choice(row["answer_index"], options)
+    labels = tuple(_LETTERS[: len(options)])
+    choice = MultipleChoice(str(row["question_id"]), str(row["question"]), options, labels, right)
+    return ReasonedChoice(choice, str(row["category"]), str(row.get("cot_content") or ""))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["MultipleChoice"]
+__all__ = ["MultipleChoice", "number_of_choice"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +25,14 @@ class MultipleChoice:
     choices: tuple[str, ...]
     labels: tuple[str, ...]
     answer_index: int
+
+
+def number_of_choice(value: object, choices: Sequence[str]) -> int:
+    """The number of the right choice, counted from 0, as a data set gives it.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if type(value) is not int or not 0 <= value < len(choices):
+        raise ValueError(f"answer {value!r} of {len(choices)} choices")
+    return value

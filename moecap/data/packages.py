@@ -22,7 +22,7 @@ from typing import IO
 
 from moecap.data.cache import cache_lock, cache_root, require_room, staging
 from moecap.data.checkpoint import file_sha256
-from moecap.data.download import download_archive, install_target
+from moecap.data.download import download_archive, downloads_allowed, install_target
 from moecap.data.package_files import PackageFiles
 from moecap.data.progress import Progress, shown
 from moecap.errors import BadInputError, NotAvailableError
@@ -44,6 +44,8 @@ def fetch(files: PackageFiles, members: Iterable[str] | None = None, *, progress
     """
     if (here := held(files, members)) is not None:
         return here
+    if not downloads_allowed():
+        raise NotAvailableError(f"{files.package} {files.version} is not in the cache; moecap data fetch fills it")
     wanted = _wanted(files, members)
     folder = cache_root() / files.name
     with shown(progress) as told, cache_lock(files.name, progress=told):

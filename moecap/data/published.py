@@ -9,13 +9,15 @@ folder itself, in ``ARC-Easy``, ``ai2_arc``, ``ai2_arc/ARC-Easy`` or ``allenai/a
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from moecap.errors import BadInputError, NotAvailableError
 
-__all__ = ["Row", "arrow_rows", "json_lines", "published_rows"]
+__all__ = ["Row", "arrow_rows", "json_lines", "parsed", "published_rows"]
+
+Parsed = TypeVar("Parsed")
 
 Row = tuple[str, dict[str, Any]]
 """Where a row stands (file and line or row, counted from 1) and its columns."""
@@ -54,6 +56,26 @@ def _files(folder: Path, source: str, config: str, split: str) -> list[Path]:
         f"{folder} holds no {split} split of {config}; it needs {config}/{split}.jsonl, or .parquet or .arrow files "
         f"named {config}/{split}-*"
     )
+
+
+def parsed(rows: Iterable[Row], parse: Callable[[int, dict[str, Any]], Parsed], wanted: str) -> Iterator[Parsed]:
+    """What each row means.
+
+    Args:
+        rows: The rows.
+        parse: Reads a row, whose number counts from 0; raises KeyError, TypeError, ValueError, LookupError or
+            AttributeError for a column that is not there or holds something else.
+        wanted: What a row has in the published format, for the error.
+
+    Raises:
+        BadInputError: A row is malformed; it is named.
+    """
+    for number, (where, row) in enumerate(rows):
+        try:
+            yield parse(number, row)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+            raise BadInputError(f"{where}: not {wanted} ({reason}); use the published format") from error
 
 
 def json_lines(path: Path) -> Iterator[Row]:

@@ -16,17 +16,19 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from math import ceil
 from typing import Literal
 
 from moecap.errors import RunError
 from moecap.hardware.host import usable_processors
-from moecap.load.connection import ConnectionPool, Target
+from moecap.load.connection import Target
+from moecap.load.connection_pool import ConnectionPool
 from moecap.load.driver import Exchange, Session, Turn, drive_closed, undisturbed
 from moecap.load.loop import run_loop
 from moecap.load.processes import drive_processes
 
-__all__ = ["CLIENT_SHARE", "Calibration", "calibrate", "running_stub"]
+__all__ = ["CLIENT_SHARE", "Calibration", "calibrate", "running_stub", "streams_of"]
 
 CLIENT_SHARE = 0.6
 """Share of the client's ceiling beyond which its own delays count as the server's."""
@@ -88,14 +90,15 @@ def running_stub(first: float = 0.0, gap: float = 0.0) -> Iterator[Target]:
         process.stdout.close()
 
 
-def calibrate(concurrency: int, processes: int | Literal["auto"] = 1) -> Calibration:
+def calibrate(concurrency: int, processes: int | Literal["auto"] = 1, choices: int = 1) -> Calibration:
     """Measure the client for about a second; ``auto`` may take two such measurements.
 
     Args:
         concurrency: Streams that the run will have at once.
         processes: How many processes send. ``auto`` takes more than one where one could not take
-            ``STREAM_CHUNKS_PER_SECOND`` of every stream with ``CLIENT_SHARE`` of its ceiling, and at most one for every
-            two cores.
+            ``STREAM_CHUNKS_PER_SECOND`` of every choice of every stream with ``CLIENT_SHARE`` of its ceiling, and at
+            most one for every two cores.
+        choices: Answers that come in one stream.
 
     Raises:
         RunError: If the stub does not answer.
@@ -103,7 +106,8 @@ def calibrate(concurrency: int, processes: int | Literal["auto"] = 1) -> Calibra
     _, cores = usable_processors()
     if processes == "auto":
         one = calibrate(concurrency, 1)
-        needed = ceil(concurrency * STREAM_CHUNKS_PER_SECOND / (CLIENT_SHARE * one.chunks_per_second))
+        expected = concurrency * choices * STREAM_CHUNKS_PER_SECOND
+        needed = ceil(expected / (CLIENT_SHARE * one.chunks_per_second))
         several = min(needed, int(cores / 2), concurrency)
         return calibrate(concurrency, several) if several > 1 else one
     streams = max(processes, min(concurrency, MOST_STREAMS))
@@ -114,6 +118,20 @@ def calibrate(concurrency: int, processes: int | Literal["auto"] = 1) -> Calibra
         theirs, ours, chunks = run_loop(_measure_processes(target, streams, processes))
     busiest = max(theirs / processes, ours, (theirs + ours) / cores)
     return Calibration(chunks / busiest, (theirs + ours) / chunks, chunks, streams, processes)
+
+
+def streams_of(arrivals: Sequence[float], tokens: Sequence[int]) -> int:
+    """Most answers of an open loop that stream at once if each streams at ``STREAM_CHUNKS_PER_SECOND``.
+
+    A slower server has more of them in flight, and as many chunks a second of all together.
+
+    Args:
+        arrivals: Seconds at which each request or session is due, [count].
+        tokens: Tokens of its answer, of a session those of all its turns, [count].
+    """
+    ends = [due + count / STREAM_CHUNKS_PER_SECOND for due, count in zip(arrivals, tokens, strict=True)]
+    edges = sorted([(due, 1) for due in arrivals] + [(end, -1) for end in ends])
+    return max(accumulate(change for _, change in edges))
 
 
 def _sessions(target: Target, streams: int) -> tuple[list[Session], int]:

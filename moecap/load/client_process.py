@@ -15,7 +15,8 @@ import sys
 import time
 from collections.abc import Sequence
 
-from moecap.load.connection import ConnectionPool, Reply, Target
+from moecap.load.connection import Reply, Target
+from moecap.load.connection_pool import ConnectionPool
 from moecap.load.driver import Exchange, Turn, drive_closed, drive_open, undisturbed
 from moecap.load.loop import run_loop
 from moecap.load.messages import (

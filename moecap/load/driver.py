@@ -15,7 +15,8 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from moecap.load.connection import ConnectionPool, Reply
+from moecap.load.connection import Reply
+from moecap.load.connection_pool import ConnectionPool
 
 __all__ = ["Exchange", "Log", "Session", "Start", "Turn", "drive_closed", "drive_open", "undisturbed"]
 

@@ -3,6 +3,7 @@
 Each event counts the answer's tokens so far and brings the new token with its id. A token that ends inside a character
 is held back until the character is whole: its successor's event then counts two tokens and brings one id, and such an
 answer has no list of ids. The last event repeats the count and brings the server's own timings; no ``[DONE]`` follows.
+Of several choices each event is of one and counts its tokens alone, and each has a last event.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class Timings(msgspec.Struct, frozen=True):
 
 
 class _Event(msgspec.Struct):
+    index: int = 0
     content: str = ""
     tokens: list[int] = msgspec.field(default_factory=list)
     stop: bool = False
@@ -59,11 +61,16 @@ class CompletionAnswer(Answer):
     """An answer with the server's own times.
 
     Attributes:
-        timings: They, once the answer is whole.
+        timings: They, once the answer is whole; of several choices those of the first.
+        texts: Pieces of the first choice's text.
+        counts: Tokens of each choice so far.
+        ended: Choices that have ended.
     """
 
     timings: Timings | None = None
     texts: list[str] = field(default_factory=list)
+    counts: dict[int, int] = field(default_factory=dict)
+    ended: set[int] = field(default_factory=set)
 
 
 def decode_llamacpp_answer(reply: Reply) -> CompletionAnswer:
@@ -72,13 +79,12 @@ def decode_llamacpp_answer(reply: Reply) -> CompletionAnswer:
     if reply.status != 200:
         answer.error = answer.error or f"HTTP {reply.status}: {error_text(reply.body)}"
         return answer
-    ended = False
     try:
         if reply.headers.get("content-type", "").startswith("text/event-stream"):
             events, whole = stream_events(reply.reads)
             for time_ns, data in events:
-                ended = _take(time_ns, data, answer)
-            if not ended and answer.error is None:
+                _take(time_ns, data, answer)
+            if answer.error is None and (not answer.ended or answer.ended != answer.counts.keys()):
                 how = "ended without its last event" if whole else "broke off inside an event"
                 answer.error = f"the stream of events {how}"
         elif reply.error is None:
@@ -86,29 +92,33 @@ def decode_llamacpp_answer(reply: Reply) -> CompletionAnswer:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         answer.error = answer.error or f"malformed answer ({error})"
     answer.text = "".join(answer.texts)
-    if len(answer.token_ids) != answer.output_tokens:
+    if len(answer.token_ids) != answer.counts.get(0):
         answer.token_ids = []
     return answer
 
 
-def _take(time_ns: int, data: bytes, answer: CompletionAnswer) -> bool:
-    """Add one event; whether it is the last one."""
+def _take(time_ns: int, data: bytes, answer: CompletionAnswer) -> None:
+    """Add one event."""
     event = _EVENT.decode(data)
     if event.error is not msgspec.UNSET:
         answer.error = answer.error or error_text(data)
-        return True
-    before = answer.output_tokens or 0
+        return
+    before = answer.counts.get(event.index, 0)
     said = before if event.tokens_predicted is None else event.tokens_predicted
+    answer.counts[event.index] = said
+    answer.output_tokens = sum(answer.counts.values())
     answer.times.append(time_ns)
     answer.kinds.append("content" if said > before else "empty")
-    answer.tokens.append(said)
-    answer.output_tokens = said
-    answer.token_ids += event.tokens
-    answer.texts.append(event.content)
+    answer.choices.append(event.index)
+    answer.tokens.append(answer.output_tokens)
     if event.tokens_evaluated is not None:
         answer.input_tokens = event.tokens_evaluated
     if event.stop:
-        answer.finish_reason = FINISHES.get(event.stop_type or "", event.stop_type)
-        answer.timings = event.timings
-        answer.cached_tokens = None if event.timings is None else event.timings.cache_n
-    return event.stop
+        answer.ended.add(event.index)
+    if event.index == 0:
+        answer.token_ids += event.tokens
+        answer.texts.append(event.content)
+        if event.stop:
+            answer.finish_reason = FINISHES.get(event.stop_type or "", event.stop_type)
+            answer.timings = event.timings
+            answer.cached_tokens = None if event.timings is None else event.timings.cache_n

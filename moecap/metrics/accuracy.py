@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from moecap.errors import BadInputError
-from moecap.metrics.bootstrap import resampled
+from moecap.metrics.bootstrap import interval
 from moecap.metrics.value import Metric, absent, measured
 
-__all__ = ["UNRIGHT", "accuracy_metrics", "is_score", "wilson"]
+__all__ = ["JUDGE_FAILED", "UNRIGHT", "accuracy_metrics", "is_score", "mean_metric", "wilson"]
 
 Z95 = 1.959963984540054
 
 UNRIGHT = ("unanswered", "truncated", "failed")
 """What can become of a question that is to be answered by generation, beside an answer; all of it counts as wrong."""
+
+
+JUDGE_FAILED = "judge_failed"
+"""Share of the questions on which a judge gave no verdict; they have no score."""
 
 
 def wilson(successes: int, n: int, z: float = Z95) -> tuple[float, float]:
@@ -35,8 +39,8 @@ def wilson(successes: int, n: int, z: float = Z95) -> tuple[float, float]:
 
 
 def is_score(name: str) -> bool:
-    """Whether a metric ``accuracy.*`` is a score, and not its standard error or the share of what was not answered."""
-    return not name.endswith(("_stderr", *(f"_{outcome}" for outcome in UNRIGHT)))
+    """Whether a metric ``accuracy.*`` is a score, and not its standard error or the share of what has none."""
+    return not name.endswith(("_stderr", *(f"_{what}" for what in (*UNRIGHT, JUDGE_FAILED))))
 
 
 def accuracy_metrics(samples: Iterable[Mapping[str, Any]]) -> dict[str, Metric]:
@@ -65,19 +69,22 @@ def accuracy_metrics(samples: Iterable[Mapping[str, Any]]) -> dict[str, Metric]:
             for name in UNRIGHT:
                 scores.setdefault(f"{task}_{name}", []).append(float(outcome == name))
     metrics: dict[str, Metric] = {}
+    for name in scores:
+        if (task := name.removesuffix(f"_{JUDGE_FAILED}")) not in (name, *scores):
+            metrics[task] = absent("1", "the judge gave no verdict on any question")
     for name, values in scores.items():
-        metrics[name] = _mean(values)
+        metrics[name] = mean_metric(values)
         if is_score(name):
             metrics[f"{name}_stderr"] = _standard_error(values)
     return metrics
 
 
-def _mean(values: list[float]) -> Metric:
+def mean_metric(values: Sequence[float]) -> Metric:
+    """The mean of numbers with its 95 % interval: Wilson's where all are 0 or 1, by bootstrap else."""
     n, total = len(values), math.fsum(values)
     if all(value in (0, 1) for value in values):
         return measured(total / n, "1", n, *wilson(round(total), n))
-    low, high = np.percentile(resampled(np.array(values), lambda drawn: np.asarray(drawn.mean(-1))), (2.5, 97.5))
-    return measured(total / n, "1", n, low, high)
+    return measured(total / n, "1", n, *interval(np.array(values), lambda drawn: np.asarray(drawn.mean(-1))))
 
 
 def _standard_error(values: list[float]) -> Metric:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["RESAMPLES", "resampled"]
+__all__ = ["RESAMPLES", "interval", "resampled"]
 
 Array = npt.NDArray[np.float64]
 
@@ -34,3 +34,16 @@ def resampled(values: Array, function: Callable[[Array], Array]) -> Array:
         scores.append(function(values[rng.randint(0, n, (count, n))]))
         left -= count
     return np.concatenate(scores)
+
+
+def interval(values: Array, function: Callable[[Array], Array]) -> tuple[float | None, float | None]:
+    """The 95 % interval of a score by its resamples; none for one item, which resamples repeat.
+
+    Args:
+        values: The items, [n] or [n, width].
+        function: From items, [..., n] or [..., n, width], to the score.
+    """
+    if len(values) < 2:
+        return None, None
+    low, high = np.percentile(resampled(values, function), (2.5, 97.5))
+    return float(low), float(high)

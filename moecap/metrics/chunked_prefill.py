@@ -72,10 +72,13 @@ def spread_prompts(steps: Steps, requests: pd.DataFrame, most: int, *, mixes: bo
     plan = _Plan(most, np.maximum(most - decoding, 0) if mixes else np.where(decoding > 0, 0, most))
     rows = np.flatnonzero(prefill)
     earliest = np.searchsorted(steps.start_ns, came)
+    # A step is seen to begin when the one before it is read; the engine may take a prompt that was sent right after.
+    running = np.searchsorted(steps.start_ns + steps.duration_ns, came, side="right")
     for number in np.lexsort((came, step[prefill])).tolist():
         row, last = rows[number], int(step[rows[number]])
         plan.place(
             first=min(int(earliest[number]), last),
+            running=min(int(running[number]), last),
             last=last,
             request=int(asked[number]),
             start=int(steps.seq_start.values[row]),
@@ -98,18 +101,20 @@ class _Plan:
         self._decodes = free < most
         self._unseen: dict[int, list[int]] = {}  # free tokens of the unseen steps before a step, the last one first
 
-    def place(self, *, first: int, last: int, request: int, start: int, tokens: int) -> None:
+    def place(self, *, first: int, running: int, last: int, request: int, start: int, tokens: int) -> None:
         """Put a prompt into the latest steps that can hold it; what they cannot goes into unseen steps.
 
         Args:
-            first: First step that can hold a part of it.
+            first: First step that began after it was sent.
+            running: First step that ended after it was sent; it holds a part where the later ones have no room, and
+                an unseen one among them would have answered what decodes.
             last: Step that feeds its end.
             request: Its request.
             start: Entries of the KV cache before it.
             tokens: Its tokens.
         """
         step, room = last, int(self._free[last])
-        while room < tokens and step > first:
+        while room < tokens and step > (running if self._decodes[step : last + 1].all() else first):
             step -= 1
             room += int(self._free[step])
         places = [(seen, 0, int(self._free[seen])) for seen in range(step, last + 1)]

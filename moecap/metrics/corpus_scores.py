@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from moecap.errors import BadInputError
-from moecap.metrics.bootstrap import resampled
+from moecap.metrics.accuracy import mean_metric
+from moecap.metrics.bootstrap import interval
 from moecap.metrics.value import Metric, absent, measured
 
 __all__ = ["AGGREGATIONS", "corpus_metrics"]
@@ -117,5 +118,6 @@ def _metric(key: str, aggregation: str, items: list[Any]) -> Metric:
     wanted = "a number" if width == 1 else "a pair of numbers"
     if values.shape != ((len(items),) if width == 1 else (len(items), width)) or not np.isfinite(values).all():
         raise BadInputError(f"samples.jsonl: a value of {key} is not {wanted}")
-    low, high = np.percentile(resampled(values, function), (2.5, 97.5))
-    return measured(function(values), "1", len(items), low, high)
+    if aggregation == "mean":
+        return mean_metric(items)
+    return measured(function(values), "1", len(items), *interval(values, function))

@@ -96,6 +96,7 @@ def energy_metrics(
     profile: HardwareProfile,
     devices: int,
     constants: Sequence[Constant],
+    projected: Metric | None = None,
 ) -> dict[str, Metric]:
     """Energy and carbon of output tokens over the steady state.
 
@@ -106,6 +107,7 @@ def energy_metrics(
         profile: The hardware of one device.
         devices: Number of devices.
         constants: The constants in force, for carbon.
+        projected: The mean power of a projection, which no counter counts.
 
     Returns:
         ``energy_per_output_token`` (mean power over output tokens a second), ``energy.mean_power``,
@@ -113,7 +115,10 @@ def energy_metrics(
         (energy · PUE · intensity of the grid) and ``energy_per_output_token_estimated``, which is no measurement: the
         thermal design power of all devices over output tokens a second, an upper bound of what they draw.
     """
-    power, coverage = _mean_power(telemetry, window, profile)
+    if projected is None:
+        power, coverage = _mean_power(telemetry, window, profile)
+    else:
+        power, coverage = projected, absent("1", "projected: the power is that of a model and no counter was read")
     joules = _a_token(power, output_rate)
     return {
         "energy_per_output_token": joules,

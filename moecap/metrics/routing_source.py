@@ -68,15 +68,22 @@ class SeenSteps:
     problem: str = ""
 
 
-def seen_steps(observations: Observations, spec: ModelSpec, most_tokens: int | None = None) -> SeenSteps:
+def seen_steps(
+    observations: Observations, spec: ModelSpec, most_tokens: int | None = None, *, projected: bool = False
+) -> SeenSteps:
     """The steps of the load as they are recorded, else as they can be reconstructed.
 
     Args:
         observations: What the run observed.
         spec: The model.
         most_tokens: Tokens that the engine feeds in one step at most, where that is known.
+        projected: Whether the steps are those of a projection, whose experts are those of its routing model.
     """
     steps = observations.steps
+    if projected:
+        known = bool((steps.stage == "load").any())
+        source: RoutingSource | None = "estimated" if known and spec.is_moe else None
+        return SeenSteps(observations, source, problem="" if known else "nothing was projected")
     if (steps.stage == "load").any():
         if steps.distinct_experts.lengths().any():
             return SeenSteps(observations, "measured")

@@ -10,7 +10,7 @@ from moecap.metrics.latency import token_latencies
 from moecap.metrics.value import Metric, absent, measured
 from moecap.observations.reader import Observations
 
-__all__ = ["server_metrics"]
+__all__ = ["VOCABULARIES", "server_metrics", "server_series"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,12 @@ class Vocabulary:
     running: str
     waiting: str
     kv_usage: str | None
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """The names that are worth a look during a load."""
+        names = (self.running, self.waiting, self.kv_usage, self.preemptions, self.cached, *self.prompt)
+        return tuple(dict.fromkeys(name for name in names if name is not None))
 
 
 VOCABULARIES = {
@@ -116,13 +122,49 @@ def server_metrics(observations: Observations) -> dict[str, Metric]:
         ``server.running_*``, ``server.waiting_*`` and ``server.kv_cache_usage_max`` over one look a second.
     """
     said = observations.server_metrics
-    engine = next((name for name in VOCABULARIES if said["name"].str.startswith(f"{name}:").any()), None)
-    if engine is None:
+    names = _vocabulary(said)
+    if names is None:
         return {name: absent(unit, "no server published metrics of its own") for name, unit in UNITS.items()}
-    names = VOCABULARIES[engine]
     counters = _Counters(said)
     found = {**_counted(names, counters), **_times(names, counters, observations), **_gauges(names, said)}
     return {name: found[name] for name in UNITS}
+
+
+def server_series(said: pd.DataFrame) -> pd.DataFrame:
+    """What a server said of itself at each look during a load.
+
+    Args:
+        said: The server's metrics.
+
+    Returns:
+        A row a look, by ``time_ns``; of these columns those that the server publishes: ``running`` and ``waiting``
+        (requests), ``kv_usage`` (share of the cache), ``preemptions`` (since the look before the load) and
+        ``cached_share`` (prompt tokens from the prefix cache over all prompt tokens since then, null while there are
+        none).
+    """
+    names, during = _vocabulary(said), said[said["moment"] == "during"]
+    if names is None or during.empty:
+        return pd.DataFrame()
+    together = during.pivot_table("value", "time_ns", "name", "sum")
+    before = said[said["moment"] == "before"].groupby("name")["value"].sum()
+
+    def risen(*counters: str) -> pd.Series:
+        return sum((together[name] - before.get(name, 0.0) for name in counters), pd.Series(0.0, together.index))
+
+    series = {"running": together.get(names.running), "waiting": together.get(names.waiting)}
+    if names.kv_usage in together:
+        series["kv_usage"] = during[during["name"] == names.kv_usage].groupby("time_ns")["value"].max()
+    if names.preemptions is not None and names.preemptions in together:
+        series["preemptions"] = risen(names.preemptions)
+    if {names.cached, *names.prompt} <= {*together.columns}:
+        prompts = risen(*names.prompt)
+        series["cached_share"] = (risen(names.cached) / prompts).where(prompts > 0)
+    return pd.DataFrame({name: column for name, column in series.items() if column is not None})
+
+
+def _vocabulary(said: pd.DataFrame) -> Vocabulary | None:
+    engine = next((name for name in VOCABULARIES if said["name"].str.startswith(f"{name}:").any()), None)
+    return None if engine is None else VOCABULARIES[engine]
 
 
 class _Counters:

@@ -8,7 +8,7 @@ import pandas as pd
 from moecap.metrics.latency import PERCENTILES, percentile
 from moecap.metrics.value import Metric, absent, measured
 
-__all__ = ["session_metrics", "session_spans"]
+__all__ = ["session_metrics", "session_spans", "turn_times"]
 
 SHARES = ("prefill", "decode", "tool", "client")
 NO_SESSION = "no request of the load is a turn of a session"
@@ -46,11 +46,9 @@ def session_metrics(requests: pd.DataFrame) -> dict[str, Metric]:
     """
     names = {f"session.e2e.p{p}": "s" for p in PERCENTILES}
     names |= {f"session.{name}_share": "1" for name in SHARES} | {"session.turns_mean": "turns"}
-    turns = requests[requests["session"].notna()] if "session" in requests else requests.iloc[:0]
-    if turns.empty:
+    if "session" not in requests or requests["session"].isna().all():
         return {name: absent(unit, NO_SESSION) for name, unit in names.items()}
-    whole = turns.groupby("session")["status"].transform(lambda status: (status == "completed").all())
-    done = turns[whole.astype(bool)]
+    done = _completed(requests)
     if done.empty:
         return {name: absent(unit, "no session completed") for name, unit in names.items()}
     grouped = done.groupby("session", sort=True)
@@ -72,3 +70,37 @@ def session_metrics(requests: pd.DataFrame) -> dict[str, Metric]:
     }
     metrics["session.turns_mean"] = measured(len(done) / len(seconds), "turns", len(seconds))
     return metrics
+
+
+def turn_times(requests: pd.DataFrame) -> pd.DataFrame:
+    """What each turn of the sessions that completed takes, a mean over them.
+
+    Args:
+        requests: Rows of the load.
+
+    Returns:
+        A row a turn: ``tool`` (the wait before it), ``prefill`` (from sending it to its first token) and ``decode``
+        (first to last token) in seconds, ``input_tokens`` of its prompt, and ``sessions`` that have it; no row where
+        no session completed.
+    """
+    if "session" not in requests or requests["session"].isna().all():
+        return pd.DataFrame()
+    done = _completed(requests)
+    times = pd.DataFrame(
+        {
+            "turn": done["turn"],
+            "tool": done["wait_ns"].fillna(0) * 1e-9,
+            "prefill": (done["first_token_ns"] - done["sent_ns"]) * 1e-9,
+            "decode": (done["last_token_ns"] - done["first_token_ns"]) * 1e-9,
+            "input_tokens": done["input_tokens"].fillna(done["input_tokens_asked"]),
+        }
+    ).astype(np.float64)
+    grouped = times.groupby("turn", sort=True)
+    return grouped.mean().assign(sessions=grouped.size())
+
+
+def _completed(requests: pd.DataFrame) -> pd.DataFrame:
+    """The turns of the sessions of which every turn completed."""
+    turns = requests[requests["session"].notna()]
+    whole = turns.groupby("session")["status"].transform(lambda status: (status == "completed").all())
+    return turns[whole.astype(bool)]

@@ -126,7 +126,7 @@ def step_work(
     def fixed(amount: float) -> FloatArray:
         return np.full(n, float(amount))
 
-    experts_read, paper_experts = _expert_bytes(weights, paper, steps.distinct_experts, n)
+    experts_read, paper_experts = _expert_bytes(weights, paper, steps.distinct_experts, has_logits)
     all_experts = float((weights.experts * weights.expert).sum())
     parts = StepBytes(
         attention=fixed(weights.attention),
@@ -203,10 +203,13 @@ def _sequence_sums(
 
 
 def _expert_bytes(
-    weights: StepWeights, paper: StepWeights, distinct: Ragged, n: int
+    weights: StepWeights, paper: StepWeights, distinct: Ragged, has_logits: npt.NDArray[np.bool_]
 ) -> tuple[FloatArray | None, FloatArray | None]:
-    """Bytes of the experts that were read in each step, ours and the paper's; ``None`` where routing is unknown."""
-    layers = len(weights.expert)
+    """Bytes of the experts that were read in each step, ours and the paper's; ``None`` where routing is unknown.
+
+    Where no logits are asked for, an engine may leave the last layer out, which then reads none.
+    """
+    layers, n = len(weights.expert), len(has_logits)
     if layers == 0:
         return np.zeros(n), np.zeros(n)
     lengths = distinct.lengths()
@@ -218,7 +221,9 @@ def _expert_bytes(
             f"steps.parquet: distinct_experts has {found} layers a step, the model has {layers} MoE layers"
         )
     counts = distinct.values.reshape(n, layers)
-    if counts.min() < 1 or (counts.max(0) > weights.experts).any():
+    none = np.flatnonzero(counts.min(1) < 1)
+    left_out = ~has_logits[none] & (counts[none, :-1].min(1, initial=1) > 0)
+    if not left_out.all() or (counts.max(0) > weights.experts).any():
         raise BadInputError(
             f"steps.parquet: {int(counts.max())} distinct experts in a layer that has {int(weights.experts.max())}; "
             "a layer selects between 1 and all of its experts"

@@ -21,6 +21,7 @@ from moecap.metrics.experts import ExpertShape, expert_counts, expert_metrics
 from moecap.metrics.latency import latencies, throughput
 from moecap.metrics.memory_layout import TIERS, Layout
 from moecap.metrics.ownership import owning_usd_per_hour, purchase_usd, rent_usd_per_hour
+from moecap.metrics.projected import projected_power, projection_metrics
 from moecap.metrics.roofline import ridge_metric, roofline_metrics
 from moecap.metrics.routing_source import SeenSteps, reconstruction_metrics
 from moecap.metrics.server import server_metrics
@@ -34,6 +35,7 @@ from moecap.models.parallelism import ONE_DEVICE, Parallelism
 from moecap.models.products import format_names
 from moecap.models.spec import ModelSpec
 from moecap.observations.reader import Observations
+from moecap.projection.record import ProjectionRecord
 
 __all__ = ["RunFacts", "hardware_peaks", "phase_masks", "run_metrics"]
 
@@ -70,6 +72,10 @@ class RunFacts:
         attached: Whether the engine is a server that somebody else started.
         static: Whether requests run in static batches.
         layout: Which memory holds what, where the user declared it.
+        projection: What a projection rests on: of this load, or the one that it is held against.
+        projected: Whether the observations are that projection.
+        prefix_cache: Whether the engine served prompts from its prefix cache.
+        unscored: Tasks that a projection names and does not run.
     """
 
     spec: ModelSpec
@@ -86,6 +92,10 @@ class RunFacts:
     attached: bool = False
     static: bool = False
     layout: Layout | None = None
+    projection: ProjectionRecord | None = None
+    projected: bool = False
+    prefix_cache: bool = False
+    unscored: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse devices of which it is not said what they do.
@@ -169,14 +179,16 @@ def run_metrics(seen: SeenSteps, facts: RunFacts) -> dict[str, Metric]:
     metrics |= _experts(seen, facts, work, masks)
     metrics |= _costs(facts, metrics, work, masks, in_steps)
     rate = metrics["output_tokens_per_second"]
-    metrics |= energy_metrics(observations.telemetry, window, rate, facts.profile, facts.devices, facts.constants)
+    power = projected_power(facts, observations.steps, masks["all"], window)
+    energy = (observations.telemetry, window, rate, facts.profile, facts.devices, facts.constants, power)
+    metrics |= energy_metrics(*energy)
     metrics["peak_memory_bytes"] = _peak_memory(observations)
     metrics |= condition_metrics(observations, facts.profile, window, attached=facts.attached)
     metrics |= client_metrics(observations, facts.client_ceiling)
     metrics |= server_metrics(observations)
     metrics |= accuracy_metrics(observations.samples)
     metrics |= corpus_metrics(observations.samples)
-    return metrics
+    return metrics | projection_metrics(facts, metrics, requests, observations.steps)
 
 
 def _bounded(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -17,6 +17,8 @@ class Metric(BaseModel):
         unit: ``s``, ``1`` (a fraction), ``1/s``, ``B``, ``USD``, ``nat/nat`` and so on.
         low: Lower end of the 95 % interval, null where none is given.
         high: Upper end.
+        basis: ``prediction`` where ``low`` and ``high`` are the 80 % prediction interval of a projection, which says
+            how far published measurements lay from it and nothing of this load's own spread; null otherwise.
         n: How many observations the number rests on.
         reason: Why there is no value; null when there is one.
     """
@@ -29,6 +31,7 @@ class Metric(BaseModel):
     high: float | None = None
     n: int | None = None
     reason: str | None = None
+    basis: Literal["prediction"] | None = None
 
     @model_validator(mode="after")
     def _value_or_reason(self) -> Metric:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from moecap.models.adapter import adapted
 from moecap.models.families import ARCHITECTURES, READERS
 from moecap.models.families.blocks import Blocks
 from moecap.models.families.familiar import read_familiar
@@ -46,7 +47,7 @@ def read_model(
     """
     part, key = text_part(config)
     fields = ConfigFields(part, name)
-    spec = _read(Blocks(fields, read_weights(fields, weights, kv, unquantised)))
+    spec = adapted(_read(Blocks(fields, read_weights(fields, weights, kv, unquantised))), config)
     if not key:
         return spec
     return replace(spec, reading=f"{spec.reading}; the language model in {key} alone, without vision or audio")

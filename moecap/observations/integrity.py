@@ -105,12 +105,13 @@ def check_steps(steps: Steps, numbers: IntArray) -> None:
 
 
 def check_feeding(steps: Steps, requests: pd.DataFrame) -> None:
-    """Refuse steps that do not feed each request its prompt and its answer, each token once.
+    """Refuse steps that do not feed each request its prompt and its answer, each token once, and so for each choice.
 
-    What a prefix cache served of a prompt is not fed, nor is the last token of an answer. A request that did not
-    complete may have been fed less; one that no step feeds at all has lost its steps with the engine. In decode more
-    tokens may be fed than the answer has, since a speculating engine feeds drafts too. Passes that score given answers
-    belong to no request.
+    What a prefix cache served of a prompt is not fed, nor is the last token of an answer; what a sequence lost that
+    gave way is fed again, as a prompt, and the last token that it had answered for the first time. A request that did
+    not complete may have been fed less; one that no step feeds at all has lost its steps with the engine. In decode
+    more tokens may be fed than the answer has, since a speculating engine feeds drafts too. Passes that score given
+    answers belong to no request.
 
     Raises:
         BadInputError: With the first request that is concerned.
@@ -137,12 +138,13 @@ def check_feeding(steps: Steps, requests: pd.DataFrame) -> None:
     new, phase = steps.seq_new.values[of_requests], steps.seq_phase.values[of_requests]
     fed = [np.bincount(row[phase == p], new[phase == p], len(ids)) for p in (Phase.PREFILL, Phase.DECODE)]
     completed = (table["status"] == "completed").to_numpy() & (fed[0] + fed[1] > 0)
-    cached = table["cached_tokens"].fillna(0)
-    prompt = (table["input_tokens"].fillna(table["input_tokens_asked"]) - cached).to_numpy()
-    answer = table["output_tokens"].fillna(0).to_numpy()
+    cached, choices = table["cached_tokens"].fillna(0), table["choices"].fillna(1)
+    again = table["recomputed_tokens"].fillna(0)
+    prompt = (table["input_tokens"].fillna(table["input_tokens_asked"]) * choices - cached + again).to_numpy()
+    answer = (table["output_tokens"].fillna(0) - choices - again).to_numpy()
     for kind, wrong, should in (
         ("prompt", (fed[0] > prompt) | (completed & (fed[0] != prompt)), prompt),
-        ("answer", completed & (fed[1] < answer - 1), answer - 1),
+        ("answer", completed & (fed[1] < answer), answer),
     ):
         if wrong.any():
             first = int(np.flatnonzero(wrong)[0])

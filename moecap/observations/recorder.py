@@ -47,10 +47,12 @@ class RequestRecord:
     error: str | None = None
     answer_sha256: str | None = None
     cached_tokens: int | None = None
+    recomputed_tokens: int | None = None
     session: int | None = None
     turn: int | None = None
     wait_ns: int | None = None
     finish_reason: str | None = None
+    choices: int | None = None
     answer: tuple[int, ...] = ()
     text: str | None = None
 
@@ -82,6 +84,7 @@ class Recorder:
         samples: What the tasks found, one entry an item.
         continuations: Given answers that engines were asked to score so far, which numbers them over the run.
         energy_counter: What counts the energy, or ``none:`` with the reason; ``None`` where it was not looked for.
+        simulated: The tables of a simulated load, which take the place of what is recorded request by request.
     """
 
     stage: str = "warmup"
@@ -90,6 +93,7 @@ class Recorder:
     samples: list[Mapping[str, Any]] = field(default_factory=list)
     continuations: int = 0
     energy_counter: str | None = None
+    simulated: dict[str, pa.Table] = field(default_factory=dict)
     _chunks: list[tuple[int, int, int | None, str, int | None]] = field(default_factory=list)
     _steps: list[tuple[Any, ...]] = field(default_factory=list)
     _telemetry: list[tuple[Any, ...]] = field(default_factory=list)
@@ -239,7 +243,9 @@ class Recorder:
                 schemas[name] = OPTIONAL_TABLES[name]
                 columns[name] = _columns(optional, len(schemas[name].names))
         for name, schema in schemas.items():
-            table = pa.table(dict(zip(schema.names, columns[name], strict=True)), schema=schema)
+            table = self.simulated.get(name)
+            if table is None:
+                table = pa.table(dict(zip(schema.names, columns[name], strict=True)), schema=schema)
             with replace_file(directory / name) as file:
                 pq.write_table(table, file, compression="zstd")
         written = list(schemas)

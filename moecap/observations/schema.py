@@ -75,7 +75,15 @@ REQUESTS = pa.schema(
             "SHA-256 of the answer's token ids (of its first choice), little-endian int32",
             nullable=True,
         ),
-        _field("cached_tokens", pa.int32(), "prompt tokens that a prefix cache served, by the engine", nullable=True),
+        _field(
+            "cached_tokens",
+            pa.int32(),
+            "prompt tokens that a prefix cache served, by the engine; of all choices where steps are recorded",
+            nullable=True,
+        ),
+        _field(
+            "recomputed_tokens", pa.int32(), "tokens fed again, since it had lost its place in the cache", nullable=True
+        ),
         _field("session", pa.int32(), "number of its session, null for a single request", nullable=True),
         _field("turn", pa.int32(), "number of the turn in its session, from 0", nullable=True),
         _field("wait_ns", pa.int64(), "time that was to pass since the turn before it had ended", nullable=True),
@@ -85,6 +93,7 @@ REQUESTS = pa.schema(
             "why the answer ended: stop (its own end or a stop text), length (the most tokens), or the engine's word",
             nullable=True,
         ),
+        _field("choices", pa.int32(), "answers that were asked for, null where it is one", nullable=True),
     ]
 )
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
 
 from moecap.errors import BadInputError
+from moecap.hardware.profile import HardwareProfile
 from moecap.models.accounting import cache_bytes, checkpoint_bytes
+from moecap.models.step import step_weights
 from moecap.projection.deployment import Deployment
+from moecap.projection.placement import Placement
 
-__all__ = ["LIMITS", "EngineLimits", "Room", "most_sequences", "room"]
+__all__ = ["LIMITS", "EngineLimits", "Room", "expert_bytes", "most_sequences", "room", "usable_bytes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,7 @@ LIMITS = {
     "trtllm": EngineLimits(0.9, 4096, 16384, reserves=True, of_free=True),
     "vllm-before-0.14": EngineLimits(0.9, 1024, 8192, reserves=False),
     "trtllm-before-1.0": EngineLimits(0.9, 4096, 16384, reserves=True, of_free=True),
+    "offloading": EngineLimits(0.9, 1024, 8192, reserves=False),
     "default": EngineLimits(0.9, 1024, 8192, reserves=False),
 }
 """Defaults by family of engines. vLLM on chips of 70 GiB and more: 0.9, 1,024, 8,192. SGLang: its memory fraction
@@ -53,6 +60,12 @@ have a scheduler each: vLLM and TensorRT-LLM give each the numbers, SGLang its s
 _BUFFER_BYTES = 2.0e9
 """Bytes of a device for a runtime, its graphs and communication buffers."""
 
+_BINARY_MEMORY = ("HBM", "GDDR6X", "GDDR7")
+_USABLE = 0.995 * 2**30 / 1e9
+"""Chips with these memories are sold by GiB that are called GB, and drivers report about 0.5 % less: 81,559 MiB of an
+H100 of 80 GB, 143,771 of an H200 of 141, 183,359 of a B200 of 180. GDDR6 boards spend the difference on error
+correction: 46,068 MiB of an L40S of 48 GB."""
+
 
 @dataclass(frozen=True, slots=True)
 class Room:
@@ -60,7 +73,7 @@ class Room:
 
     Attributes:
         memory: What the engine takes, buffers included.
-        weights: Weights, copies once a copy.
+        weights: Weights, copies once a copy; where a placement keeps some elsewhere, what is in the devices.
         cache: What is left for caches.
     """
 
@@ -74,25 +87,51 @@ class Room:
         return self.cache > 0
 
 
+def usable_bytes(hardware: HardwareProfile) -> float:
+    """Bytes of a device's memory as its driver counts them; a size that is no whole number of GB is such a count.
+
+    Raises:
+        BadInputError: If the profile does not say how much memory a device has.
+    """
+    size = hardware.memory_bytes
+    if size is None:
+        raise BadInputError(f"the profile {hardware.id!r} does not say how much memory it has; give one that does")
+    sold = size % 10**9 == 0 and (hardware.memory_type or "").upper().startswith(_BINARY_MEMORY)
+    return size * _USABLE if sold else float(size)
+
+
+@lru_cache(maxsize=256)
 def room(deployment: Deployment, limits: EngineLimits) -> Room:
     """The memory of a deployment.
 
     Raises:
         BadInputError: If the profile does not say how much memory a device has.
     """
-    one = deployment.hardware.memory_bytes
-    if one is None:
-        raise BadInputError(
-            f"the profile {deployment.hardware.id!r} does not say how much memory it has; give one that does"
-        )
+    one = usable_bytes(deployment.hardware)
     devices = deployment.devices
     weights = float(checkpoint_bytes(deployment.spec, deployment.parallelism))
+    if deployment.placement is not None:
+        weights = _in_devices(deployment, deployment.placement, weights)
     held = weights + devices * _BUFFER_BYTES
     if limits.of_free:
         cache = limits.memory * (devices * one - held)
         return Room(held + cache, weights, cache)
     memory = devices * (one * limits.memory)
     return Room(memory, weights, memory - held)
+
+
+def _in_devices(deployment: Deployment, placement: Placement, weights: float) -> float:
+    """Bytes of weights in the devices' memory, copies of experts included."""
+    layout = placement.layout
+    experts = expert_bytes(deployment)
+    own = (weights - experts) * (layout.weights == "hbm") + experts * (layout.experts == "hbm")
+    return own + placement.cached_bytes
+
+
+def expert_bytes(deployment: Deployment) -> float:
+    """Bytes of all routed experts of all layers."""
+    held = step_weights(deployment.spec, deployment.parallelism)
+    return float(np.sum(held.expert * held.experts))
 
 
 def most_sequences(deployment: Deployment, limits: EngineLimits, input_tokens: float, output_tokens: float) -> float:

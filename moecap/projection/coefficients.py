@@ -19,6 +19,7 @@ __all__ = [
     "Coefficients",
     "EngineCosts",
     "Fit",
+    "HostCosts",
     "PowerShares",
     "SharedCosts",
     "calibrated",
@@ -40,7 +41,7 @@ class SharedCosts(_Record):
 
     Attributes:
         weight_bandwidth: Share of the memory's peak at which weights and activations are read.
-        unpacked_bandwidth: Share of that share at which narrow weights are read that the kernel unpacks (``widened``).
+        unpacking: Bytes/s of narrow weights that a device unpacks at most (``widened``).
         cache_bandwidth: The share for the cache of decode tokens.
         compute: Share of the peak that large products reach, by rate (:data:`moecap.projection.rates.RATES`).
         grouped: Share of ``compute`` that grouped expert products reach.
@@ -58,7 +59,7 @@ class SharedCosts(_Record):
     """
 
     weight_bandwidth: Share
-    unpacked_bandwidth: Share
+    unpacking: Annotated[float, Field(gt=0)]
     cache_bandwidth: Share
     compute: dict[str, Share]
     grouped: Share
@@ -92,20 +93,6 @@ class EngineCosts(_Record):
     products: Share
 
 
-class PowerShares(_Record):
-    """What devices draw, as shares of their design power (:mod:`moecap.projection.power`).
-
-    Attributes:
-        idle: What always runs under load.
-        memory: More where the memory reads at its peak.
-        compute: More where the matrix units compute at their peak.
-    """
-
-    idle: Annotated[float, Field(ge=0, le=1)]
-    memory: Annotated[float, Field(ge=0, le=1)]
-    compute: Annotated[float, Field(ge=0, le=1)]
-
-
 class Fit(_Record):
     """On what the numbers were fitted.
 
@@ -122,12 +109,43 @@ class Fit(_Record):
     error: float
 
 
+class HostCosts(_Record):
+    """What a host's processors reach where they compute experts.
+
+    Attributes:
+        memory: Share of the peak of a socket's memory at which they read experts.
+        compute: Share of the socket's rate (:func:`moecap.projection.placement.host_flops`) at which they compute them.
+        further_socket: What each further socket adds, as a share of what the first gives.
+        fit: On what the three were fitted.
+    """
+
+    memory: Share
+    compute: Share
+    further_socket: Annotated[float, Field(ge=0, le=1)]
+    fit: Fit
+
+
+class PowerShares(_Record):
+    """What devices draw, as shares of their design power (:mod:`moecap.projection.power`).
+
+    Attributes:
+        idle: What always runs under load.
+        memory: More where the memory reads at its peak.
+        compute: More where the matrix units compute at their peak.
+    """
+
+    idle: Annotated[float, Field(ge=0, le=1)]
+    memory: Annotated[float, Field(ge=0, le=1)]
+    compute: Annotated[float, Field(ge=0, le=1)]
+
+
 class Coefficients(_Record):
     """All coefficients.
 
     Attributes:
         shared: Of chips and kernels.
         engines: By family of engines; ``default`` is for all others.
+        host: Of hosts that compute experts.
         power: Of devices' power.
         spread: Half-width of the 80 % interval as a factor, by quantity: the truth lies within value / spread and
             value · spread in eight of ten cases. For chips of a generation that rows were fitted on.
@@ -138,6 +156,7 @@ class Coefficients(_Record):
 
     shared: SharedCosts
     engines: dict[str, EngineCosts]
+    host: HostCosts
     power: PowerShares
     spread: dict[str, Spread]
     spread_elsewhere: dict[str, Spread]

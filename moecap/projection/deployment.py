@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from moecap.hardware.profile import HardwareProfile
 from moecap.models.parallelism import ONE_DEVICE, Parallelism
 from moecap.models.spec import ModelSpec
+from moecap.projection.placement import Placement
 from moecap.projection.routing import Popularity
 
 __all__ = ["Deployment"]
@@ -23,6 +24,9 @@ class Deployment:
         engine: Family of the engine: ``vllm``, ``sglang``, ``trtllm`` or another, which gets the declared defaults.
         activations: Number format of what passes from layer to layer.
         popularity: How unevenly tokens choose experts; the calibrated power law where none is given.
+        replayed_tokens: Most tokens of a step with prompts that the engine was told to capture graphs for; its default
+            where not given.
+        placement: Where tensors live, where that is not only the devices' own memory.
     """
 
     spec: ModelSpec
@@ -31,6 +35,8 @@ class Deployment:
     engine: str = "vllm"
     activations: str = "bf16"
     popularity: Popularity | None = None
+    replayed_tokens: int | None = None
+    placement: Placement | None = None
 
     @property
     def devices(self) -> int:

@@ -30,10 +30,10 @@ class Group:
 
 
 def group_points(points: Iterable[Point]) -> list[Group]:
-    """Points by deployment, so that each deployment's work is counted once."""
-    together: dict[int, list[Point]] = defaultdict(list)
+    """Points by deployment and what its engine was given, so that the work of each is counted once."""
+    together: dict[tuple[int, int, int], list[Point]] = defaultdict(list)
     for point in points:
-        together[id(point.deployment)].append(point)
+        together[id(point.deployment), point.sequences, point.step_tokens].append(point)
     return [Group(tuple(same), _plan(same)) for same in together.values()]
 
 
@@ -47,8 +47,9 @@ def _plan(points: Sequence[Point]) -> SteadyPlan:
     )
     deployment = points[0].deployment
     limits = LIMITS.get(deployment.engine, LIMITS["default"])
-    asked = max(point.sequences for point in points)
-    return steady_plan(WorkModel(deployment), load, replace(limits, sequences=max(limits.sequences, asked)))
+    sequences, tokens = points[0].sequences or limits.sequences, points[0].step_tokens or limits.step_tokens
+    given = replace(limits, sequences=sequences, step_tokens=tokens)
+    return steady_plan(WorkModel(deployment), load, given)
 
 
 def projected_values(groups: Sequence[Group], coefficients: Coefficients) -> Floats:
@@ -63,6 +64,8 @@ def projected_values(groups: Sequence[Group], coefficients: Coefficients) -> Flo
             "tpot": state.tpot,
             "itl_median": state.itl,
             "output_throughput": state.output_throughput,
+            "prefill_speed": group.plan.load.input_tokens / state.ttft,
+            "decode_speed": 1.0 / state.tpot,
             "gpu_power_avg_sum": watts,
             "energy_per_output_token": watts / state.output_throughput,
         }

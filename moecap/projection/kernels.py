@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from moecap.models.spec import Matrix, ModelSpec, MoeFfn
 
-__all__ = ["launched_kernels", "most_distinct", "padded_rows"]
+__all__ = ["eager_kernels", "launched_kernels", "most_distinct", "padded_rows", "replayed_tokens"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -39,6 +39,26 @@ def most_distinct(distinct: Floats, experts: int, groups: int) -> Floats:
     above = np.sqrt(2.0 * np.log(groups) * (1.0 - 1.0 / groups) * mean * (1.0 - touched))
     most = np.minimum(distinct, experts / groups)
     return np.asarray(np.clip(mean + above, np.minimum(most, 1.0), most), np.float64)
+
+
+_REPLAYED_TOKENS = {"vllm": 512, "vllm-before-0.14": 512}
+"""Most tokens of a step with prompts that captured graphs replay, all but the attention; other engines capture steps
+that only decode. Source: vLLM's piecewise graphs, captured up to ``max-cudagraph-capture-size``, 512 by default."""
+_EAGER_ATTENTION = 3
+
+
+def replayed_tokens(engine: str, told: int | None) -> int:
+    """Most tokens of a step with prompts that captured graphs replay: what the engine was told, or its default."""
+    return _REPLAYED_TOKENS.get(engine, 0) if told is None else told
+
+
+def eager_kernels(spec: ModelSpec) -> tuple[int, int]:
+    """Kernels that the host launches one by one in a step with prompts: where graphs replay it, and where none does.
+
+    Graphs leave out each layer's attention: cache write, scores and their reduction.
+    """
+    layers = sum(count for layer, count in spec.groups if layer.attention.span != "none")
+    return _EAGER_ATTENTION * layers, launched_kernels(spec)
 
 
 def launched_kernels(spec: ModelSpec) -> int:

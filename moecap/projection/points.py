@@ -9,21 +9,15 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from moecap.errors import BadInputError, MoecapError
-from moecap.hardware.registry import load_profile
-from moecap.models.parallelism import Parallelism
-from moecap.models.reading import read_model
-from moecap.models.registry import load_model_config
-from moecap.models.spec import ModelSpec
-from moecap.projection.coefficients import engine_family, generation
+from moecap.projection.bench_limits import TUNED_BENCH, tuned_limits
 from moecap.projection.deployment import Deployment
+from moecap.projection.published_deployment import Served, published_deployment
 
 __all__ = ["METRICS", "Point", "Skipped", "read_points", "resolve"]
 
@@ -34,12 +28,17 @@ METRICS = {
     "output_throughput": 1.0,
     "gpu_power_avg_sum": 1.0,
     "energy_per_output_token": 1.0,
+    "prefill_speed": 1.0,
+    "decode_speed": 1.0,
 }
 """What the projection answers, by the names that the rows use, with what turns their unit into an SI unit: times are in
-ms, rates in tokens/s of all devices, power in watts of all devices, energy in joules."""
+ms, rates in tokens/s of all devices, power in watts of all devices, energy in joules. Of one request, the speed of
+prefill is its prompt's tokens over the time to the first token, and that of decode is 1 / TPOT."""
 
-TASK_INPUTS = {"gpqa": 250.0, "lm-arena-chat": 300.0, "sourcegraph-fim": 1000.0}
-"""Prompt tokens of tasks whose rows publish none: assumed, from the length of such questions, chats and files."""
+TASK_INPUTS = {"gpqa": 250.0, "lm-arena-chat": 650.0, "sourcegraph-fim": 1100.0}
+"""Prompt tokens of tasks whose rows publish none. Of questions: assumed, from their length. Of chats and code: from
+calibration rows whose batch stayed below the configured one because the cache was full (473 of 512 on four H100, 89 of
+96 on one and 750 of 768 on two): with what weights and 2 to 4 GB of buffers leave of the memory, so many tokens fit."""
 
 BENCH_REQUESTS = {
     (128, 128): 30_000,
@@ -59,26 +58,6 @@ BENCH_REQUESTS = {
 _NOMINAL = 0.9
 """InferenceMAX draws lengths evenly from 0.8 to 1.0 of the nominal ones."""
 
-_NAMES = {
-    "mixtral-8x22b": "mixtral-8x22b",
-    "minimax-m2.5": "minimax-m2.5",
-    "qwen3-235b-a22b": "qwen3-235b-a22b",
-    "qwen3-235b-a22b-fp8": "qwen3-235b-a22b",
-    "qwen3-30b-a3b": "qwen3-30b-a3b",
-    "qwen3-coder-30b-a3b-instruct": "qwen3-30b-a3b",
-    "gpt-oss-120b": "gpt-oss-120b",
-    "gpt-oss-20b": "gpt-oss-20b",
-    "llama-4-scout-17b-16e": "llama-4-scout",
-    "llama-4-scout-17b-16e-instruct": "llama-4-scout",
-    "llama-4-maverick-17b-128e": "llama-4-maverick",
-    "deepseek-v3": "deepseek-v3",
-}
-
-_KEPT_WIDE = ["lm_head", "router", "*.mlp.gate", "*.block_sparse_moe.gate"]
-_FP8 = {"quant_method": "modelopt", "quant_algo": "FP8", "exclude_modules": _KEPT_WIDE}
-_FP8_BLOCK = {"quant_method": "fp8", "weight_block_size": [128, 128]}
-_FP4 = {"quant_method": "modelopt", "quant_algo": "NVFP4", "exclude_modules": _KEPT_WIDE}
-
 
 @dataclass(frozen=True, slots=True)
 class Point:
@@ -97,7 +76,8 @@ class Point:
         output_tokens: Mean tokens of an answer.
         burst: Share of the requests that arrive together at the start.
         together: Whether the requests in flight are all that there are, queued at once (maximum load).
-        sequences: Most sequences at once that the row says the engine was given; 0 where it does not say.
+        sequences: Most sequences at once that the engine was given; 0 where that is not known.
+        step_tokens: Most tokens in a step that it was given; 0 where that is not known.
     """
 
     id: str
@@ -113,6 +93,7 @@ class Point:
     burst: float
     together: bool = False
     sequences: int = 0
+    step_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +137,6 @@ def _point(name: str, row: Mapping[str, Any]) -> Point | Skipped:
     metric = str(row["metric"])
     if metric not in METRICS:
         return Skipped(name, f"{metric} is not projected")
-    if "+" in str(row.get("hardware", "")):
-        return Skipped(name, "experts on the host's processors are not projected")
     value = float(row["value"])
     if not 0 < value < math.inf:
         return Skipped(name, "the published value is not above 0, or is infinite")
@@ -167,18 +146,23 @@ def _point(name: str, row: Mapping[str, Any]) -> Point | Skipped:
     given, made = row.get("isl"), row.get("osl")
     if given is None and task in TASK_INPUTS:
         given = TASK_INPUTS[str(task)]
+    if made is None and metric in ("prefill_speed", "decode_speed"):
+        made = 1.0  # such rows time a phase: the context of decoding is then the prompt's
     if given is None or made is None:
         return Skipped(name, "the row has no length of prompts or answers")
     given, made = float(given), float(made)
     engine, group = str(row["engine"]), str(row.get("group") or "")
-    deployment = _deployment(
-        str(row["model"]),
-        str(row["hw_id"]),
-        engine_family(_versioned(engine)),
-        str(row["precision"]),
-        str(row.get("parallel") or ""),
-        int(row["gpus"]),
-        group,
+    deployment = published_deployment(
+        Served(
+            model=str(row["model"]),
+            hardware=str(row["hw_id"]),
+            machine=str(row.get("hardware") or ""),
+            engine=engine,
+            precision=str(row["precision"]),
+            parallel=str(row.get("parallel") or ""),
+            devices=int(row["gpus"]),
+            group=group,
+        )
     )
     concurrency = row.get("concurrency")
     together = concurrency is None
@@ -187,6 +171,9 @@ def _point(name: str, row: Mapping[str, Any]) -> Point | Skipped:
     at_once = math.inf if concurrency is None else float(concurrency)
     if not (given >= 1 and made >= 1 and at_once > 0):
         return Skipped(name, "the row has no token in or out, or no request in flight")
+    given_sequences, step_tokens = int(row.get("max_num_seqs") or 0), 0
+    if group in TUNED_BENCH:
+        given_sequences, step_tokens = tuned_limits(deployment, given, made)
     return Point(
         id=name,
         model=str(row["model"]).split("/")[-1],
@@ -200,77 +187,6 @@ def _point(name: str, row: Mapping[str, Any]) -> Point | Skipped:
         output_tokens=made * nominal,
         burst=1.0 if group == "inferencemax" and not drawn else 0.1,
         together=together,
-        sequences=int(row.get("max_num_seqs") or 0),
+        sequences=given_sequences,
+        step_tokens=step_tokens,
     )
-
-
-def _versioned(engine: str) -> str:
-    """An engine with the version that it must have had, where the row gives none.
-
-    InferenceMAX's rows without a version, of November 2025, are of an older vLLM that was told ``async-scheduling``: it
-    schedules as the newer family does.
-    """
-    return "vllm 0.11" if "ML.ENERGY v3" in engine else engine
-
-
-@lru_cache(maxsize=512)
-def _deployment(
-    model: str, hardware: str, family: str, precision: str, parallel: str, devices: int, group: str
-) -> Deployment:
-    split, profile = _parallelism(parallel, devices), load_profile(hardware)
-    if family == "trtllm" and group.startswith("trtllm-"):
-        split = _replicated(split)
-    # InferenceMAX's script for MiniMax-M2.5 on H200 turns expert parallelism on also where the field says EP 1; its
-    # experts, 1,536 wide, would not be whole blocks of 128 over 8 ranks.
-    if group == "inferencemax" and family == "vllm" and "minimax-m2.5" in model.lower():
-        split = replace(split, expert=split.tensor)
-    # InferenceMAX's scripts for gpt-oss on vLLM ask for kv-cache-dtype: fp8 on Blackwell; those on Hopper do not.
-    blackwell = generation(profile) == "Blackwell"
-    narrow = group == "inferencemax" and family == "vllm" and blackwell and "gpt-oss" in model.lower()
-    spec = _spec(model, precision, family, narrow)
-    split.check(spec)
-    return Deployment(spec, profile, split, family)
-
-
-def _replicated(split: Parallelism) -> Parallelism:
-    """The split of NVIDIA's tables of TensorRT-LLM 1.0, whose columns name the ranks alone.
-
-    Their page gives all mixtures ``enable_attention_dp`` and ``--ep``: a replica of everything but the routed experts
-    on each rank. It names no number for ``--ep``; all ranks are assumed.
-    """
-    ranks = split.tensor
-    return Parallelism(expert=ranks, pipeline=split.pipeline, data=ranks, whole_replicas=ranks > 1)
-
-
-def _parallelism(text: str, devices: int) -> Parallelism:
-    """The split that a row describes: ``TP4 attnDP1 moeTP2 EP2 PP1``, ``TP8``, ``tp=1 ep=4 dp=1``."""
-    if not text:
-        return Parallelism(tensor=devices)
-    numbers = {key.lower(): int(n) for key, n in re.findall(r"(attnDP|moeTP|TP|EP|PP|tp|ep|dp)=?(\d+)", text)}
-    expert, pipeline = numbers.get("ep", 1), numbers.get("pp", 1)
-    data = numbers.get("attndp", numbers.get("dp", 1))
-    tensor = numbers.get("tp", devices)
-    if "leaderboard" in text:
-        tensor = max(tensor, expert)
-    split = Parallelism(tensor=tensor, expert=expert, pipeline=pipeline, data=data)
-    if split.devices != devices:
-        raise BadInputError(f"{text!r} is a split over {split.devices} devices and the row has {devices}; mend the row")
-    return split
-
-
-@lru_cache(maxsize=128)
-def _spec(model: str, precision: str, family: str, narrow_cache: bool) -> ModelSpec:
-    short = model.rsplit("/", maxsplit=1)[-1].lower()
-    config, ref = load_model_config(_NAMES.get(short, short))
-    first = precision.lower().split(" ")[0]
-    quantised = bool(config.get("quantization_config"))
-    narrow_cache |= family.startswith("trtllm") and first in ("fp8", "fp4") and not quantised
-    cache = "fp8" if narrow_cache else None
-    if first in ("bfloat16", "bf16", "fp16", "float16"):
-        return read_model(config, ref.id, weights="bf16", kv=cache)
-    if quantised and first in ("fp8", "mxfp4", "fp4"):
-        return read_model(config, ref.id, kv=cache)
-    added = {"fp8": _FP8_BLOCK if "block" in precision else _FP8, "fp4": _FP4, "nvfp4": _FP4}.get(first)
-    if added is None:
-        raise BadInputError(f"no rule for precision {precision!r}; known: bf16, fp16, fp8, fp4, mxfp4")
-    return read_model({**config, "quantization_config": added}, ref.id, kv=cache)

@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 from moecap.projection.coefficients import PowerShares
 from moecap.projection.deployment import Deployment
-from moecap.projection.steady import SteadyPlan, SteadyState
+from moecap.projection.steady import STEPS, SteadyPlan, SteadyState
 from moecap.projection.work import StepWork
 
-__all__ = ["Activity", "activity", "power_watts"]
+__all__ = ["Activity", "activity", "computing_seconds", "power_watts", "reading_seconds"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -36,8 +36,9 @@ def activity(plan: SteadyPlan, state: SteadyState) -> Activity:
     """How busy the devices of loads are."""
     mixed = state.mixed_share
     seconds = (1.0 - mixed) * state.decode_step + mixed * state.mixed_step
-    memory = (1.0 - mixed) * _reading(plan.decode) + mixed * _reading(plan.mixed)
-    compute = (1.0 - mixed) * _computing(plan.decode) + mixed * _computing(plan.mixed)
+    reading, computing = (_by_step(of(plan.steps)) for of in (reading_seconds, computing_seconds))
+    memory = (1.0 - mixed) * reading["decode"] + mixed * reading["mixed"]
+    compute = (1.0 - mixed) * computing["decode"] + mixed * computing["mixed"]
     return Activity(np.asarray(memory / seconds, np.float64), np.asarray(compute / seconds, np.float64))
 
 
@@ -50,11 +51,15 @@ def power_watts(busy: Activity, deployment: Deployment, shares: PowerShares) -> 
     return np.asarray(deployment.devices * design * np.minimum(1.0, drawn), np.float64)
 
 
-def _reading(work: StepWork) -> Floats:
+def _by_step(seconds: Floats) -> dict[str, Floats]:
+    return dict(zip(STEPS, seconds.reshape(len(STEPS), -1), strict=True))
+
+
+def reading_seconds(work: StepWork) -> Floats:
     """Seconds of reading at peak."""
     return np.asarray((sum(work.bytes.values()) + work.activation_bytes) / work.bandwidth, np.float64)
 
 
-def _computing(work: StepWork) -> Floats:
+def computing_seconds(work: StepWork) -> Floats:
     """Seconds of computing at peak."""
     return np.asarray(sum(work.compute.values()), np.float64)

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from moecap.errors import MoecapError
-from moecap.hardware.profile import HardwareProfile
+from moecap.hardware.profile import HardwareProfile, Price
 from moecap.models.parallelism import Parallelism
 from moecap.models.spec import ModelSpec
-from moecap.projection.capacity import LIMITS
+from moecap.projection.capacity import LIMITS, most_sequences
 from moecap.projection.coefficients import Coefficients
 from moecap.projection.deployment import Deployment
+from moecap.projection.offloading import Host, binding_tier, default_host, offloaded
+from moecap.projection.placement import Placement
 from moecap.projection.steady import Load, SteadyState, steady_plan, steady_state
 from moecap.projection.work import WorkModel
 
-__all__ = ["DEVICES", "ENGINES", "Offer", "Refusal", "offers"]
+__all__ = ["DEVICES", "ENGINES", "Offer", "Refusal", "offers", "price_of"]
 
 DEVICES = (1, 2, 4, 8)
 """Devices of one server that share a model by tensor parallelism."""
 
-ENGINES: dict[str, tuple[str, ...]] = {"NVIDIA": ("vllm", "sglang", "trtllm"), "AMD": ("vllm", "sglang")}
+ENGINES: dict[str, tuple[str, ...]] = {
+    "NVIDIA": ("vllm", "sglang", "trtllm"),
+    "AMD": ("vllm", "sglang"),
+    "Google": ("vllm",),
+    "Intel": ("vllm",),
+}
 """Engines by the vendor of the chip: those that serve on it and whose costs are kept."""
+
+_OPERATORS_COST = "TCO"
+"""Marks a published price that is what an operator pays for a device, not what anyone rents it for."""
+_OFFLOADED_LOADS = (1, 4, 16)
+"""Sequences whose caches an offloading engine keeps in the devices' memory."""
 
 _LOADS = np.unique(np.rint(np.geomspace(1, 1024, 41)))
 
@@ -46,6 +60,10 @@ class Offer:
         low: Lower end of the 80 % interval of that.
         high: Upper end.
         priced: Who asks for the rent, and when it was read.
+        rented: Whether that is a rent; else it is what an operator pays, which comes to less.
+        layout: Where tensors live, where the devices do not hold the model.
+        binding: The memory or link that needs the most time for a decode step in it: ``hbm``, ``link``, ``dram``,
+            ``ssd``; empty where the devices hold the model.
     """
 
     hardware: str
@@ -61,6 +79,9 @@ class Offer:
     low: float
     high: float
     priced: str
+    rented: bool
+    layout: Mapping[str, Any] | None = None
+    binding: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +93,16 @@ class Refusal:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What is asked of every deployment; the fields are arguments of :func:`offers`."""
+
+    input_tokens: float
+    output_tokens: float
+    levels: Mapping[str, float]
+    margin: bool
+
+
 def offers(
     spec: ModelSpec,
     profiles: Sequence[HardwareProfile],
@@ -81,9 +112,12 @@ def offers(
     output_tokens: float,
     levels: Mapping[str, float],
     usd_per_hour: float | None = None,
-    activations: str = "bf16",
+    host: Host | None = None,
+    margin: bool = False,
 ) -> tuple[list[Offer], list[Refusal]]:
-    """Every deployment that meets the service levels within the budget, the cheapest tokens first.
+    """Every deployment that meets the service levels within the budget: rents first, the cheapest tokens first of each.
+
+    Devices that do not hold the model are offered with its experts in the host (:mod:`moecap.projection.offloading`).
 
     Args:
         spec: The model in the number formats of the checkpoint.
@@ -93,60 +127,117 @@ def offers(
         output_tokens: Mean tokens of an answer.
         levels: The most seconds of ``ttft``, ``tpot`` and ``itl``.
         usd_per_hour: The most that all devices may cost.
-        activations: Number format of the activations.
+        host: The host that experts may live in; :func:`moecap.projection.offloading.default_host` where not given.
+        margin: Whether the upper ends of the 80 % intervals are to meet the levels, and not only the values.
     """
+    behind = host or default_host()
+    asked = _Request(input_tokens, output_tokens, levels, margin)
     found: list[Offer] = []
     refused: list[Refusal] = []
     for profile in profiles:
         if profile.kind != "accelerator" or profile.vendor not in ENGINES:
             refused.append(Refusal(profile.id, 1, "no engine is projected on it"))
             continue
-        rent = profile.default_price.usd_per_hour if profile.default_price else 0.0
         for devices in DEVICES:
-            if not rent:
-                refused.append(Refusal(profile.id, devices, "the profile has no price"))
+            price = price_of(profile, devices)
+            if price is None:
+                refused.append(Refusal(profile.id, devices, "the profile has no price for so many"))
                 continue
-            if usd_per_hour is not None and devices * rent > usd_per_hour:
+            if usd_per_hour is not None and devices * price.usd_per_hour > usd_per_hour:
                 refused.append(Refusal(profile.id, devices, "it costs more than the budget"))
                 continue
             for engine in ENGINES[profile.vendor]:
-                deployment = Deployment(spec, profile, Parallelism(tensor=devices), engine, activations)
-                offer = _offer(deployment, coefficients, input_tokens, output_tokens, levels)
+                deployment = Deployment(spec, profile, Parallelism(tensor=devices), engine)
+                offer = _offer(deployment, price, coefficients, asked)
                 if isinstance(offer, Offer):
                     found.append(offer)
                 else:
                     refused.append(offer)
-    return sorted(found, key=lambda offer: offer.usd_per_million), refused
+            deployment = Deployment(spec, profile, Parallelism(tensor=devices))
+            if not _holds(deployment, input_tokens, output_tokens):
+                found += _offloaded(deployment, price, behind, coefficients, asked)
+    return sorted(found, key=lambda offer: (not offer.rented, offer.usd_per_million)), refused
+
+
+def price_of(profile: HardwareProfile, devices: int) -> Price | None:
+    """The first rent for so many devices, else the first price; ``None`` where there is none above 0.
+
+    A provider whose name says ``1x`` or ``8x`` rents that many devices together.
+    """
+    prices = [price for price in profile.prices if price.usd_per_hour > 0 and _sold(price) in (0, devices)]
+    return next((price for price in prices if _rented(price)), prices[0] if prices else None)
+
+
+def _sold(price: Price) -> int:
+    """Devices that are rented together; 0 where any number is."""
+    found = re.search(r"\b(\d+)x\b", price.provider)
+    return int(found[1]) if found else 0
+
+
+def _rented(price: Price) -> bool:
+    return _OPERATORS_COST not in price.provider
+
+
+def _holds(deployment: Deployment, input_tokens: float, output_tokens: float) -> bool:
+    """Whether the devices hold the model and one sequence; false also where the split is not possible."""
+    try:
+        return most_sequences(deployment, LIMITS[deployment.engine], input_tokens, output_tokens) >= 1
+    except MoecapError:
+        return True
+
+
+def _offloaded(
+    deployment: Deployment,
+    price: Price,
+    host: Host,
+    coefficients: Coefficients,
+    asked: _Request,
+) -> list[Offer]:
+    """The best offer with experts outside the devices, or none."""
+    best: Offer | None = None
+    for sequences in _OFFLOADED_LOADS:
+        ways = offloaded(
+            deployment, host, input_tokens=asked.input_tokens, output_tokens=asked.output_tokens, sequences=sequences
+        )
+        for way in ways:
+            offer = _offer(way, price, coefficients, asked, sequences)
+            if isinstance(offer, Offer) and (best is None or offer.usd_per_million < best.usd_per_million):
+                best = offer
+    return [] if best is None else [best]
 
 
 def _offer(
     deployment: Deployment,
+    price: Price,
     coefficients: Coefficients,
-    input_tokens: float,
-    output_tokens: float,
-    levels: Mapping[str, float],
+    asked: _Request,
+    sequences: int = 0,
 ) -> Offer | Refusal:
-    """The deployment at its best load, or why it is not offered."""
-    profile, engine, price = deployment.hardware, deployment.engine, deployment.hardware.default_price
-    assert price is not None
-    load = Load.of(_LOADS[LIMITS[engine].sequences >= _LOADS], input_tokens, output_tokens)
+    """The deployment at its best load, at most so many sequences where that is not 0; or why it is not offered."""
+    profile, engine = deployment.hardware, deployment.engine
+    most = sequences or LIMITS[engine].sequences
+    load = Load.of(_LOADS[most >= _LOADS], asked.input_tokens, asked.output_tokens)
     try:
         state = steady_state(steady_plan(WorkModel(deployment), load), coefficients, engine)
     except MoecapError as error:
         return Refusal(profile.id, deployment.devices, str(error))
-    best = _best(state, load, levels)
+    best = _best(state, load, _within(asked, coefficients, profile))
     if best is None:
         fits = bool(np.any(np.isfinite(state.tpot)))
         reason = f"{engine} misses the service levels at every load" if fits else "the model does not fit"
         return Refusal(profile.id, deployment.devices, reason)
     rent = deployment.devices * price.usd_per_hour
     cost = rent / (3600.0 * float(state.output_throughput[best])) * 1e6
-    factor = coefficients.interval("output_throughput", profile)
+    metric = "output_throughput" if deployment.placement is None else "decode_speed"
+    factor = coefficients.interval(metric, profile)
+    concurrency = int(load.concurrency[best])
+    context = round(asked.input_tokens + asked.output_tokens)
+    placed = deployment.placement
     return Offer(
         hardware=profile.id,
         devices=deployment.devices,
-        engine=engine,
-        concurrency=int(load.concurrency[best]),
+        engine=engine if placed is None else _how(placed),
+        concurrency=concurrency,
         ttft=float(state.ttft[best]),
         tpot=float(state.tpot[best]),
         itl=float(state.itl[best]),
@@ -156,7 +247,26 @@ def _offer(
         low=cost / factor,
         high=cost * factor,
         priced=f"{price.provider}, {price.date or 'no date'}",
+        rented=_rented(price),
+        layout=None if placed is None else placed.layout.model_dump(exclude_defaults=True),
+        binding="" if placed is None else binding_tier(deployment, context=context, sequences=concurrency),
     )
+
+
+def _how(placed: Placement) -> str:
+    """Where experts live and who computes those that are not found in the devices."""
+    where = {"dram": "host memory", "ssd": "SSD"}[placed.layout.experts]
+    return f"offload: {where}, {'host computes' if placed.layout.cpu_share else 'moved to the device'}"
+
+
+def _within(asked: _Request, coefficients: Coefficients, profile: HardwareProfile) -> dict[str, float]:
+    """The most that a projected value may be, by level: with a margin, its interval has to end below the level."""
+    if not asked.margin:
+        return dict(asked.levels)
+    quantity = {"itl": "itl_median"}
+    return {
+        name: most / coefficients.interval(quantity.get(name, name), profile) for name, most in asked.levels.items()
+    }
 
 
 def _best(state: SteadyState, load: Load, levels: Mapping[str, float]) -> int | None:

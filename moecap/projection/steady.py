@@ -15,8 +15,8 @@ whole budgets of tokens: f = λ·I / (step_tokens - B), in steps that carry ``st
 requests are served in waves of B, the last of what is left. That is for engines that reserve: others preempt.
 
 Else a part of all requests arrives at once when the load starts (C of the 10·C that a run sends by default): those
-prompts wait for one another. The median gap between tokens is a step with the median number of arriving prompts, which
-for Poisson arrivals is λ - 0.3 where that is positive.
+prompts wait for one another. The median gap between tokens is a step with the median number of arriving prompts, a
+whole number, as of Poisson arrivals.
 """
 
 from __future__ import annotations
@@ -32,11 +32,13 @@ from moecap.projection.deployment import Deployment
 from moecap.projection.step_time import step_time
 from moecap.projection.work import StepShape, StepWork, WorkModel
 
-__all__ = ["Load", "SteadyPlan", "SteadyState", "steady_plan", "steady_state"]
+__all__ = ["STEPS", "Load", "SteadyPlan", "SteadyState", "steady_plan", "steady_state"]
 
 Floats = npt.NDArray[np.float64]
 
-_MEDIAN_BELOW_MEAN = 0.3
+STEPS = ("decode", "mixed", "median", "opening", "last")
+"""Steps of a load: without and with prompt tokens, of median length, of the opening burst, of the last wave without."""
+
 _LEAST_BUDGET = 256.0
 
 
@@ -85,12 +87,8 @@ class SteadyPlan:
         mixed_share: f, float64 [n].
         chunks: n, chunks of a prompt, float64 [n].
         burst_steps: Steps that the prefill of the first requests takes, float64 [n].
-        decode: Work of a step without prompt tokens.
-        mixed: Work of a step with prompt tokens.
-        median: Work of the step of median length.
-        opening: Work of a step of the opening burst.
         rest: Requests of the last wave, where all are queued at once and it is not a whole one; else 0, float64 [n].
-        last: Work of its steps without prompt tokens.
+        steps: Work of a step of each kind of :data:`STEPS` in turn, [len(STEPS) * n].
     """
 
     load: Load
@@ -100,12 +98,8 @@ class SteadyPlan:
     mixed_share: Floats
     chunks: Floats
     burst_steps: Floats
-    decode: StepWork
-    mixed: StepWork
-    median: StepWork
-    opening: StepWork
     rest: Floats
-    last: StepWork
+    steps: StepWork
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,12 +157,18 @@ def steady_plan(
     start = np.maximum(0.0, (given - given / chunks) / 2.0)
     first = np.where(np.isfinite(load.concurrency), held, running)
     opening_tokens = np.minimum(np.maximum(first, 1.0) * given, budget)
-    median_prompts = np.maximum(0.0, arrivals - _MEDIAN_BELOW_MEAN)
+    median_prompts = _poisson_median(arrivals)
     median_tokens = np.minimum(median_prompts * given, left)
     waves = load.together & np.isfinite(load.concurrency) & (running > 0)
     rest = np.where(waves, np.remainder(np.where(waves, load.concurrency, 0.0), some * stages), 0.0)
     rest = np.where(rest < 0.5, 0.0, rest)  # requests are whole: less than a half is rounding
-    decode = model.work(StepShape.of(some, context))
+    shapes = {
+        "decode": StepShape.of(some, context),
+        "mixed": StepShape.of(some, context, mixed_tokens, mixed_tokens / (given / chunks), start),
+        "median": StepShape.of(some, context, median_tokens, np.maximum(median_prompts, 1e-6), start),
+        "opening": StepShape.of(first / 2.0, given, opening_tokens, np.maximum(1.0, opening_tokens / given)),
+        "last": StepShape.of(rest / stages, context),
+    }
     return SteadyPlan(
         load=load,
         running=running * stages,
@@ -177,14 +177,8 @@ def steady_plan(
         mixed_share=share,
         chunks=chunks,
         burst_steps=np.maximum(1.0, first * given / budget),
-        decode=decode,
-        mixed=model.work(StepShape.of(some, context, mixed_tokens, mixed_tokens / (given / chunks), start)),
-        median=model.work(StepShape.of(some, context, median_tokens, np.maximum(median_prompts, 1e-6), start)),
-        opening=model.work(
-            StepShape.of(first / 2.0, given, opening_tokens, np.maximum(1.0, opening_tokens / given), 0.0)
-        ),
         rest=rest,
-        last=model.work(StepShape.of(rest / stages, context)) if rest.any() else decode,
+        steps=model.work(StepShape.joined([shapes[name] for name in STEPS])),
     )
 
 
@@ -198,10 +192,7 @@ def steady_state(plan: SteadyPlan, coefficients: Coefficients, engine: str) -> S
     """
     load, costs = plan.load, coefficients.engine(engine)
     made = np.maximum(load.output_tokens, 1.0)
-    decode = step_time(plan.decode, coefficients, engine).total
-    mixed = step_time(plan.mixed, coefficients, engine).total
-    median = step_time(plan.median, coefficients, engine).total
-    opening = step_time(plan.opening, coefficients, engine).total
+    decode, mixed, median, opening, last = step_time(plan.steps, coefficients, engine).total.reshape(len(STEPS), -1)
     running = plan.running
     others = np.maximum(running - 1.0, 0.0) / np.maximum(running, 1e-9)
     step = decode + plan.mixed_share * (mixed - decode)
@@ -216,8 +207,7 @@ def steady_state(plan: SteadyPlan, coefficients: Coefficients, engine: str) -> S
     closed = running * made / (own + outside + (made - 1.0) * tpot)
     saturated = running / step
     rate = np.where(np.isfinite(load.concurrency) & (plan.queued <= 0), np.minimum(closed, saturated), saturated)
-    step_of_rest = step_time(plan.last, coefficients, engine).total
-    step_of_rest = step_of_rest + plan.mixed_share * plan.rest / np.maximum(running, 1e-9) * (mixed - decode)
+    step_of_rest = last + plan.mixed_share * plan.rest / np.maximum(running, 1e-9) * (mixed - decode)
     in_waves = np.where(plan.rest > 0, load.concurrency, running)
     steps = np.where(plan.rest > 0, (in_waves - plan.rest) / np.maximum(running, 1e-9) * step + step_of_rest, step)
     rate = np.where(plan.rest > 0, in_waves / steps, rate)
@@ -227,6 +217,12 @@ def steady_state(plan: SteadyPlan, coefficients: Coefficients, engine: str) -> S
     values = (ttft, tpot, median, rate)
     ttft, tpot, itl, rate = (np.asarray(np.where(absent, np.nan, v), np.float64) for v in values)
     return SteadyState(ttft, tpot, itl, rate, running, decode, mixed, plan.mixed_share)
+
+
+def _poisson_median(mean: Floats) -> Floats:
+    """The median of a Poisson variable, a whole number, float64 [n]: 0 up to a mean of ln 2, near the mean - 1/3."""
+    some = np.maximum(mean, np.log(2.0))
+    return np.where(mean <= np.log(2.0), 0.0, np.floor(some + 1.0 / 3.0 - 0.02 / some))
 
 
 def _fitting(deployment: Deployment, limits: EngineLimits, load: Load) -> Floats:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from moecap.projection.coefficients import Coefficients
+from moecap.projection.kernels import eager_kernels, replayed_tokens
 from moecap.projection.step_time import StepTime, step_time
 from moecap.projection.work import StepShape, WorkModel
 
@@ -43,7 +44,7 @@ class StepTable:
     def __init__(
         self, model: WorkModel, coefficients: Coefficients, *, sequences: int, tokens: int, context: int
     ) -> None:
-        engine = model.deployment.engine
+        engine, spec = model.deployment.engine, model.deployment.spec
         costs = coefficients.engine(engine)
         self._step, self._sequence = costs.step, costs.sequence / model.deployment.parallelism.data
         self._sequences, self._tokens = _grid(sequences), _grid(tokens)
@@ -51,7 +52,8 @@ class StepTable:
         batch, fed = np.meshgrid(self._sequences, self._tokens, indexing="ij")
         shapes = StepShape.of(batch.ravel(), 1.0, fed.ravel(), np.where(fed.ravel() > 0, 1.0, 0.0))
         work = model.work(shapes)
-        self._eager = work.kernels * coefficients.shared.prompt_kernel
+        self._replayed, self._everywhere = (k * coefficients.shared.prompt_kernel for k in eager_kernels(spec))
+        self._most = replayed_tokens(engine, model.deployment.replayed_tokens) * model.deployment.parallelism.data
         rest = _device(step_time(work, coefficients, engine))
         self._device: list[list[float]] = [row.tolist() for row in rest.reshape(batch.shape)]
         one = step_time(model.work(StepShape.of(1.0, np.maximum(self._contexts, 1.0))), coefficients, engine)
@@ -87,7 +89,8 @@ class StepTable:
         device += sequences * self.scores(context) if sequences else 0.0
         for start, new in chunks:
             device += _plane(self._axes["starts"], self._axes["tokens"], self._prompt, start, new)
-        slower = float((device**_CORNER + self._eager**_CORNER) ** (1.0 / _CORNER))
+        eager = self._replayed if sequences + fed <= self._most else self._everywhere
+        slower = float((device**_CORNER + eager**_CORNER) ** (1.0 / _CORNER))
         return slower + self._step + self._sequence * (sequences + ending)
 
     def _named(self) -> dict[str, Floats]:

@@ -7,6 +7,10 @@ The norm ‖a, b‖₄ = (a⁴ + b⁴)^(1/4) rounds the corner of the roofline: 
 a kernel takes 19 % more than either. A collective takes its latency and the time of its bytes. A step with tokens of
 prompts is launched kernel by kernel: where that takes the host longer than the device computes, it rules, by the same
 norm.
+
+Where experts live outside the devices (:mod:`moecap.projection.placement`), their time holds what the host's processors
+take, by the same norm of reading and computing, and the bytes that move to the devices: what was prefetched counts only
+where it takes longer than the rest of the step.
 """
 
 from __future__ import annotations
@@ -16,7 +20,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from moecap.projection.coefficients import Coefficients
+from moecap.projection.coefficients import Coefficients, HostCosts
+from moecap.projection.placement import PlacedWork
 from moecap.projection.rates import WIDENED
 from moecap.projection.work import CLASSES, StepWork
 
@@ -35,7 +40,7 @@ class StepTime:
         attention: Projections of attention.
         scores: Scores and values of decode tokens: reading the cache.
         prompt_scores: The same for tokens of prompts.
-        experts: Routed experts.
+        experts: Routed experts, on the host and on their way to the devices too.
         network: Routers, shared experts and dense networks.
         head: The output projection.
         activations: Activations that go through memory between products.
@@ -76,19 +81,22 @@ def step_time(work: StepWork, coefficients: Coefficients, engine: str) -> StepTi
     parts: dict[str, Floats] = {}
     for name in CLASSES:
         share = shared.cache_bandwidth if name == "scores" else shared.weight_bandwidth
-        if (name, WIDENED) in work.compute:
-            share *= shared.unpacked_bandwidth
         reading = work.bytes.get(name, none) / (work.bandwidth * share)
         computing = none
         for (of, rate), seconds in work.compute.items():
             if of == name:
                 computing = computing + seconds / _reached(coefficients, name, rate, costs.products)
+        if (name, WIDENED) in work.compute:
+            computing = _either(computing, work.bytes[name] / shared.unpacking)
         parts[name] = _either(reading, computing)
     activations = shared.activation_passes * work.activation_bytes / (work.bandwidth * shared.weight_bandwidth)
     collectives = _collectives(work, coefficients)
     kernels = np.where(work.tokens > 0, work.kernels * shared.kernel, 0.0)
+    if work.placed is not None:
+        beside = sum(parts.values()) + activations + collectives + kernels
+        parts["experts"] = parts["experts"] + _outside(work.placed, coefficients.host, beside)
     device = np.asarray(sum(parts.values()) + activations + collectives + kernels, np.float64)
-    eager = np.where(work.prompt, work.kernels * shared.prompt_kernel, 0.0)
+    eager = work.eager * shared.prompt_kernel
     return StepTime(
         **parts,
         activations=activations,
@@ -118,6 +126,15 @@ def _collectives(work: StepWork, coefficients: Coefficients) -> Floats:
     else:
         latency, share = shared.bus_latency + further, shared.bus_bandwidth
     return work.calls * latency + work.wire_bytes / (work.link * share)
+
+
+def _outside(placed: PlacedWork, costs: HostCosts, beside: Floats) -> Floats:
+    """Seconds that host and transfers add to a step whose devices take so long."""
+    gain = (1.0 + (placed.sockets - 1) * costs.further_socket) / placed.sockets
+    host = _either(placed.host_reading / (costs.memory * gain), placed.host_computing / (costs.compute * gain))
+    late = (1.0 - placed.prefetched) * placed.moving
+    hidden = np.maximum(placed.prefetched * placed.moving - beside - host, 0.0)
+    return np.asarray(host + late + hidden, np.float64)
 
 
 def _either(a: Floats, b: Floats) -> Floats:

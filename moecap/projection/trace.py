@@ -1,41 +1,38 @@
 """A simulated load as observation files: the same tables as a measured run leaves, so every metric reads them.
 
 Facts that a simulation has no way to know are absent: no routed experts by token, no telemetry. The distinct experts of
-a step are the rounded expectation of the routing model. The files do not say that they are projected; the result does.
+a step are whole numbers whose mean over the layers is the expectation of the routing model. The files do not say that
+they are projected; the result does.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from moecap.files import replace_file
 from moecap.models.spec import ModelSpec
 from moecap.observations.schema import CHUNKS, REQUESTS, STEPS, TABLES, TELEMETRY, Phase
+from moecap.projection.requests import Requests
 from moecap.projection.routing import Popularity
-from moecap.projection.simulation import Requests, Simulation
+from moecap.projection.scheduler import Simulation
 
-__all__ = ["observation_tables", "write_observations"]
+__all__ = ["answer_tables", "observation_tables"]
 
 Ints = npt.NDArray[np.int64]
 
 _NS = 1e9
 
 
-def write_observations(tables: dict[str, pa.Table], directory: Path) -> list[str]:
-    """Write observation files atomically and return their names."""
-    for name, table in tables.items():
-        with replace_file(directory / name) as file:
-            pq.write_table(table, file, compression="zstd")
-    return list(tables)
-
-
 def observation_tables(
-    simulation: Simulation, requests: Requests, spec: ModelSpec, popularity: Popularity, origin_ns: int = 0
+    simulation: Simulation,
+    requests: Requests,
+    spec: ModelSpec,
+    popularity: Popularity,
+    origin_ns: int = 0,
+    names: Sequence[str] = (),
 ) -> dict[str, pa.Table]:
     """The observation files of a simulated load, by name.
 
@@ -45,23 +42,37 @@ def observation_tables(
         spec: The model.
         popularity: How unevenly tokens choose experts.
         origin_ns: When the load starts, monotonic ns.
+        names: The id of each request's prompt; ``simulated-0`` and so on where not given, [R].
     """
     ends = origin_ns + np.rint((simulation.start + simulation.duration) * _NS).astype(np.int64)
     starts = origin_ns + np.rint(simulation.start * _NS).astype(np.int64)
-    request, step, cached = _expanded(simulation.decoded)
-    fed = simulation.fed
-    first = fed[fed[:, 4] == 1]
+    tables = answer_tables(simulation, requests, origin_ns, names)
+    tables["steps.parquet"] = _steps(simulation, starts, ends, spec, popularity)
+    tables["telemetry.parquet"] = TELEMETRY.empty_table()
+    return {name: tables[name] for name in TABLES}
+
+
+def answer_tables(
+    simulation: Simulation, requests: Requests, origin_ns: int = 0, names: Sequence[str] = ()
+) -> dict[str, pa.Table]:
+    """The tables of what a client sees: requests and chunks.
+
+    Args:
+        simulation: What happened.
+        requests: The load.
+        origin_ns: When the load starts, monotonic ns.
+        names: The id of each request's prompt; ``simulated-0`` and so on where not given, [R].
+    """
+    ends = origin_ns + np.rint((simulation.start + simulation.duration) * _NS).astype(np.int64)
+    first = simulation.fed[simulation.fed[:, 4] == 1]
     ones = np.ones(len(first), np.int64)  # the end of a prompt makes a token: a stretch of one step
     stretches = np.concatenate([simulation.decoded, np.column_stack([first[:, 0], first[:, 1], ones, 0 * ones])])
-    made, made_in, _ = _expanded(stretches[np.lexsort((stretches[:, 1], stretches[:, 0]))])
-    of, at = made, ends[made_in]
-    tables = {
-        "requests.parquet": _requests(simulation, requests, of, at, origin_ns),
+    of, made_in, _ = _expanded(stretches[np.lexsort((stretches[:, 1], stretches[:, 0]))])
+    at = ends[made_in]
+    return {
+        "requests.parquet": _requests(simulation, requests, of, at, origin_ns, names),
         "chunks.parquet": _chunks(of, at),
-        "steps.parquet": _steps(simulation, request, step, cached, starts, ends, spec, popularity),
-        "telemetry.parquet": TELEMETRY.empty_table(),
     }
-    return {name: tables[name] for name in TABLES}
 
 
 def _expanded(stretches: Ints) -> tuple[Ints, Ints, Ints]:
@@ -71,28 +82,38 @@ def _expanded(stretches: Ints) -> tuple[Ints, Ints, Ints]:
     return np.repeat(request, count), np.repeat(first, count) + within, np.repeat(base, count) + within
 
 
-def _requests(simulation: Simulation, requests: Requests, of: Ints, at: Ints, origin_ns: int) -> pa.Table:
+def _requests(
+    simulation: Simulation, requests: Requests, of: Ints, at: Ints, origin_ns: int, names: Sequence[str]
+) -> pa.Table:
     count = len(requests.input_tokens)
     number = np.arange(count)
     sent = origin_ns + np.rint(simulation.sent * _NS).astype(np.int64)
     first = at[np.searchsorted(of, number, side="left")]
     last = at[np.searchsorted(of, number, side="right") - 1]
+    fed = np.bincount(simulation.fed[:, 0], weights=simulation.fed[:, 3], minlength=count).astype(np.int64)
+    again = fed - (requests.prompts - simulation.cached)
     columns: dict[str, object] = {
         "request": number,
         "stage": ["load"] * count,
-        "prompt_id": [f"simulated-{n}" for n in number.tolist()],
+        "prompt_id": names or [f"simulated-{n}" for n in number.tolist()],
         "scheduled_ns": sent,
         "sent_ns": sent,
         "first_token_ns": first,
         "last_token_ns": last,
         "ended_ns": last,
-        "input_tokens_asked": requests.input_tokens,
+        "input_tokens_asked": requests.prompts,
         "output_tokens_asked": requests.output_tokens,
-        "input_tokens": requests.input_tokens,
+        "input_tokens": requests.prompts,
         "output_tokens": requests.output_tokens,
         "status": ["completed"] * count,
+        "cached_tokens": simulation.cached,
+        "recomputed_tokens": again,
         "finish_reason": ["length"] * count,
     }
+    if requests.sessions is not None:
+        waits = np.zeros(count) if requests.waits is None else requests.waits
+        columns["session"], columns["turn"] = requests.sessions, requests.turns
+        columns["wait_ns"] = np.rint(waits * _NS).astype(np.int64)
     return _table(columns, REQUESTS, count)
 
 
@@ -103,16 +124,8 @@ def _chunks(of: Ints, at: Ints) -> pa.Table:
     return _table({"request": of, "time_ns": at, "tokens": so_far, "kind": kind}, CHUNKS, len(of))
 
 
-def _steps(
-    simulation: Simulation,
-    request: Ints,
-    step: Ints,
-    cached: Ints,
-    starts: Ints,
-    ends: Ints,
-    spec: ModelSpec,
-    popularity: Popularity,
-) -> pa.Table:
+def _steps(simulation: Simulation, starts: Ints, ends: Ints, spec: ModelSpec, popularity: Popularity) -> pa.Table:
+    request, step, cached = _expanded(simulation.decoded)
     count, fed = len(starts), simulation.fed
     of = np.concatenate([step, fed[:, 1]])
     order = np.argsort(of.astype(np.int32), kind="stable")
@@ -125,9 +138,7 @@ def _steps(
     def lists(values: npt.NDArray[np.generic], kind: pa.DataType) -> pa.Array:
         return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values[order]).cast(kind))
 
-    kinds = {(ffn.experts, ffn.used_experts) for ffn in spec.moe_layers}
-    distinct = {kind: np.rint(popularity.distinct(*kind, tokens)).astype(np.int32) for kind in kinds}
-    layers = [distinct[ffn.experts, ffn.used_experts] for ffn in spec.moe_layers]
+    layers = _distinct(spec, popularity, np.asarray(tokens, np.float64))
     flat = np.stack(layers, axis=1).ravel() if layers else np.zeros(0, np.int32)
     columns: dict[str, object] = {
         "step": np.arange(count),
@@ -144,6 +155,23 @@ def _steps(
         ),
     }
     return _table(columns, STEPS, count)
+
+
+def _distinct(spec: ModelSpec, popularity: Popularity, tokens: npt.NDArray[np.float64]) -> list[npt.NDArray[np.int32]]:
+    """Distinct experts of each step in each MoE layer, whole numbers whose mean over the layers is what is expected.
+
+    Which layers are rounded up moves on from step to step, so that no layer is above the others in the long run.
+    """
+    kinds = [(ffn.experts, ffn.used_experts) for ffn in spec.moe_layers]
+    expected = {kind: popularity.distinct(*kind, tokens) for kind in set(kinds)}
+    number, place = np.arange(len(tokens)), dict.fromkeys(expected, 0)
+    layers = []
+    for kind in kinds:
+        count = kinds.count(kind)
+        share = ((place[kind] + number) % count + 0.5) / count
+        place[kind] += 1
+        layers.append(np.floor(expected[kind] + share).astype(np.int32))
+    return layers
 
 
 def _table(columns: dict[str, object], schema: pa.Schema, count: int) -> pa.Table:

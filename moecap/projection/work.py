@@ -7,19 +7,20 @@ projected at once. No efficiency is in here: that is :mod:`moecap.projection.ste
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
 
 from moecap.dtypes import dtype_bytes
-from moecap.errors import NotAvailableError
 from moecap.models.spec import DenseFfn, Matrix, MoeFfn, WeightFormat
 from moecap.models.step import attention_flops, kv_read_bytes, step_weights
 from moecap.projection.coefficients import calibrated
+from moecap.projection.collectives import device_link, messages
 from moecap.projection.deployment import Deployment
-from moecap.projection.kernels import launched_kernels, most_distinct, padded_rows
+from moecap.projection.kernels import eager_kernels, launched_kernels, most_distinct, padded_rows, replayed_tokens
+from moecap.projection.placement import PlacedWork, on_device, placed_work
 from moecap.projection.rates import product_rate
 from moecap.projection.routing import Popularity
 
@@ -67,6 +68,11 @@ class StepShape:
         given = (np.asarray(a, np.float64) for a in (sequences, context, prompt_tokens, prompts, prompt_start))
         return cls(*(np.atleast_1d(a) for a in np.broadcast_arrays(*given)))
 
+    @classmethod
+    def joined(cls, parts: Sequence[StepShape]) -> StepShape:
+        """The steps of all parts, one part after the other."""
+        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StepWork:
@@ -79,13 +85,14 @@ class StepWork:
         calls: Collective operations, float64 [n].
         wire_bytes: Bytes that a device sends in them, float64 [n].
         ranks: Devices that take part in a collective.
-        kernels: Kernels that a step launches on a device (:func:`launched_kernels`).
+        kernels: Kernels that a step runs on a device (:func:`launched_kernels`).
+        eager: Kernels that the host launches one by one, float64 [n]; 0 where a step has no tokens of prompts.
         sequences: Rows of logits of one replica, float64 [n].
         tokens: Tokens, float64 [n].
-        prompt: Whether there are tokens of prompts among them, bool [n].
         bandwidth: Peak of the memory in bytes/s.
         link: Peak of the link between devices in bytes/s and direction; 0 where there is one device.
         switched: Whether that link is one for devices (NVLink and the like), not the host's bus.
+        placed: What the steps ask of memories and processors outside the devices; ``None`` where that is nothing.
     """
 
     bytes: Mapping[str, Floats]
@@ -95,12 +102,13 @@ class StepWork:
     wire_bytes: Floats
     ranks: int
     kernels: int
+    eager: Floats
     sequences: Floats
     tokens: Floats
-    prompt: npt.NDArray[np.bool_]
     bandwidth: float
     link: float
     switched: bool
+    placed: PlacedWork | None = None
 
 
 class WorkModel:
@@ -124,13 +132,13 @@ class WorkModel:
         self._moe = [(ffn, count) for ffn, count in _ffns(deployment) if isinstance(ffn, MoeFfn)]
         self._flops: dict[tuple[str, str], float] = {}
         self._count_products()
-        self._kernels = launched_kernels(spec)
+        self._kernels, self._eager = launched_kernels(spec), eager_kernels(spec)
         self._moved = self._activation_elements() * self._width
         profile = deployment.hardware
         bandwidth = profile.peak_bandwidth
         assert bandwidth is not None
         self._bandwidth = bandwidth.value
-        self._link, self._switched = _link(deployment)
+        self._link, self._switched = device_link(deployment)
 
     def work(self, shape: StepShape) -> StepWork:
         """The work of steps of these shapes."""
@@ -166,7 +174,10 @@ class WorkModel:
         prompt_scores = prompts * attention_flops(spec, start, fed, ~absorbed) / stage / peak
         compute["scores", rate] = scores
         compute["prompt_scores", rate] = prompt_scores
-        calls, wire_bytes = self._messages(tokens)
+        placed = self._place(shape.prompt_tokens > 0, tokens, expert_bytes, compute)
+        calls, wire_bytes = messages(deployment, tokens, switched=self._switched)
+        most = replayed_tokens(deployment.engine, deployment.replayed_tokens)
+        eager = np.where(tokens / split.data <= most, *map(float, self._eager))
         logit_bytes = logits * spec.vocab_size * _LOGIT_BYTES * _LOGIT_PASSES / stage
         return StepWork(
             bytes={
@@ -183,13 +194,40 @@ class WorkModel:
             wire_bytes=wire_bytes,
             ranks=stage,
             kernels=self._kernels,
+            eager=np.where(shape.prompt_tokens > 0, eager, 0.0),
             sequences=logits / split.data,
             tokens=tokens,
-            prompt=shape.prompt_tokens > 0,
             bandwidth=self._bandwidth,
             link=self._link,
             switched=self._switched,
+            placed=placed,
         )
+
+    def _place(
+        self,
+        prompt: npt.NDArray[np.bool_],
+        tokens: Floats,
+        expert_bytes: Floats,
+        compute: dict[tuple[str, str], Floats],
+    ) -> PlacedWork | None:
+        """What a placement asks of the host; leaves to the devices what they do of the experts (in place)."""
+        placement, weights, stage = self.deployment.placement, self._weights, self._stage
+        if placement is None or not placement.layout.spread:
+            return None
+        flops = tokens * sum(2.0 * n * f.used_experts * sum(m.params for m in f.expert_matrices) for f, n in self._moe)
+        always = weights.attention + weights.norms + weights.router + weights.shared_and_dense + weights.lm_head
+        placed = placed_work(
+            placement,
+            self.deployment.hardware,
+            weights=always,
+            experts=expert_bytes * stage,
+            flops=flops,
+            prompt=prompt,
+        )
+        own = on_device(placement, prompt)
+        expert_bytes *= own
+        compute |= {key: seconds * own for key, seconds in compute.items() if key[0] == "experts"}
+        return placed
 
     def _count_products(self) -> None:
         split = self.deployment.parallelism
@@ -234,28 +272,6 @@ class WorkModel:
             total += count * elements
         return total
 
-    def _messages(self, tokens: Floats) -> tuple[float, Floats]:
-        """Collectives of a step and the bytes that a device sends in them, float64 [n].
-
-        A reduction over R ranks sends 2·(R - 1)/R of the reduced rows (a ring's). After attention the ranks of a
-        replica reduce the rows of their own sequences, after a network all devices of the stage those of all sequences;
-        where replicas share it that is an all-gather and a reduce-scatter, of as many bytes. Dense networks that each
-        replica keeps are reduced in it. The head takes one more, and a stage sends its rows to the next.
-        """
-        split, groups = self.deployment.parallelism, self.deployment.spec.groups
-        attended = sum(count for layer, count in groups if layer.attention.span != "none")
-        mixtures = sum(count for layer, count in groups if isinstance(layer.ffn, MoeFfn))
-        dense = sum(count for layer, count in groups if isinstance(layer.ffn, DenseFfn) and layer.ffn.matrices)
-        own, common = (dense, mixtures) if split.whole_replicas else (0, mixtures + dense)
-        within = (attended + own + 1) * (split.tensor > 1)
-        across = common * (self._stage > 1)
-        row = self.deployment.spec.hidden_size * self._width
-        sent = within * tokens / split.data * 2.0 * (split.tensor - 1) / split.tensor
-        sent = sent + across * tokens * 2.0 * (self._stage - 1) / self._stage
-        sent = sent + (split.pipeline - 1) * tokens / self._stage
-        calls = within + across * (2 if split.data > 1 else 1) + split.pipeline - 1
-        return float(calls), np.asarray(row * sent, np.float64)
-
 
 def _ffns(deployment: Deployment) -> list[tuple[DenseFfn | MoeFfn, int]]:
     counts: dict[DenseFfn | MoeFfn, int] = {}
@@ -270,17 +286,3 @@ def _moved(matrix: Matrix, hidden: int, ranks: float) -> float:
         return matrix.rows + matrix.columns
     whole = hidden if hidden in (matrix.rows, matrix.columns) else 0
     return whole + (matrix.rows + matrix.columns - whole) / ranks
-
-
-def _link(deployment: Deployment) -> tuple[float, bool]:
-    """Bytes/s in one direction between devices, and whether a link of their own carries them."""
-    if deployment.devices == 1:
-        return 0.0, True
-    hardware = deployment.hardware
-    if hardware.interconnect is not None:
-        return hardware.interconnect.bytes_per_second_per_direction, True
-    if hardware.pcie is not None:
-        return hardware.pcie.bytes_per_second_per_direction, False
-    raise NotAvailableError(
-        f"the profile {hardware.id!r} has no link between devices; give one with interconnect or pcie, or one device"
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from moecap.metrics.accuracy import UNRIGHT, is_score
+from moecap.metrics.accuracy import JUDGE_FAILED, UNRIGHT, is_score
 from moecap.metrics.value import Metric, absent
 from moecap.report.figures import NO_VALUE
 from moecap.report.markup import Child, Html, data_table, element, folded, join, paragraph
@@ -49,7 +49,13 @@ def accuracy_section(run: ReportedRun) -> Section:
         rows.append((name.removeprefix("accuracy."), *cells))
     heads = ("Task", "Right", "95 % interval", "Standard error", "n", "0 to 1")
     table = data_table("Share of questions answered right", heads, rows, numeric=(1, 2, 3, 4), class_="accuracy")
-    parts = [table, paragraph(_sentence(metrics)), *_unright(run), how_to_read(HOW, ("Wilson interval", "Score"))]
+    said = _sentence(metrics)
+    parts = [
+        table,
+        *([paragraph(said)] if said else []),
+        *_unright(run),
+        how_to_read(HOW, ("Wilson interval", "Score")),
+    ]
     parts += [_tasks(run)] if run.result.tasks else []
     samples = run.evidence.observations.samples if run.evidence else ()
     if samples:
@@ -66,11 +72,11 @@ def _sentence(metrics: dict[str, Metric]) -> str:
             whole = abs(right - round(right)) < WHOLE
             told = f"{round(right):,} of n = {metric.n:,} right" if whole else f"a mean of shares over n = {metric.n:,}"
             words.append(f"{task}: {told}")
-    return "; ".join(words) + "."
+    return "; ".join(words) + "." * bool(words)
 
 
 def _unright(run: ReportedRun) -> Iterator[Html]:
-    """What became of generated answers that are none, which count as wrong."""
+    """What became of generated answers that are none, which count as wrong, and of those that were not judged."""
     for task in run.result.tasks:
         shares = {name: run.result.metrics.get(f"accuracy.{task.name}_{name}") for name in UNRIGHT}
         known = {name: m for name, m in shares.items() if m and m.value is not None}
@@ -78,6 +84,12 @@ def _unright(run: ReportedRun) -> Iterator[Html]:
             told = ", ".join(f"{round((m.value or 0) * (m.n or 0)):,} {name}" for name, m in known.items())
             n = next(iter(known.values())).n or 0
             yield paragraph(f"{task.name}: {told} of n = {n:,}; all of these count as wrong.")
+        judged = run.result.metrics.get(f"accuracy.{task.name}_{JUDGE_FAILED}")
+        if judged and judged.value is not None and judged.n:
+            without = round(judged.value * judged.n)
+            yield paragraph(
+                f"{task.name}: no verdict of the judge on {without:,} of n = {judged.n:,}, which have no score."
+            )
 
 
 def _tasks(run: ReportedRun) -> Html:
@@ -125,7 +137,9 @@ def _end(value: Any) -> str:
 def _sample(sample: dict[str, Any]) -> Html:
     scores = sample.get("scores")
     right = isinstance(scores, dict) and bool(scores.get("accuracy"))
-    mark = element("span", "right" if right else "wrong", class_=f"badge {'complete' if right else 'failed'}")
+    unjudged = isinstance(scores, dict) and "accuracy" not in scores and bool(scores.get(JUDGE_FAILED))
+    told = "right" if right else "no verdict" if unjudged else "wrong"
+    mark = element("span", told, class_=f"badge {'complete' if right else 'failed'}")
     head = element("p", mark, " ", element("code", _short(sample.get("id", "no id"))))
     answers, gold = sample.get("answers"), sample.get("gold")
     likelihoods = sample.get("log_likelihoods")

@@ -117,7 +117,8 @@ def axis_metric(axis: Axis, metrics: Mapping[str, Metric], tasks: tuple[str, ...
     found = [metrics.get(f"accuracy.{task}") for task in tasks]
     values = [m for m in found if m is not None and m.value is not None]
     if len(values) < len(tasks):
-        return absent("1", "an accuracy task did not finish")
+        why = next((m.reason for m in found if m is not None and m.reason), None)
+        return absent("1", why or "an accuracy task did not finish")
     if len(values) == 1:
         return values[0]
     return measured(sum(m.value or 0.0 for m in values) / len(values), "1", sum(m.n or 0 for m in values))

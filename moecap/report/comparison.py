@@ -53,7 +53,7 @@ def comparison_header(runs: Sequence[ReportedRun], title: str) -> Html:
             element("span", badges(run), class_="badges"),
             element(
                 "small",
-                f"{run.result.backend.name} {run.result.backend.version}, {run.result.model.weight_dtype}, "
+                f"{run.result.engine}, {run.result.model.weight_dtype}, "
                 f"{long_date(run.result.provenance.started)}; {load_sentence(run.result)}",
             ),
         )
@@ -144,7 +144,8 @@ def _cell(name: str, metric: Metric, kind: str) -> Html:
         return join(value, element("small", metric.reason))
     words = [MARKS[kind]] if MARKS[kind] else []
     if metric.low is not None and metric.high is not None:
-        words.append(f"{metric.low:.3f} to {metric.high:.3f}")
+        of = " (80 % prediction)" if metric.basis == "prediction" else ""
+        words.append(f"{metric.low:.3f} to {metric.high:.3f}{of}")
     words.append(f"n {metric.n:,}" if metric.n else "")
     return join(value, element("small", " · ".join(w for w in words if w)))
 
@@ -170,7 +171,7 @@ def _description(run: ReportedRun) -> dict[str, str]:
         "KV cache": result.model.kv_dtype,
         "hardware": f"{result.hardware.count} {TIMES} {result.hardware.name}",
         "rent of one device an hour": str(result.hardware.usd_per_hour),
-        "engine": f"{result.backend.name} {result.backend.version}",
+        "engine": result.engine,
         **{name: _setting(value) for name, value in load.items()},
     }
 

@@ -80,7 +80,7 @@ def _load(evidence: Evidence) -> Drawn:
     ids = max(layer.experts + layer.zero_experts for layer in layers)
     steps = len(evidence.observations.steps)
     shapes = routing.experts.ndim == 3 and routing.experts.shape[1] == len(layers)
-    if not shapes or routing.experts.max(initial=0) >= ids or routing.token_step.max(initial=-1) >= steps:
+    if not shapes or routing.experts.max(initial=0) > ids or routing.token_step.max(initial=-1) >= steps:
         return None, title, "routing.npz does not fit the model or its steps", None
     counts = expert_counts(routing, evidence.masks["all"], experts)
     if not counts.sum():

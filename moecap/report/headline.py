@@ -64,7 +64,7 @@ def headline(run: ReportedRun) -> Html:
     result = run.result
     verb = {"measured": "Measured", "projected": "Projected", "imported": "Imported"}[result.kind]
     sentence = (
-        f"{verb} with {result.backend.name} {result.backend.version} in {result.model.weight_dtype} "
+        f"{verb} with {result.engine} in {result.model.weight_dtype} "
         f"on {long_date(result.provenance.started)}: {load_sentence(result)}."
     )
     ended = None
@@ -73,8 +73,11 @@ def headline(run: ReportedRun) -> Html:
         ended = paragraph(element("strong", text), " What was observed until then is shown.", class_="alarm")
     projected = None
     if result.kind == "projected":
+        said = " ".join(flag.text for flag in result.flags if flag.name == "projected")
         projected = paragraph(
-            element("strong", "Nothing was measured."), " Every number on this page is a projection.", class_="alarm"
+            element("strong", "Every number on this page is a projection."),
+            f" {said or 'Nothing was measured.'}",
+            class_="alarm",
         )
     return element(
         "header",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -17,25 +17,31 @@ from moecap.report.experts import experts_section
 from moecap.report.headline import headline, validity
 from moecap.report.latency import latency_section
 from moecap.report.markup import Html, element, join, json_script
+from moecap.report.projection import projection_section
 from moecap.report.provenance import provenance_section
 from moecap.report.reported_run import ReportedRun, read_run
 from moecap.report.roofline import roofline_section
-from moecap.report.section import Section
+from moecap.report.section import Section, marked
+from moecap.report.server import server_section
+from moecap.report.sessions import sessions_section
 from moecap.report.timeline import timeline_section
 from moecap.report.utilisation import utilisation_section
 
 __all__ = ["REPORT_FILE", "comparison_page", "run_page", "write_comparison", "write_report"]
 
 REPORT_FILE = "report.html"
-SECTIONS = (
+SECTIONS: tuple[Callable[[ReportedRun], Section | None], ...] = (
     cap_section,
     utilisation_section,
     roofline_section,
     experts_section,
     latency_section,
     timeline_section,
+    sessions_section,
+    server_section,
     accuracy_section,
     cost_section,
+    projection_section,
     provenance_section,
 )
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
@@ -73,7 +79,8 @@ def run_page(run: ReportedRun) -> str:
     remarks = element(
         "section", element("h2", "Validity"), validity(run.result.flags), id="validity", aria_label="Validity"
     )
-    return _page(run.title, join(headline(run), remarks), [section(run) for section in SECTIONS], run.result.id)
+    sections = [drawn for section in SECTIONS if (drawn := section(run)) is not None]
+    return _page(run.title, join(headline(run), remarks), sections, run.result.id, run.result.kind)
 
 
 def comparison_page(runs: Sequence[ReportedRun]) -> str:
@@ -91,11 +98,11 @@ def _write(target: Path, text: str) -> Path:
     return target
 
 
-def _page(title: str, top: Html, sections: Sequence[Section], id: str | None) -> str:
+def _page(title: str, top: Html, sections: Sequence[Section], id: str | None, kind: str = "measured") -> str:
     from plotly.offline import get_plotlyjs
 
     charts: dict[str, dict[str, object]] = {
-        chart.id: {"data": chart.data, "layout": {**chart.layout, "height": chart.height}}
+        chart.id: {"data": chart.data, "layout": {**marked(chart.layout, kind), "height": chart.height}}
         for section in sections
         for chart in section.charts
     }
@@ -140,6 +147,7 @@ def _page(title: str, top: Html, sections: Sequence[Section], id: str | None) ->
             json_script("charts", charts),
             Html(f"<script>{get_plotlyjs()}</script>") if charts else None,
             Html(f"<script>{_asset('report.js')}</script>"),
+            class_=f"of-{kind}",
         ),
         lang="en",
     )

@@ -48,7 +48,7 @@
     };
     for (const key of Object.keys(chart.layout)) if (/^[xy]axis\d+$/.test(key)) base[key] = axis();
     const layout = merge(base, chart.layout);
-    for (const note of layout.annotations || []) note.font = { size: 11.5, color: "--muted" };
+    for (const note of layout.annotations || []) note.font = { size: 11.5, color: "--muted", ...note.font };
     return coloured(layout);
   };
   const tracesOf = (chart) =>

@@ -130,7 +130,7 @@ def _evidence(directory: Path, result: Result) -> Evidence:
     if not any(name.endswith(".parquet") for name in result.observations):
         raise BadInputError(f"the {result.kind} result in {RESULT_FILE} comes without observations")
     facts = result_facts(result)
-    seen = seen_steps(read_observations(directory), facts.spec, facts.step_tokens)
+    seen = seen_steps(read_observations(directory), facts.spec, facts.step_tokens, projected=facts.projected)
     observations = seen.observations
     requests = observations.requests[observations.requests["stage"] == "load"]
     window = steady_state(requests, facts.concurrency, static=facts.static)

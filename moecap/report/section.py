@@ -12,7 +12,17 @@ from moecap.metrics.value import Metric
 from moecap.report.figures import display, display_value
 from moecap.report.markup import Html, element, folded, join
 
-__all__ = ["Chart", "Section", "chart_figure", "glossary", "how_to_read", "metric_value", "note", "side_by_side"]
+__all__ = [
+    "Chart",
+    "Section",
+    "chart_figure",
+    "glossary",
+    "how_to_read",
+    "marked",
+    "metric_value",
+    "note",
+    "side_by_side",
+]
 
 PHASE_COLOURS = {
     "prefill": "--orange",
@@ -51,6 +61,23 @@ class Section:
     heading: str
     body: Html
     charts: tuple[Chart, ...] = ()
+
+
+def marked(layout: dict[str, Any], kind: str) -> dict[str, Any]:
+    """The layout of a chart with a mark across it where its numbers were not measured."""
+    if kind == "measured":
+        return layout
+    mark = {
+        "text": f"{kind}, not measured",
+        "xref": "paper",
+        "yref": "paper",
+        "x": 0.5,
+        "y": 0.5,
+        "showarrow": False,
+        "opacity": 0.45,
+        "font": {"size": 24},
+    }
+    return {**layout, "annotations": [*layout.get("annotations", []), mark]}
 
 
 def chart_figure(chart: Chart, title: str, sentence: str, how: Html | None = None) -> Html:
@@ -103,9 +130,10 @@ def note(metric: Metric, things: str, *, estimated: bool = False) -> str:
     words = []
     if metric.low is not None and metric.high is not None:
         low, high = (display_value(x, metric.unit) for x in (metric.low, metric.high))
-        words.append(
-            f"{'estimated, between' if estimated else '95 % interval'} {low} {'and' if estimated else 'to'} {high}"
-        )
+        if metric.basis == "prediction":
+            words.append(f"80 % prediction interval {low} to {high}")
+        else:
+            words.append(f"estimated, between {low} and {high}" if estimated else f"95 % interval {low} to {high}")
     if metric.n:
         words.append(f"n = {metric.n:,} {things}".rstrip())
     return " · ".join(words)

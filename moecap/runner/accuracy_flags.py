@@ -22,12 +22,15 @@ def accuracy_flags(
         tasks: The tasks.
         samples: What they found.
     """
-    if workload.limit is not None and workload.task:
+    cut_short = workload.limit is not None
+    limited = [record.name for record in tasks if record.limited or (record.limited is None and cut_short)]
+    if limited:
+        why = f"--limit {workload.limit}" if cut_short else "--task-arg"
         yield Flag(
             name="limited_tasks",
             level="warning",
-            text=f"Accuracy rests on the first {workload.limit} items of each task, not on all of them: such a result "
-            "is in no main ranking.",
+            text=f"The accuracy of {', '.join(limited)} rests on a part of the items and not on all of them ({why}): "
+            "such a result is in no main ranking.",
         )
     counts = Counter(str(sample.get("task")) for sample in samples)
     cut = Counter(str(sample.get("task")) for sample in samples if sample.get("cut"))

@@ -17,7 +17,8 @@ from moecap.hardware.energy_source import NO_COUNTER, find_energy_source
 from moecap.hardware.nvidia import bus_order
 from moecap.metrics.warmup import is_steady
 from moecap.observations.recorder import Recorder
-from moecap.runner.plan import Plan
+from moecap.runner.planned import Plan
+from moecap.runner.prompts import asked_sampling
 from moecap.runner.reporter import Reporter
 from moecap.tasks.base import Task
 from moecap.telemetry import Telemetry
@@ -55,7 +56,6 @@ def execute(plan: Plan, directory: Path, execution: Execution, reporter: Reporte
     """
     config, recorder = plan.config, execution.recorder
     clock = _Clock(execution.seconds)
-    tokenizer = Tokenizer(plan.checkpoint)
     job = EngineJob(
         model=plan.checkpoint,
         spec=plan.spec,
@@ -72,7 +72,14 @@ def execute(plan: Plan, directory: Path, execution: Execution, reporter: Reporte
         endpoint=config.endpoint,
         parallelism=plan.parallelism,
         client_processes=config.client_processes,
+        streams=plan.sending.workload.streams(config.concurrency),
+        sampling=asked_sampling(config),
+        **_of_projection(plan),
     )
+    if plan.backend.projects:
+        _project(plan, job, execution, clock, reporter)
+        return
+    tokenizer = Tokenizer(plan.checkpoint)
     with bus_order(), Telemetry(recorder, _energy_counter(plan, recorder)) as telemetry:
         engine = plan.backend().open(job)
         clock.mark("open")
@@ -93,6 +100,10 @@ def execute(plan: Plan, directory: Path, execution: Execution, reporter: Reporte
                     _send_load(plan, engine, recorder, reporter)
                 _check_peak(plan, recorder, telemetry, "after")
                 clock.mark("peak_after")
+            except BaseException:
+                for task, _ in plan.sending.tasks:
+                    task.stop_asking()
+                raise
             finally:  # what was answered until then is kept, whatever ends the run
                 for task, items in plan.sending.tasks:
                     if _in_load(plan, task):
@@ -104,6 +115,28 @@ def execute(plan: Plan, directory: Path, execution: Execution, reporter: Reporte
                     with reporter.bar(f"{task.name} questions", len(items)) as done:
                         recorder.samples.extend(task.run(items, engine, tokenizer, recorder, done))
                     clock.mark(f"task.{task.name}")
+
+
+def _of_projection(plan: Plan) -> dict[str, Any]:
+    """What only a backend that projects is given."""
+    if not plan.backend.projects:
+        return {}
+    return {
+        "hardware": plan.hardware.profile,
+        "activations": plan.formats.activations,
+        "projection": plan.projection,
+        "layout": plan.config.layout,
+    }
+
+
+def _project(plan: Plan, job: EngineJob, execution: Execution, clock: _Clock, reporter: Reporter) -> None:
+    """Compute what the load would see: no warm-up, no telemetry and no task, since nothing runs."""
+    with plan.backend().open(job) as engine:
+        execution.engine = engine.info
+        clock.mark("open")
+        execution.recorder.stage = "load"
+        with clock.marking("load"):
+            _send_load(plan, engine, execution.recorder, reporter)
 
 
 def _send_load(plan: Plan, engine: Engine, recorder: Recorder, reporter: Reporter) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from moecap.config import RunConfig
+import pandas as pd
+
+from moecap.config import TASKS_AS_LOAD, RunConfig
 from moecap.hardware.profile import HardwareProfile
 from moecap.metrics.energy import energy_scope
 from moecap.metrics.routing_source import SeenSteps
@@ -18,7 +20,7 @@ from moecap.runner.routing_flags import routing_flags
 from moecap.runner.served_flags import queue_flags, served_flags
 from moecap.runner.server_flags import server_flags
 
-__all__ = ["run_flags"]
+__all__ = ["few_requests_flags", "profile_flags", "run_flags"]
 
 REQUESTS_PER_SLOT = 5
 """Fewest requests for each one in flight, so that the load has a steady state."""
@@ -71,7 +73,7 @@ def run_flags(
         )
     yield from routing_flags(seen, model.is_moe)
     yield from degenerate_routing_flags(model, metrics)
-    yield from _profile_flags(hardware)
+    yield from profile_flags(hardware)
     yield from layout_flags(workload.layout, metrics)
     if backend.batching == "static":
         yield Flag(
@@ -79,17 +81,10 @@ def run_flags(
             level="info",
             text="Requests run in static batches in process; a serving engine batches continuously.",
         )
-    yield from served_flags(backend, metrics, observations.requests, exact=workload.exact)
+    marked = workload.dataset != TASKS_AS_LOAD or workload.allow_prefix_cache
+    yield from served_flags(backend, metrics, observations.requests, exact=workload.exact, marked=marked)
     yield from server_flags(metrics, observations.requests, workload.allow_prefix_cache, workload.n)
-    sessions = observations.requests.loc[observations.requests["stage"] == "load", "session"].nunique()
-    count, what = (sessions, "sessions") if sessions else (workload.num_requests, "requests")
-    if workload.load == "closed" and count < REQUESTS_PER_SLOT * workload.concurrency:
-        yield Flag(
-            name="few_requests",
-            level="warning",
-            text=f"{count} {what} at concurrency {workload.concurrency} are fewer than "
-            f"{REQUESTS_PER_SLOT} for each one in flight: the steady state is short.",
-        )
+    yield from few_requests_flags(workload, observations.requests)
     if workload.load == "open":
         yield from queue_flags(observations.requests)
     yield from accuracy_flags(workload, tasks, observations.samples)
@@ -104,8 +99,30 @@ def run_flags(
     yield from _speed_flags(hardware.profile, metrics, energy_scope(observations.telemetry, hardware.profile))
 
 
-def _profile_flags(hardware: HardwareRecord) -> Iterator[Flag]:
-    """Where the peaks come from, wherever that is not a packaged profile."""
+def few_requests_flags(workload: RunConfig, requests: pd.DataFrame) -> Iterator[Flag]:
+    """A flag where a closed loop has too few requests for each one in flight.
+
+    Args:
+        workload: The configuration.
+        requests: All requests of the run.
+    """
+    sessions = requests.loc[requests["stage"] == "load", "session"].nunique()
+    count, what = (sessions, "sessions") if sessions else (workload.num_requests, "requests")
+    if workload.load == "closed" and count < REQUESTS_PER_SLOT * workload.concurrency:
+        yield Flag(
+            name="few_requests",
+            level="warning",
+            text=f"{count} {what} at concurrency {workload.concurrency} are fewer than "
+            f"{REQUESTS_PER_SLOT} for each one in flight: the steady state is short.",
+        )
+
+
+def profile_flags(hardware: HardwareRecord) -> Iterator[Flag]:
+    """Where the peaks come from, wherever that is not a packaged profile.
+
+    Args:
+        hardware: The hardware.
+    """
     probe = hardware.profile.probe
     if hardware.source == "probed":
         yield Flag(

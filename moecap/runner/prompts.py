@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from moecap.backend import Prompt, Sampling
 from moecap.config import RunConfig
+from moecap.data.blank_words import BlankWords
 from moecap.data.recording import RecordedSession, RecordedTurn
 from moecap.data.words import Words
 from moecap.errors import BadInputError
@@ -26,11 +27,11 @@ class PromptMaker:
     Args:
         config: What was asked for.
         words: Where tokens come from.
-        tokenizer: The model's tokenizer.
+        tokenizer: The model's tokenizer; ``None`` where it is not here, which no load of given lengths needs.
         source: Name of the data set, for the ids of prompts.
     """
 
-    def __init__(self, config: RunConfig, words: Words, tokenizer: Tokenizer, source: str) -> None:
+    def __init__(self, config: RunConfig, words: Words | BlankWords, tokenizer: Tokenizer | None, source: str) -> None:
         self._config, self._words, self._tokenizer = config, words, tokenizer
         self._source = source
         self._sampling = asked_sampling(config)
@@ -71,7 +72,7 @@ class PromptMaker:
         """Tokens of each session's first request and of its answer, [sessions]."""
         firsts = [session.turns[0] for session in sessions]
         return [
-            (t.input_tokens or len(self._tokenizer.encode(t.text or "")), t.output_tokens or self._answer_tokens(t))
+            (t.input_tokens or len(self._encode(t.text or "")), t.output_tokens or self._answer_tokens(t))
             for t in firsts
         ]
 
@@ -97,7 +98,7 @@ class PromptMaker:
 
     def _recorded_tokens(self, turn: RecordedTurn, place: int, block_tokens: int) -> tuple[int, ...]:
         if turn.text is not None:
-            tokens = self._tokenizer.encode(turn.text)
+            tokens = self._encode(turn.text)
             if not tokens:
                 raise BadInputError("a text of the data set has no token; take it out, or say lengths=asked")
             return tokens if place else (*self._words.mark(str(self._made)), *tokens)
@@ -110,4 +111,12 @@ class PromptMaker:
 
     def _answer_tokens(self, turn: RecordedTurn) -> int:
         """Tokens of an answer that is recorded in words; of one that is not recorded what was asked for."""
-        return self._config.output_len if turn.answer is None else max(1, len(self._tokenizer.encode(turn.answer)))
+        return self._config.output_len if turn.answer is None else max(1, len(self._encode(turn.answer)))
+
+    def _encode(self, text: str) -> tuple[int, ...]:
+        if self._tokenizer is None:
+            raise BadInputError(
+                "the data set has words, whose tokens only the model's tokenizer can count: give the checkpoint's "
+                "folder as --model, or say lengths=asked"
+            )
+        return self._tokenizer.encode(text)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 __all__ = ["Reporter"]
 
@@ -27,6 +29,18 @@ class Reporter:
     def say(self, text: str) -> None:
         """One line, with the seconds since the start."""
         self._console.print(f"[dim]{time.monotonic() - self._start:6.1f} s[/dim]  {text}", soft_wrap=True)
+
+    def warn(self, title: str, lines: Sequence[str]) -> None:
+        """A framed warning that cannot be overlooked.
+
+        Args:
+            title: What it is about, in a few words.
+            lines: What is to be known, a paragraph each.
+        """
+        text = Text("\n".join(lines))
+        self._console.print(
+            Panel(text, title=title, style="bold yellow", expand=False, width=min(100, self._console.width))
+        )
 
     @contextmanager
     def bar(self, text: str, total: int) -> Iterator[Callable[[int], None]]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 import moecap
+from moecap.backend import EngineInfo
 from moecap.config import RunConfig
 from moecap.errors import BadInputError, MoecapError, RunError, UsageError
 from moecap.facts import run_facts
@@ -21,14 +21,20 @@ from moecap.metrics.summary import run_metrics
 from moecap.models.accounting import count_parameters
 from moecap.models.products import product_formats
 from moecap.observations.reader import read_observations
-from moecap.result import RESULT_FILE, BackendRecord, HardwareRecord, ModelRecord, Provenance, Result, write_result
+from moecap.projection.assumptions import comparison_assumptions
+from moecap.projection.coefficients import calibrated
+from moecap.projection.record import ProjectionRecord
+from moecap.result import BackendRecord, HardwareRecord, ModelRecord, Provenance, Result, write_result
 from moecap.runner.environment import environment, software
 from moecap.runner.execution import Execution, execute
-from moecap.runner.flags import run_flags
 from moecap.runner.places import public_argument, public_config, public_endpoint, without_places
-from moecap.runner.plan import Plan, make_plan
+from moecap.runner.plan import make_plan
+from moecap.runner.planned import Plan
+from moecap.runner.projection_flags import unmeasured_lines
 from moecap.runner.reporter import Reporter
 from moecap.runner.reproduction import public_hardware, reproduction_command
+from moecap.runner.result_flags import result_flags
+from moecap.runner.run_directory import make_directory, remove_directory
 
 __all__ = ["RunOutcome", "run"]
 
@@ -71,9 +77,11 @@ def run(config: RunConfig, reporter: Reporter) -> RunOutcome:
     """
     with interruptible() as interruption:
         plan = make_plan(config, reporter.say)
-        digest = None if plan.backend.attaches else _weights_digest(plan)
+        digest = None if plan.backend.attaches or plan.backend.projects else _weights_digest(plan)
+        if plan.projection is not None and plan.unmeasured:
+            reporter.warn("PROJECTED: NOTHING IS MEASURED", unmeasured_lines(plan.unmeasured, plan.projection))
         interruption.hold()
-        directory, made = _make_directory(plan)
+        directory, made = make_directory(plan.config.output, plan.model.id, plan.hardware.profile.id, plan.backend.name)
         story = _Story(plan, directory, digest, datetime.now(UTC))
         execution = Execution()
         status: Status = "complete"
@@ -89,7 +97,7 @@ def run(config: RunConfig, reporter: Reporter) -> RunOutcome:
             status, error = "interrupted", caught
         except UsageError as caught:
             if not (execution.recorder.steps or execution.recorder.requests):
-                _remove(directory, made)
+                remove_directory(directory, made)
                 raise
             status, error = "failed", caught
         except Exception as caught:  # whatever an engine raises, what was observed is stored
@@ -144,20 +152,24 @@ def _store(story: _Story, execution: Execution, status: Status, error: BaseExcep
         device=plan.device,
         timer=engine.timer if engine else "none",
         batching=engine.batching if engine else "none",
-        details={name: without_places(text) for name, text in engine.details.items()} if engine else {},
+        details=_details(plan, engine),
         client_chunks_per_second=engine.client_chunks_per_second if engine else None,
         client_processes=engine.client_processes if engine else None,
         step_tokens=engine.step_tokens if engine else None,
         attached=plan.backend.attaches,
     )
     public = _public_workload(plan)
-    facts = run_facts(plan.spec, plan.formats.compute, hardware, backend, public, constants)
+    projects = plan.backend.projects
+    projection = plan.projection if projects else _compared_with(plan, backend)
+    records = (hardware, backend, public, constants, projection)
+    facts = run_facts(plan.spec, plan.formats.compute, *records, projected=projects)
     observations = read_observations(directory)
-    seen = seen_steps(observations, facts.spec, facts.step_tokens)
+    seen = seen_steps(observations, facts.spec, facts.step_tokens, projected=projects)
     metrics = run_metrics(seen, facts)
-    flags = run_flags(public, model, hardware, backend, metrics, seen, plan.sending.task_records)
+    tasks = plan.sending.task_records
+    flags = result_flags(public, model, hardware, backend, tasks, metrics, seen, projection if projects else None)
     result = Result(
-        kind="measured",
+        kind="projected" if projects else "measured",
         status=status,
         reason=None if error is None else without_places(_problem(error)),
         model=model,
@@ -166,9 +178,10 @@ def _store(story: _Story, execution: Execution, status: Status, error: BaseExcep
         workload=public,
         constants=constants,
         routing_source=seen.source,
-        tasks=plan.sending.task_records,
+        projection=projection,
+        tasks=tasks,
         metrics=metrics,
-        flags=tuple(flags),
+        flags=flags,
         provenance=Provenance(
             moecap=moecap.__version__,
             started=story.started.isoformat(timespec="seconds"),
@@ -181,6 +194,20 @@ def _store(story: _Story, execution: Execution, status: Status, error: BaseExcep
     ).identified()
     write_result(directory, result)
     return result
+
+
+def _details(plan: Plan, engine: EngineInfo | None) -> dict[str, str]:
+    """What the engine says of itself; of a projection also why nothing was measured."""
+    said = {name: without_places(text) for name, text in engine.details.items()} if engine else {}
+    return said | ({"not measured because": without_places(plan.unmeasured)} if plan.unmeasured else {})
+
+
+def _compared_with(plan: Plan, backend: BackendRecord) -> ProjectionRecord | None:
+    """The projection that a measured run is held against; none of a model that is partly kept outside the devices."""
+    if plan.config.layout is not None:
+        return None
+    asked = (backend.name, backend.version, backend.details, plan.spec, plan.parallelism)
+    return comparison_assumptions(*asked, calibrated())
 
 
 def _model_record(plan: Plan, weights_sha256: str | None) -> ModelRecord:
@@ -214,6 +241,7 @@ def _public_workload(plan: Plan) -> RunConfig:
         "dataset_sha256": plan.sending.dataset_sha256,
         "lengths": plan.sending.workload.lengths,
         "texts": Path(config.texts).name,
+        "routing": Path(config.routing).name,
         "engine_arg": tuple(map(without_places, config.engine_arg)),
         "task_arg": tuple(map(public_argument, config.task_arg)),
         "endpoint": None if config.endpoint is None else public_endpoint(config.endpoint),
@@ -229,35 +257,6 @@ def _problem(error: BaseException) -> str:
         return "interrupted by the user or by a signal"
     text = (str(error).strip().splitlines() or [""])[0]
     return text if isinstance(error, MoecapError) and text else f"{type(error).__name__}: {text}"
-
-
-def _make_directory(plan: Plan) -> tuple[Path, bool]:
-    """Make the run directory and take it; whether it was not there before."""
-    directory = plan.config.output
-    if directory is None:
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        model = "".join(c if c.isalnum() or c in ".-_" else "-" for c in plan.model.id.split("/")[-1].lower())
-        name = f"{stamp}-{model}-{plan.hardware.profile.id}-{plan.backend.name}-{secrets.token_hex(4)}"
-        directory = Path("runs") / name
-    made = not directory.exists()
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / RESULT_FILE).touch(exist_ok=False)
-    except FileExistsError:
-        raise BadInputError(f"{directory}: another run has taken it; name another place with --output") from None
-    except OSError as error:
-        raise BadInputError(
-            f"{directory}: cannot be made ({error.strerror}); name another place with --output"
-        ) from None
-    return directory, made
-
-
-def _remove(directory: Path, made: bool) -> None:
-    """Take back the directory of a run that observed nothing; one that was there before stays, empty."""
-    for path in directory.iterdir():
-        path.unlink()
-    if made:
-        directory.rmdir()
 
 
 def _weights_digest(plan: Plan) -> str | None:

@@ -16,7 +16,7 @@ from moecap.runner.task_load import (
     TaskLoad,
     load_digest,
     refuse_other_prompts,
-    refuse_sampling,
+    refuse_questions,
     task_records,
 )
 from moecap.runner.workload import Workload, make_workload
@@ -83,11 +83,12 @@ def make_sending(
         return Sending(items, records, task_load, workload, workload.longest, scored, load_digest(records))
     items = tuple((task, task.items(options)) for task in tasks)
     scored = _longest_scored(items, tokenizer, spec)
-    following = [prompt for task, of in items for prompt in task.prompts(of, tokenizer)]
-    refuse_sampling(following, backend)
+    following = {task.name: task.prompts(of, tokenizer) for task, of in items}
+    refuse_questions(following, backend)
     records = task_records(items, tokenizer, None)
     workload = make_workload(config, recording, backend, tokenizer, spec.max_context)
-    longest = max((len(prompt.tokens) + prompt.output_tokens for prompt in following), default=0)
+    asked = [prompt for prompts in following.values() for prompt in prompts]
+    longest = max((len(prompt.tokens) + prompt.output_tokens for prompt in asked), default=0)
     return Sending(items, records, None, workload, max(longest, workload.longest), scored, recording.sha256)
 
 

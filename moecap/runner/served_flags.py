@@ -40,7 +40,12 @@ def queue_flags(requests: pd.DataFrame) -> Iterator[Flag]:
 
 
 def served_flags(
-    backend: BackendRecord, metrics: dict[str, Metric], requests: pd.DataFrame, *, exact: bool = True
+    backend: BackendRecord,
+    metrics: dict[str, Metric],
+    requests: pd.DataFrame,
+    *,
+    exact: bool = True,
+    marked: bool = True,
 ) -> Iterator[Flag]:
     """The flags of a load over HTTP; none for an engine in process.
 
@@ -49,6 +54,7 @@ def served_flags(
         metrics: The run's metrics.
         requests: All requests of the run.
         exact: Whether answers were to have exactly the tokens asked for; else at most as many.
+        marked: Whether prompts begin with a mark of the run, or may come from a cache since the user allows it.
     """
     if backend.attached:
         yield Flag(
@@ -77,10 +83,20 @@ def served_flags(
                 level="warning",
                 text=f"{other} of {len(counted)} {what} have not the tokens that were asked for, as the server counts.",
             )
-    cached, prompts = float(done["cached_tokens"].sum()), float(done["input_tokens"].sum())
+    cached = float(done["cached_tokens"].sum())
+    prompts = float((done["input_tokens"] * done["choices"].fillna(1)).sum())
     if prompts and cached / prompts > CACHED_SHARE:
         yield Flag(
             name="prefix_cache",
             level="warning",
             text=f"A prefix cache served {cached / prompts:.0%} of the prompts' tokens: prefill is that much smaller.",
+        )
+    told = done["cached_tokens"].notna().any() or metrics["server.prefix_cache_hit_share"].value is not None
+    if backend.attached and not marked and not told:
+        yield Flag(
+            name="prefix_cache_possible",
+            level="warning",
+            text="The requests are the questions of tasks, which bear no mark of the run, and the server does not say "
+            "what came from a prefix cache: where others or solved examples in common have filled it, time to first "
+            "token and prefill are better than of prompts that nobody has sent before.",
         )

@@ -24,14 +24,17 @@ def server_flags(
         metrics: The run's metrics.
         requests: All requests of the run.
         prefix_cache: Whether the run let the engine serve prompts from a prefix cache.
-        choices: Choices of each request, for each of which an engine may read the prompt anew.
+        choices: Choices of each request; an engine may read the prompt anew for each of them, and once before them.
     """
     load = requests[requests["stage"] == "load"]
     for name, kind, verb in (
         ("server.generated_tokens", "output", "generated"),
         ("server.prompt_tokens", "input", "read as prompts"),
     ):
-        counted, bounds = metrics[name].value, _bounds(load, kind, choices if kind == "input" else 1)
+        counted, bounds = (
+            metrics[name].value,
+            _bounds(load, kind, choices + 1 if kind == "input" and choices > 1 else 1),
+        )
         if counted is None or bounds is None or bounds[0] <= counted <= bounds[1]:
             continue
         own = f"{bounds[0]:.0f}" if bounds[0] == bounds[1] else f"{bounds[0]:.0f} to {bounds[1]:.0f}"

@@ -24,7 +24,7 @@ __all__ = [
     "load_digest",
     "make_task_load",
     "refuse_other_prompts",
-    "refuse_sampling",
+    "refuse_questions",
     "task_options",
     "task_records",
     "who_loads",
@@ -141,7 +141,7 @@ def make_task_load(
             "(--limit) or less concurrency"
         )
     refuse_idle_processes(config, len(prompts))
-    refuse_sampling(prompts, backend)
+    refuse_questions({name: asked[name] for name in parts}, backend)
     warmup = tuple(_moved(prompts[i % len(prompts)], _prompt_id(config, i)) for i in range(warm))
     due = asked_arrivals(config, len(prompts))
     longest_answer = max(prompt.output_tokens for prompt in prompts)
@@ -159,18 +159,37 @@ def make_task_load(
     )
 
 
-def refuse_sampling(prompts: Iterable[Prompt], backend: type[Backend]) -> None:
-    """Refuse questions whose answers a backend cannot draw or end as they ask, before anything starts.
+def refuse_questions(asked: Mapping[str, Sequence[Prompt]], backend: type[Backend]) -> None:
+    """Refuse questions that a backend cannot send as they are, or whose answers it cannot draw or end as they ask.
+
+    Args:
+        asked: The questions of each task by its name.
+        backend: Who is asked.
 
     Raises:
-        NotAvailableError: With what it cannot do.
+        NotAvailableError: With what it cannot do with the answers.
+        BadInputError: With a question that a server which applies the chat template would show the model otherwise.
     """
-    needs = {need for prompt in prompts for need in prompt.sampling.needs}
+    needs = {need for prompts in asked.values() for prompt in prompts for need in prompt.sampling.needs}
     if missing := sorted(needs - backend.sampling):
         raise NotAvailableError(
             f"{missing[0]}: backend {backend.name!r} cannot do that, and the tasks' answers need it; take another "
             "backend or other tasks"
         )
+    if not backend.templates:
+        return
+    for task, prompts in asked.items():
+        plain = [prompt.id for prompt in prompts if not prompt.messages]
+        if len(plain) == len(prompts) > 0:
+            raise BadInputError(
+                f"api=chat: the server puts the model's chat template around all that it is sent, and task {task} is "
+                "asked without it; take --task-arg chat=true, or --engine-arg api=completions"
+            )
+        if plain:
+            raise BadInputError(
+                f"api=chat: question {plain[0]} is longer than the model's context holds, and the server would get it "
+                "whole; take --engine-arg api=completions"
+            )
 
 
 def task_records(tasks: Sequence[TaskItems], tokenizer: Tokenizer, load: TaskLoad | None) -> tuple[TaskRecord, ...]:

@@ -11,11 +11,13 @@ from typing import Literal
 
 from moecap.backend import Backend, Prompt
 from moecap.config import RunConfig
+from moecap.data.blank_words import BlankWords
 from moecap.data.recording import RecordedSession, Recording
-from moecap.data.texts import read_recording
+from moecap.data.texts import TEXT_SETS, read_recording
 from moecap.data.words import Words
 from moecap.errors import BadInputError, NotAvailableError
 from moecap.load.arrivals import replay
+from moecap.load.calibration import streams_of
 from moecap.runner.asked import asked_arrivals, asked_lengths, asked_sessions
 from moecap.runner.prompts import PromptMaker, asked_sampling
 from moecap.tokenizer import Tokenizer
@@ -49,14 +51,28 @@ class Workload:
     longest: int
     lengths: Literal["auto", "asked", "data"]
 
+    def streams(self, concurrency: int) -> int:
+        """Requests whose answers arrive at once: ``concurrency``, or what the times of arrival lead to."""
+        if self.arrivals is None:
+            return concurrency
+        conversations = (turns for _, turns in groupby(enumerate(self.prompts), key=_conversation))
+        return streams_of(self.arrivals, [sum(p.output_tokens for _, p in turns) for turns in conversations])
 
-def read_load(config: RunConfig) -> Recording:
+
+def read_load(config: RunConfig, *, words: bool = True) -> Recording:
     """The data set of a run, checked against what is asked of it.
+
+    Args:
+        config: What was asked for.
+        words: Whether its texts are needed; a data set that is nothing but texts is then not read.
 
     Raises:
         UsageError: If the data set is unknown, malformed, another file than asked for, or does not fit the options.
     """
-    recording = read_recording(config.dataset, config.data, config.seed, config.num_requests)
+    if config.dataset in TEXT_SETS and not words:
+        recording = Recording("texts", ())
+    else:
+        recording = read_recording(config.dataset, config.data, config.seed, config.num_requests)
     if config.dataset_sha256 not in (None, recording.sha256):
         raise BadInputError(
             f"--dataset {config.dataset}: its SHA-256 is {recording.sha256}, asked for is {config.dataset_sha256}; "
@@ -105,6 +121,11 @@ def refuse_unable(config: RunConfig, recording: Recording, backend: type[Backend
         raise NotAvailableError(
             f"{option}: backend {backend.name!r} answers in batches and has no arrivals; use --concurrency or a server"
         )
+    if config.client_processes not in (1, "auto") and not backend.served:
+        raise NotAvailableError(
+            f"client_processes {config.client_processes}: backend {backend.name!r} answers in this process and nothing "
+            "is sent; leave it out, or take a backend that is a server"
+        )
     missing = sorted(asked_sampling(config).needs - backend.sampling)
     if missing:
         raise NotAvailableError(
@@ -128,7 +149,7 @@ def refuse_idle_processes(config: RunConfig, sessions: int) -> None:
 
 
 def make_workload(
-    config: RunConfig, recording: Recording, backend: type[Backend], tokenizer: Tokenizer, max_context: int
+    config: RunConfig, recording: Recording, backend: type[Backend], tokenizer: Tokenizer | None, max_context: int
 ) -> Workload:
     """The load as tokens.
 
@@ -136,14 +157,18 @@ def make_workload(
         config: What was asked for.
         recording: The data set.
         backend: Who gets it; a server that others use gets prompts that begin with a mark of this run.
-        tokenizer: The model's tokenizer.
+        tokenizer: The model's tokenizer; ``None`` only for a projection, whose prompts have lengths and no words.
         max_context: Tokens that the model holds.
 
     Raises:
         BadInputError: If the data set has too few requests for what shall send them, or one is too long.
     """
-    marked = backend.attaches and not config.allow_prefix_cache
-    words = Words(tokenizer, _texts(config, recording), secrets.token_hex(4) if marked else "")
+    words: Words | BlankWords
+    if tokenizer is None or backend.projects:
+        words = BlankWords(shared=config.allow_prefix_cache)
+    else:
+        marked = backend.attaches and not config.allow_prefix_cache
+        words = Words(tokenizer, _texts(config, recording), secrets.token_hex(4) if marked else "")
     maker = PromptMaker(config, words, tokenizer, Path(config.dataset).name)
     warm = config.warmup.max_batches * config.concurrency
     if _by_data(config, recording):

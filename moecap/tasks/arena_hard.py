@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,9 +12,12 @@ from moecap.backend import Prompt
 from moecap.data.arena_hard import VERSIONS, Battle, load_arena_hard
 from moecap.errors import BadInputError, UnknownNameError
 from moecap.observations.recorder import RequestRecord
+from moecap.tasks.abandonable import abandonable_map
+from moecap.tasks.arguments import number_argument
 from moecap.tasks.base import TaskFacts, TaskOptions
 from moecap.tasks.generative import GenerativeTask, Grade, OpenQuestion
 from moecap.tasks.judge import Judge, Verdict
+from moecap.tasks.location import FROM_FOLDER
 from moecap.tokenizer import Tokenizer
 
 __all__ = ["ArenaHard", "battle_points"]
@@ -26,7 +28,11 @@ STRONG = 3
 POINTS = {"A>>B": (1.0, STRONG), "A>B": (1.0, 1), "A=B": (0.5, 1), "B>A": (0.0, 1), "B>>A": (0.0, STRONG)}
 TURNED = {"A<B": "B>A", "A<<B": "B>>A", "B<A": "A>B", "B<<A": "A>>B", "B=A": "A=B"}
 
+PARALLEL = 8
+"""Answers that are judged at a time, where the user does not say."""
+
 JUDGE_TOKENS = {"v0.1": 4096, "v2.0": 16000}
+"""Most tokens of a judgment, by the authors' version, where the user does not say."""
 
 
 class ArenaHard(GenerativeTask):
@@ -44,12 +50,13 @@ class ArenaHard(GenerativeTask):
     title: ClassVar[str] = "Arena-Hard: open questions, each answer judged twice against a baseline's"
     metric: ClassVar[str] = "share of points against the baseline; judge_failed apart"
     paper: ClassVar[str] = "arXiv 2406.11939"
-    source: ClassVar[str] = "lmarena/arena-hard-auto, Apache-2.0; --data DIR"
+    source: ClassVar[str] = f"lmarena/arena-hard-auto, Apache-2.0{FROM_FOLDER}"
     arguments: ClassVar[tuple[str, ...]] = (
         "version",
         "judge",
         "judge_model",
         "judge_parallel",
+        "judge_tokens",
         "baseline",
         "instructions",
     )
@@ -65,20 +72,21 @@ class ArenaHard(GenerativeTask):
         for name in ("judge", "judge_model"):
             if name not in given:
                 raise BadInputError(f"task arena_hard needs --task-arg {name}=...: the judge's URL and its model")
-        self._judge = Judge(given["judge"], given["judge_model"], JUDGE_TOKENS[version])
-        self._parallel = _count(given.get("judge_parallel", "8"))
-        battles = load_arena_hard(version, options.data, given.get("baseline"), _told(given.get("instructions")))
-        self._battles = {battle.id: battle for battle in battles[: options.limit]}
+        tokens = number_argument(given, "judge_tokens", 1) or JUDGE_TOKENS[version]
+        self._judge = Judge(given["judge"], given["judge_model"], tokens)
+        self._parallel = number_argument(given, "judge_parallel", 1, 256) or PARALLEL
+        battles = load_arena_hard(version, options.folder, given.get("baseline"), _told(given.get("instructions")))
+        self._battles = {battle.id: battle for battle in battles}
         self._version = version
         return [
             OpenQuestion(b.id, b.question, b.baseline, 4096, about={"category": b.category})
-            for b in self._battles.values()
+            for b in battles[: options.limit]
         ]
 
     def facts(self, items: Sequence[OpenQuestion], tokenizer: Tokenizer) -> TaskFacts:
         """What the result says, with judge and baseline."""
-        baselines = ", ".join(sorted({battle.baseline for battle in self._battles.values()}))
-        source = f"{self.source}, {self._version}; judge {self._judge.model}; baseline {baselines}"
+        baselines = ", ".join(sorted({self._battles[item.id].baseline for item in items}))
+        source = f"{self.data_source}, {self._version}; judge {self._judge.model}; baseline {baselines}"
         return replace(super().facts(items, tokenizer), source=source)
 
     def samples(
@@ -88,14 +96,30 @@ class ArenaHard(GenerativeTask):
         requests: Sequence[RequestRecord],
         tokenizer: Tokenizer,
     ) -> Iterator[Mapping[str, Any]]:
-        """A sample for each question whose request has ended, several judged at a time."""
+        """A sample for each question whose request has ended, several judged at a time.
+
+        An interrupt ends the judging: the questions whose judgments are not there yet have none.
+        """
 
         def judged(pair: tuple[OpenQuestion, Prompt]) -> list[Mapping[str, Any]]:
             return list(super(ArenaHard, self).samples([pair[0]], [pair[1]], requests, tokenizer))
 
-        with ThreadPoolExecutor(self._parallel) as pool:
-            for found in pool.map(judged, zip(items, prompts, strict=False)):
+        pairs = list(zip(items, prompts, strict=False))
+        unjudged = iter(pairs)
+        try:
+            for found in abandonable_map(judged, pairs, self._parallel):
+                next(unjudged)
                 yield from found
+        except KeyboardInterrupt:
+            self.stop_asking()
+            for pair in unjudged:
+                yield from judged(pair)
+            raise
+
+    def stop_asking(self) -> None:
+        """Ask the judge nothing more."""
+        super().stop_asking()
+        self._judge.stop()
 
     def grade(self, question: OpenQuestion, text: str) -> Grade:
         """An answer is graded by ``graded``, which keeps the judgments."""
@@ -107,6 +131,7 @@ class ArenaHard(GenerativeTask):
         battle = self._battles[question.id]
         sample["judge"] = {
             "model": self._judge.model,
+            "output_tokens": self._judge.output_tokens,
             "instructions_sha256": hashlib.sha256(battle.instructions.encode()).hexdigest(),
             "baseline": battle.baseline,
             "baseline_answer_sha256": hashlib.sha256(battle.answer.encode("utf-8", "replace")).hexdigest(),
@@ -147,12 +172,6 @@ def _scored(points: tuple[float, float]) -> dict[str, Any]:
         "scores": {"accuracy": points[0] / points[1], "judge_failed": 0},
         "values": {"weighted": {"aggregation": "ratio", "value": list(points)}},
     }
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 256:
-        raise BadInputError(f"--task-arg judge_parallel={text}: not a number from 1 to 256")
-    return int(text)
 
 
 def _told(path: str | None) -> str | None:

@@ -7,9 +7,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from moecap.backend import CAPABILITIES, NATURAL, Backend, Engine, Prompt, Sampling
+from moecap.data.hub import HubFiles
 from moecap.errors import BadInputError, NotAvailableError, UnknownNameError
 from moecap.observations.recorder import Recorder, RequestRecord
 from moecap.plugins import BACKENDS, TASKS, load_plugin, plugin_names
@@ -20,11 +21,13 @@ __all__ = [
     "TaskFacts",
     "TaskFamily",
     "TaskOptions",
+    "first_items",
     "load_task",
     "prompts_digest",
     "refuse_mismatch",
-    "source_of",
 ]
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,12 @@ class TaskOptions:
     max_context: int | None = None
     sampling: Sampling = NATURAL
 
+    @property
+    def folder(self) -> Path:
+        """The folder with the data, of a task whose data is in no package."""
+        assert self.data is not None, "a task without its data was not refused"
+        return self.data
+
 
 @dataclass(frozen=True, slots=True)
 class TaskFacts:
@@ -63,6 +72,8 @@ class TaskFacts:
         few_shot_seed: Seed with which they were drawn.
         chat: Whether the model's chat template was applied.
         source: Where the data came from, with its version or revision.
+        limited: Whether a limit or an argument left items out; ``None`` where the task does not know.
+        chat_date: The day that the chat template was told, YYYY-MM-DD; ``None`` where it did not ask.
     """
 
     items: int
@@ -71,6 +82,8 @@ class TaskFacts:
     few_shot_seed: int | None = None
     chat: bool | None = None
     source: str = ""
+    limited: bool | None = None
+    chat_date: str | None = None
 
 
 class Task(ABC):
@@ -82,10 +95,32 @@ class Task(ABC):
     metric: ClassVar[str]
     paper: ClassVar[str]
     source: ClassVar[str]
+    hub: ClassVar[HubFiles | None] = None
+    """Files on the Hugging Face hub that are its data, where no package carries it."""
+    arguments: ClassVar[tuple[str, ...]] = ()
+    """Names of the task's own arguments, beside those that all of its kind take."""
+    narrowing: ClassVar[tuple[str, ...]] = ()
+    """Those of its arguments that choose a part of its items."""
     version: ClassVar[str] = "1"
     """Changes whenever the same model could get another score: another prompt, data set or way of grading."""
     generates: bool = False
     """Whether it asks an engine to generate, so that its requests can be the load: ``prompts`` gives them then."""
+    limited: bool | None = None
+    """Whether the limit or an argument left items out, once they are loaded; ``None`` where that is not known."""
+
+    data_source: str = ""
+    """Where the data came from, once the items are loaded."""
+    stopped: bool = False
+    """Whether the run ends before its time."""
+
+    def is_narrowed(self, options: TaskOptions) -> bool:
+        """Whether an argument chooses a part of the items."""
+        return any(name in options.arguments for name in self.narrowing)
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """Names of all its arguments."""
+        return (*self.arguments, *(("revision",) if self.hub else ()))
 
     @abstractmethod
     def items(self, options: TaskOptions) -> Sequence[Any]:
@@ -104,7 +139,7 @@ class Task(ABC):
 
     def facts(self, items: Sequence[Any], tokenizer: Tokenizer) -> TaskFacts:
         """What the result says of these items."""
-        return TaskFacts(len(items), source=self.source)
+        return TaskFacts(len(items), source=self.data_source or self.source, limited=self.limited)
 
     def prompts(self, items: Sequence[Any], tokenizer: Tokenizer) -> Sequence[Prompt]:
         """The requests of a task that generates, one an item in their order; none of another."""
@@ -124,6 +159,19 @@ class Task(ABC):
         """
         return iter(())
 
+    def stop_asking(self) -> None:
+        """Hear that the run ends before its time: from now on ``samples`` asks nobody anything more."""
+        self.stopped = True
+
+    def restated(self, item: Any, sample: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """What a sample must say of its item, for a verification with the data set; ``None`` where nothing is known.
+
+        Args:
+            item: The item of the sample's ``id``.
+            sample: The sample, whose answers and log-likelihoods are the engine's.
+        """
+        return None
+
     @abstractmethod
     def run(
         self,
@@ -136,14 +184,17 @@ class Task(ABC):
         """Ask the engine and yield a sample for each item: ``task, id, prompt, answer, gold, scores``."""
 
 
-def source_of(source: str, data: Path | None) -> str:
-    """Where a task's data came from: what the task says, and whether a folder of the user's stood for it.
+def first_items(limit: int | None, ask: Callable[[int | None], Sequence[Item]]) -> tuple[Sequence[Item], bool]:
+    """The first items of a data set, and whether there are more.
 
     Args:
-        source: What the task says.
-        data: That folder.
+        limit: How many at most; ``None`` for all.
+        ask: Gives the items, a number of them at most.
     """
-    return source if data is None else f"{source.removesuffix('; --data DIR')}, in a folder of the user's"
+    if limit is None:
+        return ask(None), False
+    found = ask(limit + 1)
+    return found[:limit], len(found) > limit
 
 
 def prompts_digest(texts: Sequence[str]) -> str:

@@ -9,13 +9,23 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 from moecap.backend import Engine, Prompt, Sampling
-from moecap.errors import BadInputError, UnknownNameError
+from moecap.errors import BadInputError
 from moecap.observations.recorder import Recorder, RequestRecord
 from moecap.tasks.answers.thinking import without_thinking
-from moecap.tasks.base import Task, TaskFacts, TaskOptions, prompts_digest, source_of
+from moecap.tasks.arguments import number_argument, refuse_unknown_arguments, truth_argument
+from moecap.tasks.base import (
+    Task,
+    TaskFacts,
+    TaskOptions,
+    first_items,
+    prompts_digest,
+)
+from moecap.tasks.conversation import fitted
+from moecap.tasks.location import locate
 from moecap.tokenizer import Message, Tokenizer
 
 __all__ = ["OUTCOMES", "GenerativeTask", "Grade", "OpenQuestion", "Outcome", "outcome_of"]
@@ -78,8 +88,6 @@ class GenerativeTask(Task):
     generates = True
     chat: ClassVar[bool] = False
     """Whether the model's chat template is applied where the user does not say."""
-    arguments: ClassVar[tuple[str, ...]] = ()
-    """Names of the task's own arguments, beside ``chat`` and ``max_tokens``."""
     scores: ClassVar[tuple[str, ...]] = ("accuracy",)
     """Names of what ``grade`` gives; ``accuracy`` is the headline."""
     fixed_length: ClassVar[bool] = False
@@ -87,8 +95,16 @@ class GenerativeTask(Task):
     regradable: ClassVar[bool] = True
     """Whether ``grade`` gives the same for the same question and text, anywhere, so that a verification repeats it."""
 
+    shots: int | None = None
+    """Solved examples before each question, once the questions are made; ``None`` where that does not apply."""
+
     _options: TaskOptions
     _cut_ids: set[str]
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """Names of all its arguments."""
+        return ("chat", "max_tokens", *super().takes)
 
     @abstractmethod
     def questions(self, options: TaskOptions) -> Sequence[OpenQuestion]:
@@ -107,10 +123,6 @@ class GenerativeTask(Task):
             text: The answer, without reasoning and without the stop text that ended it; else as the model wrote it.
         """
 
-    def few_shot(self) -> tuple[int | None, int | None]:
-        """Solved examples before each question, and the seed with which they were drawn; ``None`` does not apply."""
-        return None, None
-
     def sampling(self, question: OpenQuestion) -> Sampling:
         """How an answer is drawn: as the user says, which is greedy by default, up to the model's own end."""
         return replace(self._options.sampling, stop=question.stop, n=1, exact=False)
@@ -121,20 +133,20 @@ class GenerativeTask(Task):
 
     def items(self, options: TaskOptions) -> Sequence[OpenQuestion]:
         """The questions, with answers no longer than the user allows."""
-        known = ("chat", "max_tokens", *self.arguments)
-        for name in options.arguments:
-            if name not in known:
-                raise UnknownNameError(f"argument of task {self.name}", name, known)
-        if options.arguments.get("chat", "true") not in ("true", "false"):
-            raise BadInputError(f"--task-arg chat={options.arguments['chat']}: not true or false")
-        asked = options.arguments.get("max_tokens")
-        if asked is not None and not (asked.isdecimal() and int(asked)):
-            raise BadInputError(f"--task-arg max_tokens={asked}: not a positive number of tokens")
+        refuse_unknown_arguments(f"task {self.name}", options.arguments, self.takes)
+        truth_argument(options.arguments, "chat")
+        most = number_argument(options.arguments, "max_tokens", 1)
         self._options = options
-        own = {name: value for name, value in options.arguments.items() if name != "max_tokens"}
-        questions = self.questions(replace(options, arguments=own))
-        most = None if asked is None else int(asked)
+        location = locate(self.source, self.hub, options)
+        self.data_source = location.words
+        own = {name: value for name, value in options.arguments.items() if name not in ("max_tokens", "revision")}
+        questions, more = self.first_questions(replace(options, arguments=own, data=location.folder))
+        self.limited = more or self.is_narrowed(options)
         return [replace(question, output_tokens=self._most_tokens(question, most)) for question in questions]
+
+    def first_questions(self, options: TaskOptions) -> tuple[Sequence[OpenQuestion], bool]:
+        """The questions within the limit, and whether it left any out."""
+        return first_items(options.limit, lambda limit: self.questions(replace(options, limit=limit)))
 
     def _most_tokens(self, question: OpenQuestion, asked: int | None) -> int:
         """Most tokens of an answer: the user's number in place of the task's, and no more than ``--output-len``."""
@@ -146,8 +158,8 @@ class GenerativeTask(Task):
     @property
     def uses_chat(self) -> bool:
         """Whether the model's chat template is applied."""
-        asked = self._options.arguments.get("chat")
-        return self.chat if asked is None else asked == "true"
+        asked = truth_argument(self._options.arguments, "chat")
+        return self.chat if asked is None else asked
 
     def text(self, question: OpenQuestion, tokenizer: Tokenizer) -> str:
         """The text that the model is shown, the chat template applied."""
@@ -164,21 +176,19 @@ class GenerativeTask(Task):
         made = []
         for question in items:
             text = self.text(question, tokenizer)
+            messages = _messages(question) if chat else ()
             tokens = tokenizer.encode(text) if chat else tokenizer.encode_prompt(text)
             if not tokens:
                 raise BadInputError(f"task {self.name!r}: question {question.id!r} has no token; it cannot be asked")
             if (room := self._room(question)) is not None and len(tokens) > room:
-                tokens = self.cut(tokens, room)
                 self._cut_ids.add(question.id)
-            made.append(
-                Prompt(
-                    f"{self.name}/{question.id}",
-                    tokens,
-                    question.output_tokens,
-                    self.sampling(question),
-                    messages=_messages(question) if chat else (),
-                )
-            )
+                if chat:
+                    messages = fitted(messages, room, tokenizer, self.cut)
+                    tokens = tokenizer.encode(tokenizer.chat(messages))
+                else:
+                    tokens = self.cut(tokens, room)
+            name, sampling = f"{self.name}/{question.id}", self.sampling(question)
+            made.append(Prompt(name, tokens, question.output_tokens, sampling, messages=messages))
         return tuple(made)
 
     def _room(self, question: OpenQuestion) -> int | None:
@@ -195,9 +205,22 @@ class GenerativeTask(Task):
     def facts(self, items: Sequence[OpenQuestion], tokenizer: Tokenizer) -> TaskFacts:
         """What the result says of these questions."""
         digest = prompts_digest([self.text(question, tokenizer) for question in items])
-        shots, seed = self.few_shot()
-        source = source_of(self.source, self._options.data)
-        return TaskFacts(len(items), digest, shots, seed, self.uses_chat, source)
+        date = tokenizer.chat_date if self.uses_chat else None
+        return TaskFacts(
+            len(items),
+            digest,
+            self.shots,
+            chat=self.uses_chat,
+            source=self.data_source,
+            limited=self.limited,
+            chat_date=date,
+        )
+
+    def restated(self, item: OpenQuestion, sample: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The right answer with what grading needs, and the prompt where it stands in the data set as it is sent."""
+        about = {"about": dict(item.about)} if item.about else {}
+        prompt = {"prompt": item.prompt} if item.prompt and not self.uses_chat else {}
+        return {"gold": item.gold, **about, **prompt}
 
     def run(
         self,
@@ -216,7 +239,7 @@ class GenerativeTask(Task):
                 prompts[first : first + size],
                 self._options.concurrency,
                 recorder,
-                lambda number, first=first: done(first + number),  # type: ignore[misc]
+                partial(_report, done, first),
             )
             yield from self.samples(items[first : first + size], prompts[first:], recorder.requests[sent:], tokenizer)
 
@@ -281,6 +304,10 @@ def outcome_of(extracted: str | None, *, failed: bool, cut_off: bool) -> Outcome
     if cut_off:
         return "truncated"
     return "answered" if extracted is not None else "unanswered"
+
+
+def _report(done: Callable[[int], None], first: int, number: int) -> None:
+    done(first + number)
 
 
 def _messages(question: OpenQuestion) -> tuple[Message, ...]:

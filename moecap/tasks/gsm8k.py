@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from moecap.data.gsm8k import gsm8k_examples, load_gsm8k
 from moecap.tasks.answers.number import stated_number
+from moecap.tasks.arguments import number_of_shots
 from moecap.tasks.base import TaskOptions
 from moecap.tasks.generative import GenerativeTask, Grade, OpenQuestion
-from moecap.tasks.mmlu import number_of_shots
 
 __all__ = ["Gsm8k"]
 
@@ -34,8 +34,8 @@ class Gsm8k(GenerativeTask):
 
     def questions(self, options: TaskOptions) -> Sequence[OpenQuestion]:
         """The first ``limit`` problems of the test split."""
-        self._shots = number_of_shots(options, EXAMPLES)
-        examples = gsm8k_examples()[: self._shots] if self._shots else ()
+        self.shots = number_of_shots(options.arguments, EXAMPLES)
+        examples = gsm8k_examples()[: self.shots] if self.shots else ()
         shown = [(f"Question: {question}", answer) for question, answer in examples]
         before = "".join(f"{question}\nAnswer: {answer}\n\n" for question, answer in shown)
         turns = tuple(turn for question, answer in shown for turn in (("user", question), ("assistant", answer)))
@@ -51,10 +51,6 @@ class Gsm8k(GenerativeTask):
             )
             for problem in load_gsm8k(data=options.data)[: options.limit]
         ]
-
-    def few_shot(self) -> tuple[int | None, int | None]:
-        """The examples are always the same and in the same order: no seed."""
-        return self._shots, None
 
     def grade(self, question: OpenQuestion, text: str) -> Grade:
         """Right if the stated number equals the published one; both are exact fractions."""

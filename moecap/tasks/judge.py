@@ -6,11 +6,11 @@ import http.client
 import json
 import os
 import re
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Event
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -63,12 +63,17 @@ class Judge:
     endpoint: str
     model: str
     output_tokens: int
+    _stopped: Event = field(default_factory=Event, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.endpoint.startswith(("http://", "https://")):
             raise BadInputError(f"--task-arg judge={self.endpoint}: not an http:// or https:// URL")
         if "@" in urlsplit(self.endpoint).netloc:
             raise BadInputError(f"--task-arg judge: leave the password out of the URL; {KEY_VARIABLE} has the key")
+
+    def stop(self) -> None:
+        """Give no verdict from now on, and wait for no further try."""
+        self._stopped.set()
 
     def verdict(self, instructions: str, prompt: str) -> Verdict:
         """Ask for a judgment, and once more for its label where none was given.
@@ -95,13 +100,15 @@ class Judge:
         """The text of one answer and the model that gave it; tries again where the endpoint is busy or away."""
         wait, tried = WAIT_S, 0
         while True:
+            if self._stopped.is_set():
+                raise _EndpointError("not asked: the run ended before", False)
             tried += 1
             try:
                 return self._ask(messages)
             except _EndpointError as error:
                 if not error.passing or tried == TRIES:
                     raise
-            time.sleep(wait)
+            self._stopped.wait(wait)
             wait *= 2
 
     def _ask(self, messages: Sequence[Message]) -> tuple[str, str | None]:

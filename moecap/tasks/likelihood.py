@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, ClassVar
 
+from moecap.data.multiple_choice import number_of_choice
+from moecap.data.published import parsed
 from moecap.data.rows import data_set_rows
 from moecap.data.sets import data_set
-from moecap.errors import BadInputError
 from moecap.tasks.base import TaskOptions
 from moecap.tasks.multiple_choice import MultipleChoiceTask, Question
 
@@ -35,18 +36,13 @@ class _Validation(MultipleChoiceTask):
 
     def questions(self, options: TaskOptions) -> Sequence[Question]:
         """The first ``limit`` questions of the validation split."""
-        known = data_set(self.name)
-        rows = data_set_rows(known.name, "validation", data=options.data)
-        made = []
-        for number, (where, row) in enumerate(islice(rows, options.limit)):
-            try:
-                question = self.question(str(number), row)
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                raise BadInputError(f"{where}: not a row of {known.source} ({error!r}); use its format") from error
-            if not 0 <= question.gold < len(question.answers):
-                raise BadInputError(f"{where}: no right answer is given; take a split with answers")
-            made.append(question)
-        return made
+        rows = islice(data_set_rows(self.name, "validation", data=options.data), options.limit)
+        return list(parsed(rows, self._question, f"a row of {data_set(self.name).source}"))
+
+    def _question(self, number: int, row: Mapping[str, Any]) -> Question:
+        question = self.question(str(number), row)
+        number_of_choice(question.gold, question.answers)
+        return question
 
 
 class Sst2(_Validation):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any, ClassVar
 
-from moecap.data.longbench import load_longbench, longbench_v2_rows
-from moecap.errors import BadInputError, UnknownNameError
+from moecap.data.hub import HubFiles
+from moecap.data.longbench import HUB_V2, load_longbench, longbench_v2_rows
+from moecap.data.published import parsed
+from moecap.errors import UnknownNameError
 from moecap.tasks.answers.letter import stated_letter
-from moecap.tasks.answers.longbench import METRICS, SUMMARIES, longbench_score
-from moecap.tasks.answers.overlap import require_rouge
+from moecap.tasks.answers.longbench import LANGUAGES, METRICS, longbench_score, require_libraries
 from moecap.tasks.base import TaskOptions
 from moecap.tasks.generative import Grade, OpenQuestion
+from moecap.tasks.location import FROM_FOLDER, FROM_HUB
 from moecap.tasks.long_texts import LongTextTask
 from moecap.tasks.turns import in_turns
 
@@ -21,26 +24,27 @@ CHOICES = ("choice_A", "choice_B", "choice_C", "choice_D")
 
 
 class LongBench(LongTextTask):
-    """LongBench's 16 English and code data sets, 3,750 questions, which a limit takes in turn. Needs ``--data``.
+    """LongBench's 21 data sets, 4,750 questions, which a limit takes in turn. Needs ``--data``.
 
     Prompts and lengths of answers are those of its repository, which the folder holds. ``--task-arg
-    sets=qasper,hotpotqa`` takes some. The authors' overall score is the mean of the data sets' scores, each of which
-    stands beside the mean over questions. The five Chinese data sets are left out.
+    sets=qasper,hotpotqa`` takes some, ``sets=english``, ``code`` and ``chinese`` those of a language. The authors'
+    overall score is the mean of the data sets' scores, each of which stands beside the mean over questions.
     """
 
     name: ClassVar[str] = "longbench"
-    title: ClassVar[str] = "LongBench: questions, summaries and code with long contexts, 16 data sets, generated"
+    title: ClassVar[str] = "LongBench: questions, summaries and code with long contexts, 21 data sets, generated"
     metric: ClassVar[str] = "mean over questions of F1, ROUGE-L, accuracy or similarity, by data set; each set apart"
     paper: ClassVar[str] = "arXiv 2308.14508"
-    source: ClassVar[str] = "THUDM/LongBench, MIT; --data DIR"
+    source: ClassVar[str] = f"THUDM/LongBench with data.zip unpacked into data/, MIT{FROM_FOLDER}"
+    version: ClassVar[str] = "2"
     arguments: ClassVar[tuple[str, ...]] = ("sets",)
+    narrowing: ClassVar[tuple[str, ...]] = ("sets",)
 
     def questions(self, options: TaskOptions) -> Sequence[OpenQuestion]:
         """The questions, the first one of each data set first."""
-        names = _named(options, tuple(METRICS), "data set of LongBench")
-        if set(names) & set(SUMMARIES):
-            require_rouge()
-        asked = [question for name in names for question in load_longbench(name, options.data)]
+        names = _named(options)
+        require_libraries(names)
+        asked = [question for name in names for question in load_longbench(name, options.folder)]
         return [
             OpenQuestion(
                 q.id, q.prompt, list(q.golds), q.output_tokens, about={"kinds": [q.data_set], "classes": q.classes}
@@ -56,7 +60,7 @@ class LongBench(LongTextTask):
 
 
 class LongBenchV2(LongTextTask):
-    """LongBench v2's 503 questions with four choices about texts of 8,000 to 2 million words. Needs ``--data``.
+    """LongBench v2's 503 questions with four choices about texts of 8,000 to 2 million words.
 
     The scores of easy and hard questions and of short, medium and long texts stand beside the headline.
     """
@@ -65,12 +69,13 @@ class LongBenchV2(LongTextTask):
     title: ClassVar[str] = "LongBench v2: four choices about very long texts, generated answers"
     metric: ClassVar[str] = "accuracy; easy, hard, short, medium and long apart"
     paper: ClassVar[str] = "arXiv 2412.15204"
-    source: ClassVar[str] = "THUDM/LongBench-v2, Apache-2.0; --data DIR"
+    source: ClassVar[str] = f"THUDM/LongBench-v2, Apache-2.0{FROM_HUB}"
+    hub: ClassVar[HubFiles] = HUB_V2
 
     def questions(self, options: TaskOptions) -> Sequence[OpenQuestion]:
         """The questions in the published order, with the authors' zero-shot prompt."""
-        rows = list(longbench_v2_rows(options.data))[: options.limit]
-        return [_choice(where, row) for where, row in rows]
+        rows = islice(longbench_v2_rows(options.folder), options.limit)
+        return list(parsed(rows, _choice, "a question of LongBench v2"))
 
     def grade(self, question: OpenQuestion, text: str) -> Grade:
         """Right if the letter that is stated is that of the right choice."""
@@ -78,29 +83,30 @@ class LongBenchV2(LongTextTask):
         return Grade({"accuracy": int(letter == question.gold)}, letter)
 
 
-def _choice(where: str, row: Mapping[str, Any]) -> OpenQuestion:
-    try:
-        choices = [str(row[name]) for name in CHOICES]
-        kinds = [str(row["difficulty"]), str(row["length"])]
-        name, gold, context, asked = str(row["_id"]), row["answer"], str(row["context"]), str(row["question"])
-    except KeyError as error:
-        raise BadInputError(f"{where}: no {error}; use the published format of LongBench v2") from error
+def _choice(_number: int, row: Mapping[str, Any]) -> OpenQuestion:
+    choices = [str(row[name]) for name in CHOICES]
+    gold = row["answer"]
     if gold not in ("A", "B", "C", "D"):
-        raise BadInputError(f"{where}: answer {gold!r} is not A, B, C or D; use the published format")
+        raise ValueError(f"answer {gold!r} is not A, B, C or D")
     lettered = "\n".join(f"({letter}) {text.strip()}" for letter, text in zip("ABCD", choices, strict=True))
     prompt = (
-        f"Please read the following text and answer the question below.\n\n<text>\n{context.strip()}\n</text>\n\n"
-        f"What is the correct answer to this question: {asked.strip()}\nChoices:\n{lettered}\n\n"
+        "Please read the following text and answer the question below.\n\n"
+        f"<text>\n{row['context'].strip()}\n</text>\n\n"
+        f"What is the correct answer to this question: {row['question'].strip()}\nChoices:\n{lettered}\n\n"
         'Format your response as follows: "The correct answer is (insert answer here)".'
     )
-    return OpenQuestion(name, prompt, gold, 128, about={"kinds": kinds, "choices": choices})
+    about = {"kinds": [str(row["difficulty"]), str(row["length"])], "choices": choices}
+    return OpenQuestion(str(row["_id"]), prompt, gold, 128, about=about)
 
 
-def _named(options: TaskOptions, known: Sequence[str], kind: str) -> tuple[str, ...]:
-    """The data sets that ``--task-arg sets=A,B`` names, or all of them."""
+def _named(options: TaskOptions) -> tuple[str, ...]:
+    """The data sets that ``--task-arg sets=A,B`` names, by themselves or by their language, or all of them."""
     asked = options.arguments.get("sets")
-    names = tuple(known) if asked is None else tuple(dict.fromkeys(asked.split(",")))
-    for name in names:
-        if name not in known:
-            raise UnknownNameError(kind, name, known)
-    return names
+    if asked is None:
+        return tuple(METRICS)
+    names: dict[str, None] = {}
+    for name in asked.split(","):
+        if name not in METRICS and name not in LANGUAGES:
+            raise UnknownNameError("data set of LongBench", name, [*METRICS, *LANGUAGES])
+        names |= dict.fromkeys(LANGUAGES.get(name, (name,)))
+    return tuple(names)

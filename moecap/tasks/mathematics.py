@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import ClassVar
 
-from moecap.data.math_problems import MathProblem, load_math, load_numina_math, solved_examples
+from moecap.data.hub import HubFiles
+from moecap.data.math_problems import NUMINA, MathProblem, load_math, load_numina_math, solved_examples
 from moecap.errors import BadInputError
 from moecap.tasks.answers.mathematics import are_equal, require_math_verify, stated_expression
 from moecap.tasks.answers.statement import last_boxed
 from moecap.tasks.base import TaskOptions
 from moecap.tasks.generative import GenerativeTask, Grade, OpenQuestion
+from moecap.tasks.location import FROM_HUB
 from moecap.tasks.turns import in_turns
 
 __all__ = ["Math", "Math500", "NuminaMath"]
@@ -42,23 +44,19 @@ class _Problems(GenerativeTask):
         asked = options.arguments.get("shots", "0" if self.uses_chat else str(SHOTS))
         if asked not in ("0", str(SHOTS)):
             raise BadInputError(f"--task-arg shots={asked}: not 0 or {SHOTS}")
-        self._shots = int(asked)
-        head = solved_examples() if self._shots else ""
+        self.shots = int(asked)
+        head = solved_examples() if self.shots else ""
         answered = ((p, gold) for p in self.problems(options) if (gold := last_boxed(p.solution)))
         return [
             OpenQuestion(
                 problem.id,
-                f"{head}Problem:\n{problem.problem}\n\nSolution:" if self._shots else problem.problem + BOXED,
+                f"{head}Problem:\n{problem.problem}\n\nSolution:" if self.shots else problem.problem + BOXED,
                 gold,
                 self.output_tokens,
-                ("Problem:",) if self._shots and not self.uses_chat else (),
+                ("Problem:",) if self.shots and not self.uses_chat else (),
             )
             for problem, gold in islice(answered, options.limit)
         ]
-
-    def few_shot(self) -> tuple[int | None, int | None]:
-        """The examples are always the same: no seed."""
-        return self._shots, None
 
     def grade(self, question: OpenQuestion, text: str) -> Grade:
         """Right if the expression that is stated equals the right one."""
@@ -74,6 +72,7 @@ class Math(_Problems):
     paper: ClassVar[str] = "arXiv 2103.03874"
     source: ClassVar[str] = "EleutherAI/hendrycks_math, MIT"
     arguments: ClassVar[tuple[str, ...]] = ("shots", "subject")
+    narrowing: ClassVar[tuple[str, ...]] = ("subject",)
 
     def problems(self, options: TaskOptions) -> Sequence[MathProblem]:
         """The first problem of each subject, then the second ones."""
@@ -95,13 +94,14 @@ class Math500(_Problems):
 
 
 class NuminaMath(_Problems):
-    """NuminaMath-CoT's test split; proofs, which have no final expression, are left out. Needs ``--data``."""
+    """NuminaMath-CoT's test split; proofs, which have no final expression, are left out."""
 
     name: ClassVar[str] = "numina_math"
     title: ClassVar[str] = "NuminaMath-CoT: mathematics from nine sources, four-shot, generated solutions"
     paper: ClassVar[str] = "none (AI-MO/NuminaMath-CoT)"
-    source: ClassVar[str] = "AI-MO/NuminaMath-CoT, Apache-2.0; --data DIR"
+    source: ClassVar[str] = f"AI-MO/NuminaMath-CoT, Apache-2.0{FROM_HUB}"
+    hub: ClassVar[HubFiles] = NUMINA
 
     def problems(self, options: TaskOptions) -> Sequence[MathProblem]:
         """The problems in the published order."""
-        return load_numina_math(options.data)
+        return load_numina_math(options.folder)

@@ -11,75 +11,61 @@ from typing import ClassVar
 
 from moecap.data.mmlu import load_mmlu, mmlu_subjects
 from moecap.data.multiple_choice import MultipleChoice
-from moecap.errors import BadInputError
 from moecap.tasks.answers.letter import stated_letter
+from moecap.tasks.arguments import number_of_shots
 from moecap.tasks.base import TaskOptions
 from moecap.tasks.generative import GenerativeTask, Grade, OpenQuestion
 from moecap.tasks.multiple_choice import MultipleChoiceTask, Question
 from moecap.tasks.turns import in_turns
 
-__all__ = ["Mmlu", "MmluGenerative", "number_of_shots"]
+__all__ = ["Mmlu", "MmluGenerative"]
 
 DEV = 5
 """Examples of each subject."""
 
 
-class Mmlu(MultipleChoiceTask):
+class _FiftySevenSubjects:
+    """What both ways of asking have in common."""
+
+    metric: ClassVar[str] = "accuracy"
+    paper: ClassVar[str] = "arXiv 2009.03300"
+    source: ClassVar[str] = "cais/mmlu, MIT"
+    arguments: ClassVar[tuple[str, ...]] = ("shots", "subject")
+    narrowing: ClassVar[tuple[str, ...]] = ("subject",)
+
+
+class Mmlu(_FiftySevenSubjects, MultipleChoiceTask):
     """MMLU's test split, 14,042 questions: the letter that is likeliest after the question."""
 
     name: ClassVar[str] = "mmlu"
     title: ClassVar[str] = "MMLU: 57 subjects, four choices, five-shot, by log-likelihood of the letter"
-    metric: ClassVar[str] = "accuracy"
-    paper: ClassVar[str] = "arXiv 2009.03300"
-    source: ClassVar[str] = "cais/mmlu, MIT"
-    arguments: ClassVar[tuple[str, ...]] = ("shots", "subject")
 
     def questions(self, options: TaskOptions) -> Sequence[Question]:
         """The questions, the subjects in turn."""
-        self.shots = number_of_shots(options, DEV)
+        self.shots = number_of_shots(options.arguments, DEV)
         answers = tuple(f" {letter}" for letter in "ABCD")
         return [Question(q.id, prompt, answers, q.answer_index) for q, prompt in _asked(options, self.shots)]
 
 
-class MmluGenerative(GenerativeTask):
+class MmluGenerative(_FiftySevenSubjects, GenerativeTask):
     """MMLU's test split, 14,042 questions: the letter that a generated answer states."""
 
     name: ClassVar[str] = "mmlu_generative"
     title: ClassVar[str] = "MMLU: 57 subjects, four choices, five-shot, by generated answers"
-    metric: ClassVar[str] = "accuracy"
-    paper: ClassVar[str] = "arXiv 2009.03300"
-    source: ClassVar[str] = "cais/mmlu, MIT"
-    arguments: ClassVar[tuple[str, ...]] = ("shots", "subject")
 
     def questions(self, options: TaskOptions) -> Sequence[OpenQuestion]:
         """The questions, the subjects in turn."""
-        self._shots = number_of_shots(options, DEV)
+        self.shots = number_of_shots(options.arguments, DEV)
         tokens, stop = (2048, ()) if self.uses_chat else (32, ("\n\n",))  # a conversation may reason before it answers
         return [
             OpenQuestion(q.id, prompt, q.labels[q.answer_index], tokens, stop, about={"choices": q.choices})
-            for q, prompt in _asked(options, self._shots)
+            for q, prompt in _asked(options, self.shots)
         ]
-
-    def few_shot(self) -> tuple[int | None, int | None]:
-        """The examples are the first ones of the dev split: no seed."""
-        return self._shots, None
 
     def grade(self, question: OpenQuestion, text: str) -> Grade:
         """Right if the letter that is stated is that of the right choice."""
         letter = stated_letter(text, 4, question.about["choices"])
         return Grade({"accuracy": int(letter == question.gold)}, letter)
-
-
-def number_of_shots(options: TaskOptions, most: int) -> int:
-    """Solved examples before a question: ``--task-arg shots=N``, else ``most``.
-
-    Raises:
-        BadInputError: If it is no number from 0 to ``most``.
-    """
-    asked = options.arguments.get("shots", str(most))
-    if not asked.isdecimal() or int(asked) > most:
-        raise BadInputError(f"--task-arg shots={asked}: not a number from 0 to {most}")
-    return int(asked)
 
 
 def _asked(options: TaskOptions, shots: int) -> Iterator[tuple[MultipleChoice, str]]:

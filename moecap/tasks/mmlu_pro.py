@@ -6,11 +6,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import ClassVar
 
-from moecap.data.mmlu_pro import ReasonedChoice, load_mmlu_pro
+from moecap.data.hub import HubFiles
+from moecap.data.mmlu_pro import HUB, ReasonedChoice, load_mmlu_pro
 from moecap.tasks.answers.letter import stated_letter
+from moecap.tasks.arguments import number_of_shots
 from moecap.tasks.base import TaskOptions
 from moecap.tasks.generative import GenerativeTask, Grade, OpenQuestion
-from moecap.tasks.mmlu import number_of_shots
+from moecap.tasks.location import FROM_HUB
 from moecap.tasks.turns import in_turns
 
 __all__ = ["MmluPro"]
@@ -20,7 +22,7 @@ THINK = "Let's think step by step."
 
 
 class MmluPro(GenerativeTask):
-    """MMLU-Pro's test split, 12,032 questions of 14 categories, which a limit takes in turn. Needs ``--data``.
+    """MMLU-Pro's test split, 12,032 questions of 14 categories, which a limit takes in turn.
 
     The prompt is that of its authors: examples of the validation split with their reasoning.
     """
@@ -29,22 +31,23 @@ class MmluPro(GenerativeTask):
     title: ClassVar[str] = "MMLU-Pro: 14 categories, up to ten choices, five-shot with reasoning, generated answers"
     metric: ClassVar[str] = "accuracy"
     paper: ClassVar[str] = "arXiv 2406.01574"
-    source: ClassVar[str] = "TIGER-Lab/MMLU-Pro, MIT; --data DIR"
+    source: ClassVar[str] = f"TIGER-Lab/MMLU-Pro, MIT{FROM_HUB}"
+    hub: ClassVar[HubFiles] = HUB
     arguments: ClassVar[tuple[str, ...]] = ("shots",)
 
     def questions(self, options: TaskOptions) -> Sequence[OpenQuestion]:
         """The questions, the first one of each category first."""
-        self._shots = number_of_shots(options, SHOTS)
+        self.shots = number_of_shots(options.arguments, SHOTS)
         solved: dict[str, list[str]] = defaultdict(list)
-        if self._shots:
-            for example in load_mmlu_pro("validation", options.data):
+        if self.shots:
+            for example in load_mmlu_pro("validation", options.folder):
                 solved[example.category].append(f"{_shown(example)}{_reasoning(example)}\n\n")
         stop = () if self.uses_chat else ("Question:",)  # a conversation may name the question in its reasoning
-        asked = in_turns(load_mmlu_pro("test", options.data), lambda question: question.category)[: options.limit]
+        asked = in_turns(load_mmlu_pro("test", options.folder), lambda question: question.category)[: options.limit]
         return [
             OpenQuestion(
                 question.choice.id,
-                _head(question.category) + "".join(solved[question.category][: self._shots]) + _open(question),
+                _head(question.category) + "".join(solved[question.category][: self.shots]) + _open(question),
                 question.choice.labels[question.choice.answer_index],
                 2048,
                 stop,
@@ -52,10 +55,6 @@ class MmluPro(GenerativeTask):
             )
             for question in asked
         ]
-
-    def few_shot(self) -> tuple[int | None, int | None]:
-        """The examples are the first ones of the validation split: no seed."""
-        return self._shots, None
 
     def grade(self, question: OpenQuestion, text: str) -> Grade:
         """Right if the letter that is stated is that of the right choice."""

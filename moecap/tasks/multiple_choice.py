@@ -8,15 +8,21 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
 from moecap.backend import Continuation, Engine, Scored
-from moecap.errors import UnknownNameError
 from moecap.observations.recorder import Recorder
-from moecap.tasks.base import Task, TaskFacts, TaskOptions, prompts_digest, source_of
+from moecap.tasks.arguments import refuse_unknown_arguments
+from moecap.tasks.base import (
+    Task,
+    TaskFacts,
+    TaskOptions,
+    first_items,
+    prompts_digest,
+)
+from moecap.tasks.location import locate
 from moecap.tokenizer import Tokenizer
 
 __all__ = [
@@ -55,11 +61,8 @@ class MultipleChoiceTask(Task):
     """A task whose given answers are scored by their log-likelihood. A subclass gives its questions."""
 
     requires: ClassVar[frozenset[str]] = frozenset({"prompt_logprobs"})
-    arguments: ClassVar[tuple[str, ...]] = ()
-    """Names of the task's arguments."""
     shots: int = 0
     """Solved examples before each question, once the questions are made."""
-    _data: Path | None = None
 
     @abstractmethod
     def questions(self, options: TaskOptions) -> Sequence[Question]:
@@ -71,12 +74,13 @@ class MultipleChoiceTask(Task):
 
     def items(self, options: TaskOptions) -> Sequence[Question]:
         """The questions."""
-        for name in options.arguments:
-            if name not in self.arguments:
-                takes = "" if self.arguments else "it takes none"
-                raise UnknownNameError(f"argument of task {self.name}", name, self.arguments, takes)
-        self._data = options.data
-        return self.questions(options)
+        refuse_unknown_arguments(f"task {self.name}", options.arguments, self.takes)
+        location = locate(self.source, self.hub, options)
+        self.data_source = location.words
+        asked = replace(options, data=location.folder)
+        questions, more = first_items(options.limit, lambda limit: self.questions(replace(asked, limit=limit)))
+        self.limited = more or self.is_narrowed(options)
+        return questions
 
     def lengths(self, items: Sequence[Question], tokenizer: Tokenizer) -> Iterator[tuple[str, int]]:
         """Each question with its longest answer."""
@@ -85,7 +89,11 @@ class MultipleChoiceTask(Task):
     def facts(self, items: Sequence[Question], tokenizer: Tokenizer) -> TaskFacts:
         """What the result says of these questions."""
         digest = prompts_digest([question.prompt for question in items])
-        return TaskFacts(len(items), digest, self.shots, source=source_of(self.source, self._data))
+        return TaskFacts(len(items), digest, self.shots, source=self.data_source, limited=self.limited)
+
+    def restated(self, item: Question, sample: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The question with its answers and the right one."""
+        return _asked(item)
 
     def run(
         self,
@@ -177,12 +185,15 @@ def _sample(task: str, question: Question, scored: Sequence[Scored]) -> Mapping[
         "task": task,
         "kind": "multiple_choice",
         "id": question.id,
-        "prompt": question.prompt,
-        **({"contexts": list(question.contexts)} if question.contexts else {}),
-        "answers": list(question.answers),
+        **_asked(question),
         "log_likelihoods": likelihoods,
         "greedy": [s.is_greedy for s in scored],
         "answer": question.answers[best],
-        "gold": question.gold,
         "scores": choice_scores(likelihoods, question.answers, question.gold),
     }
+
+
+def _asked(question: Question) -> dict[str, Any]:
+    """What a sample says of its question."""
+    contexts = {"contexts": list(question.contexts)} if question.contexts else {}
+    return {"prompt": question.prompt, **contexts, "answers": list(question.answers), "gold": question.gold}

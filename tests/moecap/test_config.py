@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from moecap.config import RunConfig, with_settings
+from moecap.config import RunConfig
 from moecap.errors import BadInputError
 from moecap.runner.reproduction import reproduction_command
+from moecap.settings import with_settings
 
 
 def test_the_defaults_are_those_of_the_contract():

@@ -7,6 +7,7 @@ import pytest
 
 from moecap.cli.app import COMMANDS_HERE
 from moecap.cli.reference import options_page
+from moecap.plugins import COMMANDS, plugin_names
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
@@ -19,7 +20,7 @@ def test_the_page_of_options_is_the_one_that_the_configuration_gives():
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_every_command_that_a_page_names_exists(page):
     for command in re.findall(r"`moecap ([a-z]+)", page.read_text()):
-        assert command in COMMANDS_HERE
+        assert command in {*COMMANDS_HERE, *plugin_names(COMMANDS)}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

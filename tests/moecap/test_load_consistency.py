@@ -3,10 +3,10 @@
 import pandas as pd
 import pytest
 
-from moecap.config import with_settings
 from moecap.load_consistency import load_pairs
 from moecap.runner.asked import asked_arrivals, asked_lengths
 from moecap.runner.reproduction import reproduction_command
+from moecap.settings import with_settings
 
 
 def _load(config, **changes):
@@ -28,6 +28,7 @@ def _load(config, **changes):
                 "prompt_id": f"set-0-{warm + i}",
                 "input_tokens_asked": tokens,
                 "output_tokens_asked": answered * config.n,
+                "choices": config.n if config.n > 1 else None,
                 "scheduled_ns": 10**15 + at + turn * 10**9,
                 "session": i // turns if turns > 1 else None,
                 "turn": turn if turns > 1 else None,
@@ -66,6 +67,11 @@ def config(request):
 
 def test_the_load_that_was_asked_for_contradicts_nothing(config):
     assert not _contradictions(config, _load(config))
+
+
+def test_other_choices_than_stated_are_found():
+    config = with_settings(STATED, CONFIGS["choices"])
+    assert _contradictions(config, _load(config, choices=lambda column: column + 1)) == {"workload.n"}
 
 
 def test_a_load_in_another_order_of_sending_is_the_same_load(config):

@@ -126,3 +126,23 @@ def test_memory_and_time_of_the_processes_that_it_started_are_counted():
     assert rows["rss_bytes"].max() > own + 50_000_000
     used = rows["cpu_seconds"].iloc[-2] - rows["cpu_seconds"].iloc[0]
     assert used > 0.1  # this process sleeps, the one that it started spins
+
+
+BURNS = "import time\nwhile time.process_time() < 0.4: pass"
+RUNS = f"import subprocess, sys, time; subprocess.run([sys.executable, '-c', {BURNS!r}])"
+AFTER = f"{RUNS}; print(1, flush=True); time.sleep(60)"
+
+
+def test_time_of_processes_that_have_ended_is_kept_whoever_started_them():
+    recorder = Recorder()
+    with Telemetry(recorder, interval=0.05):
+        with subprocess.Popen([sys.executable, "-c", AFTER], stdout=subprocess.PIPE) as starter:
+            assert starter.stdout.readline() == b"1\n"  # a grandchild has used 0.4 s and has ended
+            time.sleep(0.2)
+            with_grandchild = len(recorder._telemetry)
+            subprocess.run([sys.executable, "-c", BURNS], check=True)
+            starter.kill()
+        time.sleep(0.2)
+    used = _rows(recorder)["cpu_seconds"]
+    assert used.iloc[-1] - used.iloc[0] > 0.75
+    assert used.iloc[-1] >= used.iloc[with_grandchild] + 0.35

@@ -6,7 +6,6 @@ import pytest
 from gguf import GGUFReader
 
 from moecap.backend import EngineJob, Prompt
-from moecap.config import with_settings
 from moecap.data.arc import load_arc
 from moecap.data.packages import fetch
 from moecap.models import embedded
@@ -14,6 +13,7 @@ from moecap.models.reading import read_model
 from moecap.observations.recorder import Recorder
 from moecap.runner.reporter import Reporter
 from moecap.runner.run import run
+from moecap.settings import with_settings
 from moecap.tasks.arc import ArcEasy
 from moecap.tasks.base import TaskOptions
 from moecap.tokenizer import Tokenizer, exact_length_prompts

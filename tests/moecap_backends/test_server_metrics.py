@@ -18,7 +18,7 @@ from moecap.metrics.server import server_metrics
 from moecap.observations.reader import read_observations
 from moecap.observations.recorder import Recorder
 from moecap.runner.server_flags import server_flags
-from moecap_backends.exposition import GAUGES, gauge_lines, read_exposition
+from moecap_backends.exposition import WATCHED, read_exposition, watched_lines
 from moecap_backends.llamacpp import LlamacppBackend
 from moecap_backends.server_metrics import EVERY_SECONDS, ServerMetrics
 
@@ -59,12 +59,12 @@ def test_a_number_that_is_none_is_left_out():
     assert "sglang:queue_time_seconds_sum" in names
 
 
-@pytest.mark.parametrize(("engine", "gauges"), [("vllm-0.32", 3), ("sglang-0.5.23", 3), ("llamacpp-after", 2)])
-def test_the_gauges_of_a_look_are_those_of_the_whole_text(engine, gauges):
+@pytest.mark.parametrize(("engine", "numbers"), [("vllm-0.32", 6), ("sglang-0.5.23", 6), ("llamacpp-after", 4)])
+def test_the_numbers_of_a_look_are_those_of_the_whole_text(engine, numbers):
     body = _recorded(engine)
-    whole = [s for s in read_exposition(body) if s.name in GAUGES]
-    assert read_exposition(gauge_lines(body)) == whole
-    assert len(whole) == gauges
+    whole = [s for s in read_exposition(body) if s.name in WATCHED]
+    assert read_exposition(watched_lines(body)) == whole
+    assert len(whole) == numbers
 
 
 def test_of_where_a_model_lies_only_its_name_is_kept():

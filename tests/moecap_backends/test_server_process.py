@@ -1,5 +1,7 @@
 """Servers that end with us, with their own words where they fail, and leave no process behind."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -64,6 +66,13 @@ def test_a_server_is_ready_when_it_answers_and_gone_when_it_is_left(tmp_path):
     assert said == ["starting test; it writes to server.log"]
 
 
+ROOT_CAUSE = """
+print("(EngineCore pid=7) ERROR 11-26 02:10:35 [core.py:15] RuntimeError: Worker failed with error 'out of memory'")
+print("(Worker pid=8) ERROR 11-26 02:10:36 [executor.py:3] Worker proc died unexpectedly (failed)", flush=True)
+raise RuntimeError("Engine core initialization failed. See root cause above.")
+"""
+
+
 @pytest.mark.parametrize(
     ("code", "words"),
     [
@@ -74,6 +83,7 @@ def test_a_server_is_ready_when_it_answers_and_gone_when_it_is_left(tmp_path):
         ),
         ("print('bye')", "bye"),
         ("bytearray(1 << 62)", "MemoryError"),
+        (ROOT_CAUSE, "RuntimeError: Worker failed with error 'out of memory'"),
         ("import os; print('loading weights', flush=True); os.kill(os.getpid(), 9)", "loading weights"),
         ("", "nothing"),
     ],
@@ -82,6 +92,29 @@ def test_a_server_that_ends_while_starting_gives_its_own_words(tmp_path, code, w
     with _server(code, tmp_path) as server, pytest.raises(RunError, match="ended with status") as caught:
         server.wait_until_ready(lambda _line: None)
     assert str(caught.value).endswith(words)
+
+
+STAYS = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(600)"
+LEAVES = (
+    f"import subprocess, sys; left = subprocess.Popen([sys.executable, '-c', {STAYS!r}], stdout=subprocess.PIPE); "
+    f"left.stdout.readline(); {SERVES}"
+)
+
+
+def test_a_server_that_answers_no_more_is_waited_for_until_all_of_it_has_ended(tmp_path):
+    """Where a client sees its requests fail, the process that watches the server may still be at its end."""
+    port = free_port()
+    with _server(LEAVES, tmp_path, str(port), port=port) as server:
+        server.wait_until_ready(lambda _line: None)
+        assert not server.ending
+        family = _family(server._process.pid, 2)
+        os.kill(family[0], signal.SIGKILL)
+        while server._answers():
+            time.sleep(0.01)
+        assert not server.ended  # what it has left behind is given some seconds to end
+        assert server.ending
+        assert server.ended
+    assert _all_gone(family)
 
 
 def test_a_server_that_does_not_get_ready_is_ended_at_its_deadline(tmp_path):

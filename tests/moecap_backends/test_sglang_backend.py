@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import threading
 from dataclasses import replace
@@ -12,17 +13,22 @@ from endings import check_endings
 from reference import Reference
 from tiny_models import VOCABULARY, make_model
 
-from moecap.backend import Continuation, EngineJob, Prompt
-from moecap.errors import RunError
+from moecap.backend import Continuation, EngineJob, Prompt, Sampling
+from moecap.errors import BadInputError, NotBuiltError, RunError
+from moecap.metrics.reconstruction import reconstruct_steps
 from moecap.metrics.routing_source import seen_steps
 from moecap.models import embedded
+from moecap.models.adapter import ADAPTER
 from moecap.models.config_file import read_config_file
 from moecap.models.reading import read_model
+from moecap.models.step import step_weights
 from moecap.observations.reader import read_observations
 from moecap.observations.recorder import Recorder
+from moecap.runner.plan import make_plan
+from moecap.settings import with_settings
 from moecap.telemetry import descendants
 from moecap_backends.openai import OpenaiEngine
-from moecap_backends.sglang import SglangEngine
+from moecap_backends.sglang import SglangBackend, SglangEngine
 
 pytestmark = [pytest.mark.engine, pytest.mark.sglang]
 
@@ -104,6 +110,22 @@ def test_answers_are_those_of_transformers(engine, reference, tmp_path):
     tokens = seen.chunks.groupby("request")["tokens"]
     assert tokens.max().tolist() == [6, 9, 3, 1]
     assert tokens.min().tolist() == [1] * 4
+
+
+def test_each_of_several_choices_is_counted(engine, tmp_path):
+    """Their tokens are told apart; of which step each is, and with which experts, is not."""
+    sampling = Sampling(n=3, temperature=1.0)
+    prompts = [replace(p, sampling=sampling) for p in _prompts([9, 17, 5])]
+    answers, seen = _load(engine, prompts, 2, tmp_path)
+    assert [len(a.tokens) for a in answers] == [6, 6, 6]
+    assert seen.requests["choices"].tolist() == [3, 3, 3]
+    assert seen.requests["input_tokens"].tolist() == [9, 17, 5]
+    assert seen.requests["output_tokens"].tolist() == [18, 18, 18]
+    bearing = seen.chunks[seen.chunks["kind"] == "content"]
+    assert bearing.groupby(["request", "choice"]).size().index.tolist() == [(i, c) for i in range(3) for c in range(3)]
+    assert bearing.groupby("request")["tokens"].max().tolist() == [18, 18, 18]
+    assert seen.request_routing is None
+    assert "several answers each" in reconstruct_steps(seen.requests, seen.chunks)
 
 
 def test_the_experts_of_each_token_are_those_that_the_routers_chose(engine, reference, tmp_path):
@@ -242,3 +264,78 @@ def test_the_embedded_model_answers_and_routes_as_in_transformers(sglang_python,
         own = seen.request_routing.experts[seen.request_routing.token_request == number]
         assert (np.sort(own, -1) == np.sort(expected, -1)).mean() > 0.999
     assert scored[0].log_likelihood == pytest.approx(reference.log_likelihood((3, 7, 11), (23, 29))[0], abs=1e-3)
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory):
+    """A tiny Qwen3-MoE, an adapter of rank 4 on its attention, and the model with it merged into the weights."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path_factory.mktemp("adapter")
+    base = _checkpoint("qwen3_moe", folder / "tiny-qwen3_moe", mlp_only_layers=[])
+    weights, drawn = load_file(base / "model.safetensors"), torch.Generator().manual_seed(3)
+    targets = ["o_proj", "q_proj", "v_proj"]
+    merged, stored = dict(weights), {}
+    for name, weight in weights.items():
+        if name.endswith(tuple(f"{target}.weight" for target in targets)):
+            rows, columns = weight.shape
+            a, b = (torch.randn(shape, generator=drawn) * 0.3 for shape in ((4, columns), (rows, 4)))
+            merged[name] = weight + 8 / 4 * (b @ a)  # alpha over the rank
+            stem = f"base_model.model.{name.removesuffix('.weight')}"
+            stored |= {f"{stem}.lora_A.weight": a, f"{stem}.lora_B.weight": b}
+    made = folder / "adapter"
+    made.mkdir()
+    save_file(stored, made / "adapter_model.safetensors")
+    config = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "bias": "none", "target_modules": targets}
+    (made / "adapter_config.json").write_text(json.dumps(config | {"task_type": "CAUSAL_LM"}))
+    whole = shutil.copytree(base, folder / "merged")
+    save_file(merged, whole / "model.safetensors", metadata={"format": "pt"})
+    return base, made, whole
+
+
+def _adapted_job(folder, log, adapter):
+    config = SglangBackend.served_config(read_config_file(folder / "config.json"), {"lora-paths": str(adapter)})
+    spec = read_model(config, folder.name, weights="fp32", kv="fp32")
+    return replace(_job(folder, log, **{"lora-paths": str(adapter)}), spec=spec)
+
+
+def test_with_an_adapter_answers_experts_and_scores_are_those_of_the_merged_weights(adapter, sglang_python, tmp_path):
+    base, made, whole = adapter
+    prompts = _prompts([9, 17, 5])
+    merged = Reference(whole)
+    assert [merged.answer(p) for p in prompts] != [Reference(base).answer(p) for p in prompts]
+    with SglangBackend().open(_adapted_job(base, tmp_path / "server.log", made)) as running:
+        answers, seen = _load(running, prompts, 2, tmp_path)
+        scored = running.score([Continuation("c", (3, 7, 11), (5, 2))], Recorder(stage="score"), lambda _done: None)
+    assert [a.tokens for a in answers] == [merged.answer(p) for p in prompts]
+    for number, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+        own = seen.request_routing.experts[seen.request_routing.token_request == number]
+        assert np.array_equal(np.sort(own, -1), np.sort(merged.routing([*prompt.tokens, *answer.tokens[:-1]]), -1))
+    assert scored[0].log_likelihood == pytest.approx(merged.log_likelihood((3, 7, 11), (5, 2))[0], abs=1e-3)
+    assert running.info.details["adapter"].startswith("adapter: rank 4 on o_proj, q_proj, v_proj; SHA-256 ")
+
+
+def test_an_adapter_of_another_model_is_refused(adapter, sglang_python, tmp_path):
+    base, made, _ = adapter
+    other = _checkpoint("qwen3_moe", tmp_path / "other", mlp_only_layers=[], hidden_size=64)
+    with pytest.raises(BadInputError, match=r"o_proj\.lora_B\.weight is \(32, 4\), for this model it is \(64, 4\)"):
+        SglangBackend().open(_adapted_job(other, tmp_path / "server.log", made))
+    with pytest.raises(BadInputError, match="lora-paths=/no/such: no such folder; name that of one adapter"):
+        SglangBackend.served_config({}, {"lora-paths": "/no/such"})
+    with pytest.raises(NotBuiltError, match="engine argument lora-backend: a run does not count what it changes"):
+        SglangBackend().open(_job(base, tmp_path / "server.log", **{"lora-backend": "triton"}))
+
+
+def test_a_run_counts_the_adapter_and_keeps_what_it_counts_in_its_model(adapter, sglang_python):
+    base, made, _ = adapter
+    options = {"model": str(base), "backend": "sglang", "precision": "fp32", "task": ["none"]}
+    asked = with_settings(options | {"engine_arg": [f"lora-paths={made}"]}, ())
+    plan = make_plan(asked, lambda _line: None)
+    assert plan.model_config[ADAPTER] == {"rank": 4, "targets": ["o_proj", "q_proj", "v_proj"]}
+    whole = read_model(plan.model_config, "tiny", weights="fp32")
+    alone = read_model(read_config_file(base / "config.json"), "tiny", weights="fp32")
+    assert step_weights(plan.spec).attention == step_weights(whole).attention
+    # q_proj and o_proj join 32 and 4 heads of 8, v_proj 32 and 2 heads of 8; three layers, four bytes
+    more = 3 * 4 * (2 * (4 * 32 + 32 * 4) + (4 * 32 + 16 * 4))
+    assert step_weights(whole).attention - step_weights(alone).attention == more

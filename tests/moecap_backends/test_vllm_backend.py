@@ -105,6 +105,34 @@ def test_a_next_turn_follows_the_answer_that_really_came(observed, reference):
     assert seen.requests["wait_ns"].fillna(0).tolist() == [0, 50_000_000]
 
 
+def _check_choices(seen, prompts, choices, output):
+    """Every choice is a sequence of its own: its prompt is fed but for what a cache served, and its answer."""
+    count, asked = len(prompts), sum(len(p.tokens) for p in prompts)
+    assert seen.requests["status"].tolist() == ["completed"] * count
+    assert seen.requests["choices"].tolist() == [choices] * count
+    assert seen.requests["input_tokens"].tolist() == [len(p.tokens) for p in prompts]
+    assert seen.requests["output_tokens"].tolist() == [choices * output] * count
+    bearing = seen.chunks[seen.chunks["kind"] == "content"]
+    assert bearing.groupby(["request", "choice"]).size().index.tolist() == [
+        (i, c) for i in range(count) for c in range(choices)
+    ]
+    assert bearing.groupby("request")["tokens"].max().tolist() == [choices * output] * count
+    assert seen.steps.tokens().sum() == choices * asked - seen.requests["cached_tokens"].sum() + count * choices * (
+        output - 1
+    )
+    assert seen.steps.logits_tokens.sum() == count * choices * output
+    assert seen.steps.seq_new.lengths().max() <= choices * count
+    assert len(seen.routing.experts) == seen.steps.tokens().sum()
+
+
+def test_each_of_several_choices_is_fed_and_counted(observed):
+    sampling = Sampling(n=3, temperature=1.0, seed=5)
+    prompts = [replace(p, sampling=sampling) for p in _prompts([9, 17, 5])]
+    _, seen = observed(prompts, 2)
+    assert seen.requests["cached_tokens"].tolist() == [0, 0, 0]
+    _check_choices(seen, prompts, 3, 6)
+
+
 def test_answers_are_drawn_and_end_as_is_asked(observed):
     greedy = _prompts([9], output=24)[0]
     drawn = [replace(greedy, sampling=Sampling(temperature=2.0, seed=seed)) for seed in (1, 1, 2)]
@@ -267,3 +295,29 @@ def test_quantised_experts_are_refused_since_they_were_never_run(tmp_path, tiny_
     with pytest.raises(NotBuiltError, match="experts in fp4"):
         VllmBackend.check(folder, spec, "cpu")
     VllmBackend.check(folder, spec, "cuda")  # a GPU has kernels for it; the result carries a flag
+
+
+def test_what_a_cache_served_of_several_choices_is_counted_for_all(tmp_path, vllm_job):
+    """vLLM's usage tells that of the choice which came first."""
+    from moecap_backends.vllm import VllmBackend
+
+    folder = make_model("mixtral", tmp_path / "tiny", sizes=HEADS_OF_32)
+    sampling = Sampling(n=2, temperature=1.0, seed=5)
+    job = vllm_job(folder, tmp_path / "server.log", **{"block-size": "32"})
+    prompts = [replace(p, sampling=sampling) for p in _prompts([50]) * 2]
+    recorder = Recorder(stage="load")
+    with VllmBackend().open(replace(job, prefix_cache=True, sampling=sampling)) as running:
+        running.generate(prompts, 1, recorder, lambda _done: None)
+    recorder.write(tmp_path)
+    seen = read_observations(tmp_path)
+    assert seen.requests["cached_tokens"].tolist()[1] == 2 * 32
+    _check_choices(seen, prompts, 2, 6)
+
+
+def test_several_greedy_choices_which_vllm_does_not_give_are_refused(tmp_path, vllm_job):
+    from moecap_backends.vllm import VllmBackend
+
+    folder = make_model("mixtral", tmp_path / "tiny", sizes=HEADS_OF_32)
+    job = replace(vllm_job(folder, tmp_path / "server.log"), sampling=Sampling(n=2))
+    with pytest.raises(BadInputError, match="n 2: vLLM gives one greedy answer to a prompt; set a temperature above 0"):
+        VllmBackend().open(job)

@@ -6,11 +6,11 @@ import shutil
 import pytest
 from tiny_models import make_model
 
-from moecap.config import with_settings
 from moecap.facts import result_facts
 from moecap.models.accounting import checkpoint_bytes, kv_bytes_per_token
 from moecap.runner.reporter import Reporter
 from moecap.runner.run import run
+from moecap.settings import with_settings
 from moecap.verification import verify_run
 
 pytestmark = [pytest.mark.engine, pytest.mark.vllm]

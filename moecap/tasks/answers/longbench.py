@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from moecap.tasks.answers.overlap import f1, rouge_l
+from moecap.tasks.answers.chinese import chinese_f1, chinese_rouge_l, require_jieba
+from moecap.tasks.answers.overlap import f1, require_rouge, rouge_l
 
-__all__ = ["METRICS", "SUMMARIES", "longbench_score"]
+__all__ = ["LANGUAGES", "METRICS", "longbench_score", "require_libraries"]
 
-_FIRST_LINE = frozenset({"trec", "triviaqa", "samsum"})
+_FIRST_LINE = frozenset({"trec", "triviaqa", "samsum", "lsht"})
 """Data sets of which only the first line of an answer counts."""
 
 
@@ -21,7 +22,7 @@ def _count(answer: str, gold: str, _classes: Sequence[str]) -> float:
 
 
 def _paragraph(answer: str, gold: str, classes: Sequence[str]) -> float:
-    number = re.search(r"Paragraph (\d+)", gold)
+    number = re.search(r"(?:Paragraph |\u6bb5\u843d)(\d+)", gold)
     return _count(answer, number[1], classes) if number else 0.0
 
 
@@ -49,6 +50,14 @@ def _summary(answer: str, gold: str, _classes: Sequence[str]) -> float:
     return rouge_l(answer, gold)
 
 
+def _chinese_words(answer: str, gold: str, _classes: Sequence[str]) -> float:
+    return chinese_f1(answer, gold)
+
+
+def _chinese_summary(answer: str, gold: str, _classes: Sequence[str]) -> float:
+    return chinese_rouge_l(answer, gold)
+
+
 METRICS: dict[str, Callable[[str, str, Sequence[str]], float]] = {
     "narrativeqa": _words,
     "qasper": _words,
@@ -66,11 +75,35 @@ METRICS: dict[str, Callable[[str, str, Sequence[str]], float]] = {
     "passage_retrieval_en": _paragraph,
     "lcc": _similarity,
     "repobench-p": _similarity,
+    "multifieldqa_zh": _chinese_words,
+    "dureader": _chinese_summary,
+    "vcsum": _chinese_summary,
+    "lsht": _class,
+    "passage_retrieval_zh": _paragraph,
 }
-"""The English and code data sets of LongBench and how each is scored, 0 to 1."""
+"""The data sets of LongBench and how each is scored, 0 to 1."""
 
-SUMMARIES = tuple(name for name, metric in METRICS.items() if metric is _summary)
-"""Those that are scored by ROUGE-L."""
+CODE = ("lcc", "repobench-p")
+CHINESE = ("multifieldqa_zh", "dureader", "vcsum", "lsht", "passage_retrieval_zh")
+LANGUAGES = {
+    "english": tuple(name for name in METRICS if name not in CODE + CHINESE),
+    "code": CODE,
+    "chinese": CHINESE,
+}
+"""The data sets of each language."""
+
+
+def require_libraries(names: Iterable[str]) -> None:
+    """Refuse where a library is not installed with which one of the data sets is scored.
+
+    Raises:
+        NotAvailableError: With the command that installs it.
+    """
+    metrics = {METRICS[name] for name in names}
+    if metrics & {_summary, _chinese_summary}:
+        require_rouge()
+    if metrics & {_chinese_words, _chinese_summary}:
+        require_jieba()
 
 
 def longbench_score(name: str, answer: str, golds: Sequence[str], classes: Sequence[str]) -> float:

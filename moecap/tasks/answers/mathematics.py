@@ -21,7 +21,7 @@ _LONGEST = 500
 
 _SPACE = re.compile(r"\\[,;:! ]|\\quad|\\qquad|~|\s+")
 _WORD = re.compile(r"\\text(?:bf)?\{\s*([A-Za-z]{2,})\s*\}")
-_DOLLARS = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|\$([^$]+)\$", re.S)
+_DOLLARS = re.compile(rf"\$\$(.+?)\$\$|\\\[(.{{1,{_LONGEST}}}?)\\\]|\\\((.{{1,{_LONGEST}}}?)\\\)|\$([^$]+)\$", re.S)
 
 
 def stated_expression(text: str) -> str | None:

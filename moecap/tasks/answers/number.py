@@ -39,7 +39,7 @@ _NUMBER = re.compile(
     """,
     re.X,
 )
-_FRACTION = re.compile(r"(-?)\s*\\[dt]?frac\s*(?:\{\s*(-?\d+)\s*\}|(\d))\s*(?:\{\s*(\d+)\s*\}|(\d))")
+_FRACTION = re.compile(r"(?:(-)\s*)?\\[dt]?frac\s*(?:\{\s*(-?\d+)\s*\}|(\d))\s*(?:\{\s*(\d+)\s*\}|(\d))")
 _MARK = re.compile(r"####[ \t]*([^\n]*)")
 _REASON = re.compile(r"\b(?:because|since)\b", re.I)
 
@@ -96,7 +96,7 @@ def _begins_with_number(text: str) -> bool:
 
 def _plain(text: str) -> str:
     text = text.translate(_ALIKE).replace("{,}", ",").replace("\\,", "").replace("\\!", "").replace("\\$", "$")
-    return _FRACTION.sub(lambda f: f" {f[1]}{f[2] or f[3]}/{f[4] or f[5]} ", text)
+    return _FRACTION.sub(lambda f: f" {f[1] or ''}{f[2] or f[3]}/{f[4] or f[5]} ", text)
 
 
 def _is_alone(text: str) -> bool:

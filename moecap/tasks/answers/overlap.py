@@ -12,7 +12,7 @@ from importlib.util import find_spec
 
 from moecap.errors import NotAvailableError
 
-__all__ = ["exact_match", "f1", "normalised", "require_rouge", "rouge_l"]
+__all__ = ["exact_match", "f1", "f1_of_words", "normalised", "require_rouge", "rouge_l"]
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -30,7 +30,11 @@ def exact_match(answer: str, golds: Sequence[str]) -> int:
 
 def f1(answer: str, gold: str) -> float:
     """Harmonic mean of precision and recall of normalised words; 0 where either has none."""
-    words, right = normalised(answer).split(), normalised(gold).split()
+    return f1_of_words(normalised(answer).split(), normalised(gold).split())
+
+
+def f1_of_words(words: Sequence[str], right: Sequence[str]) -> float:
+    """Harmonic mean of precision and recall of words; 0 where none is right."""
     common = (Counter(words) & Counter(right)).total()
     return 2 * common / (len(words) + len(right)) if common else 0.0
 

@@ -38,14 +38,18 @@ def without_thinking(text: str) -> str:
 
 
 def _outside(text: str, opening: re.Pattern[str], closing: re.Pattern[str]) -> str:
-    kept = ""
-    while True:
-        begin, end = opening.search(text), closing.search(text)
-        if end is not None and (begin is None or end.start() < begin.start()):
-            kept, text = "", text[end.end() :]
-        elif begin is None:
-            return kept + text
-        elif (end := closing.search(text, begin.end())) is None:
-            return kept + text[: begin.start()]
-        else:
-            kept, text = kept + text[: begin.start()], text[end.end() :]
+    marks = sorted(
+        [(found.start(), found.end(), True) for found in opening.finditer(text)]
+        + [(found.start(), found.end(), False) for found in closing.finditer(text)]
+    )
+    kept: list[str] = []
+    outside, place = True, 0
+    for begin, end, opens in marks:
+        if opens and outside:
+            kept.append(text[place:begin])
+            outside = False
+        elif not opens:
+            if outside:  # the opening one stood in the prompt
+                kept.clear()
+            outside, place = True, end
+    return "".join(kept) + (text[place:] if outside else "")

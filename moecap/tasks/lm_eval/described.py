@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
+from moecap.chat_template import told_date
 from moecap.errors import BadInputError, NotAvailableError
 from moecap.tasks.base import Task, TaskFacts, TaskFamily
 from moecap.tasks.lm_eval.catalogue import Leaf, harness_version, leaves, paper_of, require_harness
 from moecap.tasks.lm_eval.data import copy_of
 
-__all__ = ["LmEvalFamily", "shared_facts"]
+__all__ = ["LmEvalFamily", "joined_sources", "shared_facts"]
 
 GENERATED = "generate_until"
 
@@ -105,16 +106,24 @@ def _line(leaf: Leaf) -> str:
     return f"{leaf.name}: {leaf.output_type}, version {leaf.version}, {split}, {shots}"
 
 
-def shared_facts(facts: TaskFacts, items: Sequence[Any], seed: int) -> TaskFacts:
-    """The facts of items of the harness: their examples, the seed, and the sources.
+def shared_facts(facts: TaskFacts, items: Sequence[Any], seed: int, dated: bool) -> TaskFacts:
+    """The facts of items of the harness: their examples, the seed, the sources, and the date in the prompts.
 
     Args:
         facts: The number of items and the digest of the prompts.
         items: The items.
         seed: Seed of the drawing of examples.
+        dated: Whether the chat template was told the date.
     """
     shots = {item.shots for item in items}
     few_shot = shots.pop() if len(shots) == 1 else None
     drawn = any(item.shots for item in items)
-    source = "; ".join(dict.fromkeys(item.source for item in items))
-    return replace(facts, few_shot=few_shot, few_shot_seed=seed if drawn else None, source=source)
+    date = told_date("%Y-%m-%d") if dated else None
+    return replace(
+        facts, few_shot=few_shot, few_shot_seed=seed if drawn else None, source=joined_sources(items), chat_date=date
+    )
+
+
+def joined_sources(items: Sequence[Any]) -> str:
+    """Where the documents come from, each place once."""
+    return "; ".join(dict.fromkeys(item.source for item in items))

@@ -6,7 +6,7 @@ does; ``task.*`` under the harness's own names is what the harness itself makes 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from moecap.tasks.answers.thinking import without_thinking
 from moecap.tasks.base import TaskFacts, TaskOptions
 from moecap.tasks.generative import GenerativeTask, Grade, OpenQuestion, outcome_of
 from moecap.tasks.lm_eval.catalogue import Leaf
-from moecap.tasks.lm_eval.described import shared_facts
+from moecap.tasks.lm_eval.described import joined_sources, shared_facts
 from moecap.tasks.lm_eval.likelihood import spoken
 from moecap.tasks.lm_eval.loading import ARGUMENTS, Conversation, Item, Settings, load_items
 from moecap.tasks.lm_eval.model import AnswerSettings, EngineModel, load_tokenizer
@@ -48,11 +48,16 @@ class LmEvalGeneration(GenerativeTask):
 
     def questions(self, options: TaskOptions) -> Sequence[OpenQuestion]:
         """The documents as questions, ``limit`` of each task."""
+        return self.first_questions(options)[0]
+
+    def first_questions(self, options: TaskOptions) -> tuple[Sequence[OpenQuestion], bool]:
+        """The documents as questions, ``limit`` of each task, and whether it left any out."""
         self._settings = Settings.of(options.arguments)
-        items = load_items(self._harness_name, self._leaves, self._settings, options)
+        items, limited = load_items(self._harness_name, self._leaves, self._settings, options)
         self._items = {item.id: item for item in items}
         self._read = None
-        return [_question(item) for item in items]
+        self.data_source = joined_sources(items)
+        return [_question(item) for item in items], limited
 
     def sampling(self, question: OpenQuestion) -> Sampling:
         """As the task says, which is greedy for all but a few."""
@@ -74,14 +79,22 @@ class LmEvalGeneration(GenerativeTask):
             fitted = model.fitted(tokens, question.output_tokens)
             if len(fitted) < len(tokens):
                 self._cut_ids.add(question.id)
+            messages = () if question.id in self._cut_ids else question.messages
             name, sampling = f"{self.name}/{question.id}", self.sampling(question)
-            made.append(Prompt(name, fitted, question.output_tokens, sampling, messages=question.messages))
+            made.append(Prompt(name, fitted, question.output_tokens, sampling, messages=messages))
         return tuple(made)
 
     def facts(self, items: Sequence[OpenQuestion], tokenizer: Tokenizer) -> TaskFacts:
         """What the result says of these questions."""
         of = [self._items[question.id] for question in items]
-        return shared_facts(super().facts(items, tokenizer), of, self._settings.seed)
+        facts = super().facts(items, tokenizer)
+        return shared_facts(facts, of, self._settings.seed, self._model(tokenizer).dated)
+
+    def restated(self, item: OpenQuestion, sample: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The document, and what the harness makes of the answer again."""
+        outcome = sample.get("outcome")
+        again = self.graded(item, str(sample["answer"]), failed=outcome == "failed", cut_off=outcome == "truncated")
+        return {**super().restated(item, sample), **again}
 
     def grade(self, question: OpenQuestion, text: str) -> Grade:
         """The harness's scores of an answer, the first share among them as the accuracy."""

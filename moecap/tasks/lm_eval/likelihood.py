@@ -33,7 +33,6 @@ class LmEvalLikelihood(Task):
     """
 
     arguments: ClassVar[tuple[str, ...]] = ARGUMENTS
-    """Names of the task's arguments."""
 
     def __init__(self, harness_name: str, found: Sequence[Leaf]) -> None:
         self._harness_name, self._leaves = harness_name, found
@@ -48,7 +47,8 @@ class LmEvalLikelihood(Task):
         if asked is not None and held is not None and asked > held:
             raise BadInputError(f"--task-arg max_length={asked}: the model holds {held} tokens")
         self._max_length = asked or held or 0
-        return load_items(self._harness_name, self._leaves, self._settings, options)
+        items, self.limited = load_items(self._harness_name, self._leaves, self._settings, options)
+        return items
 
     def lengths(self, items: Sequence[Item], tokenizer: Tokenizer) -> Iterator[tuple[str, int]]:
         """Each document with the tokens of its longest sequence, cut to what the model holds."""
@@ -67,8 +67,18 @@ class LmEvalLikelihood(Task):
         """What the result says of these documents."""
         model = self._model(load_tokenizer(tokenizer.folder), _no_scores)
         texts = [str(part) for item in items for request in spoken(item, model) for part in request.args]
-        facts = TaskFacts(len(items), prompts_digest(texts), chat=self._settings.chat)
-        return shared_facts(facts, items, self._settings.seed)
+        facts = TaskFacts(len(items), prompts_digest(texts), chat=self._settings.chat, limited=self.limited)
+        return shared_facts(facts, items, self._settings.seed, model.dated)
+
+    def restated(self, item: Item, sample: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The document, and what the harness makes of the log-likelihoods again."""
+        greedy = sample.get("greedy")
+        asked = [replace(request, resps=[], filtered_resps={}) for request in item.requests]
+        for number, request in enumerate(asked):
+            likelihood = float(sample["log_likelihoods"][number])
+            request.resps.append(likelihood if greedy is None else (likelihood, bool(greedy[number])))
+        again = _sample(self.name, item, asked)
+        return {name: said for name, said in again.items() if not (self._settings.chat and name.startswith("prompt"))}
 
     def run(
         self,
@@ -140,7 +150,7 @@ def _sample(task: str, item: Item, requests: Sequence[Any]) -> dict[str, Any]:
             "greedy": [bool(greedy) for _, greedy in answers],
             "answer": texts[max(range(len(texts)), key=likelihoods.__getitem__)],
         }
-        if len({request.args[0] for request in requests}) == 1:
+        if all(request.args[0] == requests[0].args[0] for request in requests):
             del sample["prompts"]
     else:
         sample |= {"prompt": requests[0].args[0], "log_likelihoods": [float(answer) for answer in answers]}

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from moecap.errors import BadInputError, MoecapError, NotAvailableError, UnknownNameError
+from moecap.errors import BadInputError, MoecapError, NotAvailableError
+from moecap.tasks.arguments import number_argument, refuse_unknown_arguments, truth_argument
 from moecap.tasks.base import TaskOptions
 from moecap.tasks.lm_eval.catalogue import Leaf, manager
 from moecap.tasks.lm_eval.data import BUILTIN, DataSource, at_hand, whence
@@ -50,26 +51,14 @@ class Settings:
             UnknownNameError: If there is no such argument.
             BadInputError: If a value is none that it can have.
         """
-        for name in arguments:
-            if name not in ARGUMENTS:
-                raise UnknownNameError("argument of lm-eval's tasks", name, ARGUMENTS)
-        if (chat := arguments.get("chat", "false")) not in ("true", "false"):
-            raise BadInputError(f"--task-arg chat={chat}: not true or false")
+        refuse_unknown_arguments("lm-eval's tasks", arguments, ARGUMENTS)
+        seed = number_argument(arguments, "fewshot_seed", 0)
         return cls(
-            _number(arguments, "num_fewshot", 0),
-            _number(arguments, "fewshot_seed", 0) if "fewshot_seed" in arguments else FEWSHOT_SEED,  # type: ignore[arg-type]
-            chat == "true",
-            _number(arguments, "max_length", 1),
+            number_argument(arguments, "num_fewshot", 0),
+            FEWSHOT_SEED if seed is None else seed,
+            truth_argument(arguments, "chat") or False,
+            number_argument(arguments, "max_length", 1),
         )
-
-
-def _number(arguments: Mapping[str, str], name: str, least: int) -> int | None:
-    text = arguments.get(name)
-    if text is None:
-        return None
-    if not text.isdecimal() or int(text) < least:
-        raise BadInputError(f"--task-arg {name}={text}: not a whole number from {least}")
-    return int(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +95,10 @@ class Item:
     source: str
 
 
-def load_items(name: str, leaves: Sequence[Leaf], settings: Settings, options: TaskOptions) -> tuple[Item, ...]:
-    """The items of a task, or of each task of a group, ``options.limit`` of each.
+def load_items(
+    name: str, leaves: Sequence[Leaf], settings: Settings, options: TaskOptions
+) -> tuple[tuple[Item, ...], bool]:
+    """The items of a task, or of each task of a group, ``options.limit`` of each, and whether it left any out.
 
     Args:
         name: Name in the harness.
@@ -125,6 +116,7 @@ def load_items(name: str, leaves: Sequence[Leaf], settings: Settings, options: T
     with _quiet(), _seeded(), at_hand(sources, options.data) as used:
         loaded = _loaded(name)
         items: list[Item] = []
+        limited = False
         for task in loaded.values():
             shots = _set_shots(task, settings)
             task.set_fewshot_seed(settings.seed)
@@ -136,7 +128,8 @@ def load_items(name: str, leaves: Sequence[Leaf], settings: Settings, options: T
             )
             source = used.get(f"{task.DATASET_PATH} {task.DATASET_NAME}", "made by the task")
             items += _items(task, shots, source)
-    return tuple(items)
+            limited |= options.limit is not None and len(task.eval_docs) > options.limit
+    return tuple(items), limited
 
 
 def _refuse(leaf: Leaf) -> None:

@@ -23,6 +23,7 @@ from lm_eval.models.utils import (
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from moecap.backend import Continuation, Engine, Generation, Prompt, Sampling, Scored
+from moecap.chat_template import told_date
 from moecap.errors import BadInputError
 from moecap.observations.recorder import Recorder
 
@@ -47,10 +48,16 @@ def load_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        read = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise BadInputError(f"{folder}: its tokenizer cannot be read ({reason}); save it beside the weights") from None
+    if read.eos_token_id is None:
+        raise BadInputError(
+            f"{folder}: its tokenizer names no end-of-sequence token, which lm-eval's tasks need; add eos_token to "
+            "tokenizer_config.json"
+        )
+    return read
 
 
 Score = Callable[[Sequence[Continuation]], Iterable[Scored]]
@@ -109,6 +116,7 @@ class EngineModel(TemplateLM):  # type: ignore[misc]  # the harness is not typed
     Attributes:
         cut: Requests so far whose context was cut.
         cut_last: Whether each of the last continuations that were scored had its context cut.
+        dated: Whether the chat template was told the date.
     """
 
     def __init__(self, tokenizer: Any, max_length: int, *, score: Score, generate: Generate, seed: int = 0) -> None:
@@ -117,6 +125,7 @@ class EngineModel(TemplateLM):  # type: ignore[misc]  # the harness is not typed
         self.max_length = max_length
         self.cut = 0
         self.cut_last: list[bool] = []
+        self.dated = False
         self._score, self._generate, self._seed = score, generate, seed
         self._named = 0
 
@@ -150,6 +159,10 @@ class EngineModel(TemplateLM):  # type: ignore[misc]  # the harness is not typed
             generate=lambda prompts: engine.generate(prompts, concurrency, recorder, done),
             seed=seed,
         )
+
+    def _date(self, form: str) -> str:
+        self.dated = True
+        return told_date(form)
 
     @property
     def eot_token_id(self) -> int:
@@ -193,6 +206,7 @@ class EngineModel(TemplateLM):  # type: ignore[misc]  # the harness is not typed
             "tokenize": False,
             "add_generation_prompt": add_generation_prompt,
             "continue_final_message": not add_generation_prompt,
+            "strftime_now": self._date,
         }
         try:
             try:

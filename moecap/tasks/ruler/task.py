@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import ClassVar
 
 from moecap.backend import Prompt
 from moecap.errors import BadInputError, UnknownNameError
+from moecap.tasks.arguments import number_argument
 from moecap.tasks.base import TaskOptions
 from moecap.tasks.generative import Grade, OpenQuestion
 from moecap.tasks.long_texts import LongTextTask
@@ -17,7 +19,6 @@ from moecap.tasks.ruler.documents import Documents, document_puzzle, essay_words
 from moecap.tasks.ruler.needles import NEEDLES, needle_puzzle
 from moecap.tasks.ruler.puzzle import Puzzle, largest_size
 from moecap.tasks.ruler.vocabulary import require_words
-from moecap.tasks.turns import in_turns
 from moecap.tokenizer import Tokenizer
 
 __all__ = ["Ruler"]
@@ -27,6 +28,9 @@ ANSWER_TOKENS = {**dict.fromkeys(NEEDLES, 128), "vt": 30, "cwe": 120, "fwe": 50,
 
 SYNTHETIC = ("niah_single_1", "niah_multikey_2", "niah_multikey_3", "vt", "cwe", "fwe")
 """Those that need no data."""
+
+LENGTH = 4096
+"""Tokens of a prompt with its answer, where the user does not say."""
 
 SAMPLES = 500
 """Questions of each task."""
@@ -47,10 +51,11 @@ class Ruler(LongTextTask):
     paper: ClassVar[str] = "arXiv 2404.06654"
     source: ClassVar[str] = "made at run time; essays, SQuAD 2.0 and HotpotQA from --data DIR"
     arguments: ClassVar[tuple[str, ...]] = ("length", "tasks", "samples")
+    narrowing: ClassVar[tuple[str, ...]] = ("tasks", "samples")
 
     def questions(self, options: TaskOptions) -> Sequence[OpenQuestion]:
         """The questions without their prompts, which need the tokenizer."""
-        self._length = _number(options, "length", 4096)
+        self._length = number_argument(options.arguments, "length", 1) or LENGTH
         if options.max_context is not None and self._length > options.max_context:
             raise BadInputError(
                 f"--task-arg length={self._length}: the model holds {options.max_context} tokens; take a shorter one"
@@ -58,10 +63,9 @@ class Ruler(LongTextTask):
         self._sizes: dict[str, int] = {}
         self._prompts: dict[str, str] = {}
         self._puzzles: dict[str, Puzzle] = {}
-        names, samples = _tasks(options), _number(options, "samples", SAMPLES)
+        names, samples = _tasks(options), number_argument(options.arguments, "samples", 1) or SAMPLES
         makers = {name: self._maker(name, options) for name in names}
-        places = [(name, number) for name in names for number in range(samples)]
-        asked = in_turns(places, lambda place: place[0])[: options.limit]
+        asked = list(islice(((name, number) for number in range(samples) for name in names), options.limit))
         self._puzzles = {f"{name}/{number}": makers[name](number) for name, number in asked}
         return [
             OpenQuestion(
@@ -131,10 +135,3 @@ def _tasks(options: TaskOptions) -> tuple[str, ...]:
     if set(names) - {"vt", "fwe", "qa_1", "qa_2"}:
         require_words()
     return names
-
-
-def _number(options: TaskOptions, name: str, default: int) -> int:
-    asked = options.arguments.get(name, str(default))
-    if not asked.isdecimal() or int(asked) < 1:
-        raise BadInputError(f"--task-arg {name}={asked}: not a number above 0")
-    return int(asked)

@@ -114,7 +114,7 @@ def test_what_cannot_be_scored_is_refused(write, capsys, tmp_path):
         ([*ANATOMY, "--predictions", tmp_path / "none.jsonl"], "none.jsonl: no such file"),
         ([*ANATOMY, "--predictions", path, "--gold", path], "brings its own right answers"),
         (["--task", "arena_hard", "--predictions", path, "--gold", path], "brings its own right answers"),
-        (["--task", "mmlu_pro", "--predictions", path], "TIGER-Lab/MMLU-Pro with --data"),
+        (["--task", "mmlu_pro", "--predictions", path], "TIGER-Lab/MMLU-Pro is in no package"),
         (["--task", "mmlu_pro", "--predictions", path, "--gold", path], "lacks what the task's grading needs"),
         (
             ["--task", "math", "--predictions", path, "--gold", write("g.jsonl", {"id": "1"})],

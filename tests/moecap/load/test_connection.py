@@ -2,8 +2,6 @@
 
 import asyncio
 import itertools
-import ssl
-import subprocess
 import time
 
 import pytest
@@ -11,7 +9,8 @@ from scripted_server import answer, chunked
 
 from moecap.errors import BadInputError
 from moecap.load import connection
-from moecap.load.connection import ConnectionPool, Target
+from moecap.load.connection import Target
+from moecap.load.connection_pool import ConnectionPool
 from moecap.load.loop import run_loop
 
 
@@ -124,20 +123,6 @@ def test_an_answer_without_end_is_given_up_and_what_came_of_it_is_kept(server, m
 def test_a_body_without_a_length_ends_with_the_connection(server):
     reply = _ask(server([(0, b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nhello")], closes=True))[0]
     assert (reply.status, reply.body, reply.error) == (200, b"hello", None)
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """Key and self-signed certificate of ``localhost``, and the server's side of TLS."""
-    folder = tmp_path_factory.mktemp("tls")
-    command = (
-        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
-    )
-    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
-    subprocess.run([*command.split(), *files], check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
-    return folder / "cert.pem", context
 
 
 def test_an_encrypted_stream_is_read_like_any_other(server, certificate, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 
 from moecap.load.answers import decode_answer
 from moecap.load.calibration import calibrate, running_stub
-from moecap.load.connection import ConnectionPool
+from moecap.load.connection_pool import ConnectionPool
 from moecap.load.driver import Turn, drive_closed, drive_open, undisturbed
 from moecap.load.loop import run_loop
 

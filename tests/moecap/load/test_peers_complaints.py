@@ -5,22 +5,23 @@ Answers come over real sockets, from the stub on its known schedule or from a se
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scripted_server import chunked
 
-from moecap.backend import Prompt
-from moecap.config import with_settings
+from moecap.backend import EngineJob, Prompt
 from moecap.errors import BadInputError
 from moecap.load.answers import decode_answer
 from moecap.load.calibration import running_stub
-from moecap.load.connection import ConnectionPool
+from moecap.load.connection_pool import ConnectionPool
 from moecap.load.loop import run_loop
 from moecap.metrics.latency import latencies, throughput, token_latencies
 from moecap.metrics.window import steady_state
 from moecap.observations.reader import read_observations
 from moecap.observations.recorder import Recorder
+from moecap.settings import with_settings
 from moecap_backends.served import ServedEngine
 
 FIRST, GAP = 0.03, 0.005
@@ -58,7 +59,8 @@ def observed(stub, tmp_path):
     """A function that sends prompts and gives what was observed of them."""
 
     def send(prompts, concurrency, arrivals=None, target=stub):
-        engine = PlainEngine(target, "stub", 30, concurrency)
+        job = EngineJob(Path(), None, "cpu", "fp32", 1, 0, {}, print, streams=concurrency)
+        engine = PlainEngine(job, target, "stub", 30)
         engine.tokenizer = Letters()
         recorder = Recorder(stage="load")
         engine.generate(prompts, concurrency, recorder, lambda _done: None, arrivals)

@@ -16,7 +16,7 @@ import pytest
 from moecap.errors import RunError
 from moecap.load import calibration
 from moecap.load.answers import decode_answer
-from moecap.load.calibration import calibrate, running_stub
+from moecap.load.calibration import calibrate, running_stub, streams_of
 from moecap.load.connection import Target
 from moecap.load.driver import Turn
 from moecap.load.loop import run_loop
@@ -120,6 +120,21 @@ def test_a_failed_request_ends_its_session_and_no_other(server):
     assert {decode_answer(e.reply).error for e in log} == {"HTTP 503: full"}
 
 
+def test_every_process_encrypts_and_trusts_what_the_environment_names(server, certificate, monkeypatch):
+    from scripted_server import chunked
+
+    first, second, end = chunked(b"data: 1\n\n", b"data: 2\n\n")
+    running = server([(0.02, first), (0.02, second), (0.02, end)], tls=certificate[1])
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    log = _drive(running.target, [[_turn(running.target)] * 2] * 6, processes=2)
+    assert Counter((e.session, e.turn) for e in log) == Counter(itertools.product(range(6), range(2)))
+    assert {e.reply.body for e in log} == {b"data: 1\n\ndata: 2\n\n"}
+    assert running.connections == 4  # each slot keeps its own
+    monkeypatch.delenv("SSL_CERT_FILE")
+    with pytest.raises(OSError, match=r"(?i)certificate"):
+        _drive(running.target, [[_turn(running.target)]] * 4, processes=2)
+
+
 def test_a_process_that_is_killed_is_named_and_takes_no_ended_answer_with_it(stub):
     log, victims = [], []
 
@@ -219,8 +234,19 @@ def test_the_calibration_of_several_processes_counts_what_they_and_the_main_one_
     assert two.chunks_per_second == pytest.approx(1 / two.cpu_seconds_per_chunk)  # they share the one core
 
 
-@pytest.mark.parametrize(("rate", "cores", "taken"), [(1.0, 64.0, 1), (1e9, 5.5, 2), (1e9, 2.0, 1)])
-def test_auto_adds_processes_where_one_is_too_slow_and_there_are_cores(monkeypatch, rate, cores, taken):
+@pytest.mark.parametrize(
+    ("rate", "choices", "cores", "taken"), [(1.0, 1, 64.0, 1), (1e9, 1, 5.5, 2), (1e9, 1, 2.0, 1), (1.0, 10**9, 5.5, 2)]
+)
+def test_auto_adds_processes_where_one_is_too_slow_and_there_are_cores(monkeypatch, rate, choices, cores, taken):
     monkeypatch.setattr(calibration, "usable_processors", lambda: ({*range(64)}, cores))
     monkeypatch.setattr(calibration, "STREAM_CHUNKS_PER_SECOND", rate)
-    assert calibrate(4, "auto").processes == taken
+    assert calibrate(4, "auto", choices).processes == taken
+
+
+def test_in_an_open_loop_as_many_answers_stream_at_once_as_the_arrivals_lead_to():
+    # 200 tokens a second of each stream: an answer of 400 tokens takes 2 s
+    assert streams_of([0.0, 1.0, 2.0, 3.0], [400] * 4) == 2
+    assert streams_of([0.0, 0.5, 1.0, 1.5], [400] * 4) == 4
+    assert streams_of([0.0, 0.0, 10.0], [2000, 20, 20]) == 2
+    rate, tokens = 64, 400  # by Little's law 128 streams, which are 25,600 chunks a second
+    assert streams_of([i / rate for i in range(1000)], [tokens] * 1000) == rate * tokens / 200

@@ -69,3 +69,12 @@ def test_one_score_is_joined_in_one_way():
     with pytest.raises(BadInputError, match="is joined by mean and by median"):
         corpus_metrics([*_samples("mean", [1]), *_samples("median", [1])])
     assert all(width in (1, 2) for _, width in AGGREGATIONS.values())
+
+
+def test_a_mean_of_zeros_and_ones_has_wilsons_interval_and_one_item_none():
+    metric = _score("mean", [0.0, 0.0, 0.0])
+    z2 = 1.959963984540054**2
+    assert (metric.value, metric.low) == (0.0, 0.0)
+    assert metric.high == pytest.approx(z2 / (3 + z2), rel=1e-12)  # Wilson at 0 of 3
+    one = _score("perplexity", [-1.0])
+    assert (one.low, one.high) == (None, None)

@@ -27,6 +27,13 @@ def test_one_item_has_no_standard_error():
     assert (metric.value, metric.reason) == (None, "one item has no spread")
 
 
+def test_one_share_has_no_interval_and_one_right_answer_has_wilsons():
+    share, right = (accuracy_metrics(_samples([score]))["accuracy.t"] for score in (0.5, 1))
+    assert (share.value, share.low, share.high, share.n) == (0.5, None, None, 1)
+    assert (right.value, right.high) == (1.0, 1.0)
+    assert right.low == pytest.approx(1 / (1 + 1.959963984540054**2), rel=1e-12)  # Wilson at 1 of 1
+
+
 def test_the_interval_of_shares_is_that_of_a_large_sample():
     """400 shares: by the central limit theorem the mean lies within 1.96 standard errors."""
     shares = np.random.RandomState(3).beta(2, 3, 400).tolist()
@@ -73,3 +80,10 @@ def test_shares_of_what_was_not_answered_stand_beside_the_accuracy():
 def test_what_is_no_score_is_refused(samples, problem):
     with pytest.raises(BadInputError, match=problem):
         accuracy_metrics(samples)
+
+
+def test_what_a_judge_gave_no_verdict_on_is_no_score():
+    metrics = accuracy_metrics([{"task": "t", "scores": {"judge_failed": 1}}] * 2)
+    assert metrics["accuracy.t_judge_failed"].value == 1.0
+    assert [name for name in metrics if is_score(name)] == ["accuracy.t"]
+    assert metrics["accuracy.t"].reason == "the judge gave no verdict on any question"

@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moecap.config import CostConfig, with_settings
+from moecap.config import CostConfig
 from moecap.errors import BadInputError
 from moecap.hardware.profile import HardwareProfile, ListPrice
 from moecap.hardware.registry import load_profile
 from moecap.metrics.constants import Constant, constant_value, constants_in_force
 from moecap.metrics.ownership import owning_usd_per_hour, purchase_usd, rent_usd_per_hour
+from moecap.settings import with_settings
 
 PARTS = {"board_usd": 20_000, "dram_usd": 10_000, "ssd_usd": 5_000, "links_usd": 15_000}
 

@@ -162,6 +162,20 @@ def test_steps_that_answer_nobody_are_counted_before_the_one_that_does():
     assert steps.duration_ns[:4] / whole == pytest.approx([0.32, 0.32, 0.32, 0.04], abs=1e-6)
 
 
+def test_a_prompt_that_was_sent_between_two_passes_is_fed_from_the_next_one_on():
+    """Request 1 takes 5 tokens of each of two steps of 6, beside request 0; a third step would have answered that."""
+    came = [(0, at, tokens) for tokens, at in enumerate((20, 40, 60, 80, 100), 1)]
+    steps = rebuilt(_seen([0, 40.1], *came, (1, 80, 1), (1, 100, 2)), 6).steps
+    assert as_sets(steps) == [
+        {0: (0, 6)},
+        {0: (6, 4)},
+        {0: (10, 1)},
+        {0: (11, 1), 1: (0, 5)},
+        {0: (12, 1), 1: (5, 5)},
+        {0: (13, 1), 1: (10, 1)},
+    ]
+
+
 def _seen(sent, *chunks):
     """A load of which a client saw this: when each was sent in ms, and (request, ms, tokens so far)."""
     rows = [(r, "load", at * MS, 10, 10, None) for r, at in enumerate(sent)]

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from moecap.metrics.server import server_metrics
+from moecap.metrics.server import server_metrics, server_series
 from moecap.observations.reader import read_observations
 from moecap.observations.recorder import Recorder
 from moecap.runner.server_flags import server_flags
-from moecap_backends.exposition import gauge_lines, read_exposition
+from moecap_backends.exposition import read_exposition, watched_lines
 
 RECORDINGS = Path(__file__).parents[2] / "moecap_backends" / "recordings"
 
@@ -102,7 +102,7 @@ def test_requests_that_run_and_wait_add_up_over_engines_at_each_look(tmp_path):
     looks = []
     for running in ((3, 1), (5, 1)):
         body = b"".join(GAUGE % (engine, number, engine, 0) for engine, number in enumerate(running))
-        looks.append(("during", [(s.name, s.labels, s.value) for s in read_exposition(gauge_lines(body))]))
+        looks.append(("during", [(s.name, s.labels, s.value) for s in read_exposition(watched_lines(body))]))
     after = _samples("vllm-0.32")
     found = _counted(tmp_path, ("before", after), *looks, ("after", after))
     assert (found["server.running_mean"].value, found["server.running_max"].value) == (5, 6)
@@ -165,7 +165,7 @@ def test_a_server_that_others_use_makes_the_run_invalid(tmp_path):
 
 
 def test_a_prompt_that_is_read_for_each_choice_is_not_of_others(tmp_path):
-    seen = _observed(tmp_path, *_tokens(90, 12), requests=COMPLETED)
+    seen = _observed(tmp_path, *_tokens(120, 12), requests=COMPLETED)
     found = server_metrics(seen)
     assert list(server_flags(found, seen.requests, False, choices=3)) == []
     assert [flag.name for flag in server_flags(found, seen.requests, False, choices=2)] == ["server_input_tokens"]
@@ -192,3 +192,28 @@ def test_a_prefix_cache_that_hits_although_it_is_off_is_flagged(tmp_path):
 def test_sequences_that_were_preempted_are_flagged(tmp_path):
     found = _flags(tmp_path, *_tokens(30, 12, num_preemptions_total=2), requests=COMPLETED)
     assert "preempted running sequences 2 times" in found["preempted"]
+
+
+def test_what_a_server_said_over_time_adds_up_over_engines_and_counts_from_the_start(tmp_path):
+    def look(running, usage, preempted, prompts, cached):
+        of = [("vllm:num_requests_running", f'{{"engine": "{i}"}}', float(r)) for i, r in enumerate(running)]
+        of += [("vllm:kv_cache_usage_perc", f'{{"engine": "{i}"}}', u) for i, u in enumerate(usage)]
+        names = ("num_preemptions_total", "prompt_tokens_total", "prompt_tokens_cached_total")
+        return of + [(f"vllm:{n}", "{}", float(v)) for n, v in zip(names, (preempted, prompts, cached), strict=True)]
+
+    first = look((0, 0), (0.0, 0.0), 5, 100, 40)
+    looks = [("before", first), ("during", first), ("during", look((3, 4), (0.25, 0.5), 7, 180, 60)), ("after", first)]
+    series = server_series(_observed(tmp_path, *looks).server_metrics)
+    assert list(series.columns) == ["running", "kv_usage", "preemptions", "cached_share"]  # none is said to wait
+    assert series.index.tolist() == [10**9, 2 * 10**9]
+    assert series["running"].tolist() == [0, 7]
+    assert series["kv_usage"].tolist() == [0, 0.5]
+    assert series["preemptions"].tolist() == [0, 2]
+    assert series["cached_share"].isna().tolist() == [True, False]
+    assert series["cached_share"].iloc[1] == 20 / 80
+
+
+def test_a_load_without_a_look_has_no_series(tmp_path):
+    after = _samples("vllm-0.32")
+    assert server_series(_observed(tmp_path, ("before", after), ("after", after)).server_metrics).empty
+    assert server_series(_observed(tmp_path).server_metrics).empty

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from moecap.metrics.latency import token_latencies
-from moecap.metrics.sessions import session_metrics, session_spans
+from moecap.metrics.sessions import session_metrics, session_spans, turn_times
 from moecap.metrics.window import steady_state
 
 S = 1_000_000_000
@@ -42,6 +42,20 @@ def test_the_time_of_a_session_is_that_of_its_parts():
     assert metrics["session.client_share"].value == pytest.approx((0.1 + 0.2) / 20)
     assert metrics["session.turns_mean"].value == pytest.approx(1.5)
     assert metrics["session.e2e.p50"].n == 2
+
+
+def test_what_each_turn_takes_is_a_mean_over_the_sessions_that_completed():
+    failed = [_turn(3, 2, 0, 0, 0, 1, 2), _turn(4, 2, 1, 2, 2, 0, 2.5, wait=0, status="failed")]
+    rows = pd.DataFrame([*TWO_TURNS, _turn(2, 1, 0, 0.0, 0.0, 2.0, 10.0), *failed])
+    times = turn_times(rows.assign(input_tokens=[10, 30, 20, 99, None], input_tokens_asked=99))
+    assert times.index.tolist() == [0, 1]
+    assert times["sessions"].tolist() == [2, 1]
+    assert times["tool"].tolist() == [0, 5]
+    assert times["prefill"].tolist() == pytest.approx([(1.0 + 2.0) / 2, 0.5])
+    assert times["decode"].tolist() == pytest.approx([(1.9 + 8.0) / 2, 1.3])
+    assert times["input_tokens"].tolist() == [15, 30]
+    assert turn_times(pd.DataFrame([_turn(0, None, None, 0, 0, 1, 2)])).empty
+    assert turn_times(rows.iloc[3:].assign(input_tokens=9, input_tokens_asked=9)).empty
 
 
 def test_a_session_of_which_a_turn_failed_is_in_no_profile():

@@ -129,6 +129,16 @@ def test_tokens_that_a_prefix_cache_served_are_not_fed(directory):
         read_observations(directory)
 
 
+def test_each_of_several_choices_is_fed_the_prompt(directory):
+    path = directory / "requests.parquet"
+    _change(path, "input_tokens", lambda _: [3, 1])
+    _change(path, "choices", lambda _: [None, 2])
+    read_observations(directory)
+    _change(path, "choices", lambda _: [None, 3])
+    with pytest.raises(BadInputError, match="2 prompt tokens are fed to request 1, by"):
+        read_observations(directory)
+
+
 def test_an_engine_without_steps_contradicts_nothing(directory):
     pq.write_table(TABLES["steps.parquet"].empty_table(), directory / "steps.parquet")
     (directory / "routing.npz").unlink()

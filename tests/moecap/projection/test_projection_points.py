@@ -15,17 +15,19 @@ ROWS = json.loads(POINTS.read_text(encoding="utf-8"))["points"]
 
 BOUNDS = {
     ("calibration", "tpot"): (0.075, 0.21),
-    ("calibration", "itl_median"): (0.09, 0.26),
-    ("calibration", "output_throughput"): (0.08, 0.21),
-    ("calibration", "ttft"): (0.15, 0.35),
+    ("calibration", "itl_median"): (0.08, 0.20),
+    ("calibration", "output_throughput"): (0.04, 0.115),
+    ("calibration", "ttft"): (0.135, 0.33),
     ("calibration", "gpu_power_avg_sum"): (0.18, 0.30),
-    ("calibration", "energy_per_output_token"): (0.165, 0.30),
-    ("validation", "tpot"): (0.19, 0.26),
-    ("validation", "itl_median"): (0.085, 0.39),
-    ("validation", "output_throughput"): (0.16, 0.40),
-    ("validation", "ttft"): (0.21, 0.71),
-    ("validation", "gpu_power_avg_sum"): (0.12, 0.35),
-    ("validation", "energy_per_output_token"): (0.10, 0.25),
+    ("calibration", "energy_per_output_token"): (0.175, 0.31),
+    ("calibration", "prefill_speed"): (0.05, 0.09),
+    ("calibration", "decode_speed"): (0.06, 0.09),
+    ("validation", "tpot"): (0.15, 0.24),
+    ("validation", "itl_median"): (0.09, 0.41),
+    ("validation", "output_throughput"): (0.18, 0.46),
+    ("validation", "ttft"): (0.145, 0.39),
+    ("validation", "gpu_power_avg_sum"): (0.10, 0.34),
+    ("validation", "energy_per_output_token"): (0.11, 0.31),
 }
 """Median and 90th percentile of |projected / published - 1|, a little above what docs/projection.md reports."""
 
@@ -141,7 +143,7 @@ def test_splits_as_rows_write_them(parallel, devices, split):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"metric": "prefill_speed"}, "prefill_speed is not projected"),
+        ({"metric": "goodput"}, "goodput is not projected"),
         ({"hw_id": "h900"}, "no hardware profile named 'h900'"),
         ({"model": "Mixtral-9x99B"}, "no model named"),
         ({"precision": "int3"}, "no rule for precision 'int3'"),
@@ -152,7 +154,8 @@ def test_splits_as_rows_write_them(parallel, devices, split):
         ({"isl": -5}, "no token in or out"),
         ({"osl": 0}, "no token in or out"),
         ({"gpus": 4}, "'TP8' is a split over 8 devices and the row has 4"),
-        ({"hardware": "RTX-4090 + 2x Xeon"}, "experts on the host's processors"),
+        ({"hardware": "RTX-4090 + 2x Xeon"}, "no rule for the host '2x Xeon'"),
+        ({"hardware": "RTX-4090 + 2x Xeon Gold 9999, 16xDDR5-4800"}, "no hardware profile named 'xeon-9999-1s'"),
         ({"engine": None, "gpus": "x"}, "lacks or misstates"),
     ],
 )
@@ -171,10 +174,49 @@ def test_errors_on_published_rows_are_as_documented(validation, split, metric):
     assert record["p90_abs_error"] <= p90
 
 
-def test_an_80_per_cent_interval_holds_75_to_92_per_cent_of_the_validation_rows(validation):
+def test_an_80_per_cent_interval_holds_70_to_90_per_cent_of_the_validation_rows(validation):
     record = validation.table(lambda _: "all", "validation")["all"]
     assert record["n"] == 343
-    assert 0.75 <= record["interval_coverage"] <= 0.92
+    assert 0.70 <= record["interval_coverage"] <= 0.90
+
+
+def test_experts_on_the_processors_of_a_host_are_projected():
+    row = _row(
+        model="DeepSeek-V3",
+        hw_id="rtx-4090",
+        gpus=1,
+        engine="KTransformers 0.2 (6 of 8 experts)",
+        precision="q4_k_m (int4)",
+        parallel="",
+        hardware="RTX-4090-24GB + 2x Xeon Gold 6454S, 2x8xDDR5-4800",
+        isl=500,
+        osl=None,
+        concurrency=1,
+        metric="decode_speed",
+        value=13.7,
+    )
+    point = resolve(row)
+    placement = point.deployment.placement
+    assert placement.sockets == 2
+    assert placement.host.id == "xeon-6454s-1s"
+    assert (placement.layout.experts, placement.layout.cpu_share) == ("dram", 1.0)
+    assert (placement.layout.tiers.dram.kind, placement.layout.tiers.dram.units) == ("ddr5-4800", 16)
+    assert point.deployment.spec.moe_layers[0].top_k == 6
+    assert point.deployment.spec.weight_dtypes["experts"] == "int4"
+    assert resolve(row | {"hardware": "RTX-4090"}).deployment.placement is None
+
+
+def test_trtllm_bench_sizes_batch_and_steps_by_memory_and_lengths():
+    """Mixtral-8x22B in fp8 on eight H100, by the rule of the tool's tuning code.
+
+    Weights: 140.6 GB; cache: 0.95 * (8 * 85.5 - 140.6) = 516 GB; a token takes 2 * 56 * 8 * 128 bytes: 4.50 M tokens.
+    """
+    row = _row(engine="TensorRT-LLM 0.17", group="trtllm-0.17", isl=1000, osl=1000)
+    tuned = resolve(row)
+    assert (tuned.sequences, tuned.step_tokens) == (2304, 4608)  # 2,250 sequences, up to 256; 4,500 tokens, up to 512
+    long = resolve(row | {"isl": 20_000, "osl": 2000})
+    assert (long.sequences, long.step_tokens) == (224, 20_000)  # a whole prompt fits in a step
+    assert resolve(_row(group="trtllm-0.14")).step_tokens == 0
 
 
 def test_every_row_is_projected_or_named(validation):
@@ -194,11 +236,18 @@ def test_the_command_answers_in_json_by_metric_model_chip_and_engine(capsys):
         assert sum(record["n"] for record in answer[key].values()) == answer["n_projected"]
 
 
-def test_the_command_prints_the_table_and_counts_what_is_left_out(capsys):
+def test_the_command_counts_what_is_left_out(tmp_path, capsys):
+    (tmp_path / "p.json").write_text(json.dumps({"points": [_row(), _row(id="X2", metric="goodput")]}))
+    assert main(["validate", "--points", str(tmp_path / "p.json")]) == 0
+    out = capsys.readouterr().out
+    assert "1 of 2 rows are projected" in out
+    assert "1 rows are not projected: goodput is not projected" in out
+
+
+def test_the_command_prints_the_table(capsys):
     assert main(["validate", "--points", str(POINTS)]) == 0
     out = capsys.readouterr().out
-    assert "1032 of 1048 rows are projected" in out
-    assert "8 rows are not projected: decode_speed is not projected" in out
+    assert f"{len(ROWS)} of {len(ROWS)} rows are projected" in out
 
 
 @pytest.mark.parametrize(("content", "says"), [("{", "is no JSON"), ('{"a": 1}', "has no list of points")])

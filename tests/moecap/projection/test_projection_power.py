@@ -20,7 +20,7 @@ def test_a_single_stream_is_busy_with_its_bytes(on_a100):
     plan = steady_plan(WorkModel(on_a100(2)), Load.of(1, 1, 10_000))
     state = steady_state(plan, calibrated(), "vllm")
     busy = activity(plan, state)
-    read = sum(b[0] for b in plan.decode.bytes.values()) + plan.decode.activation_bytes[0]
+    read = sum(b[0] for b in plan.steps.bytes.values()) + plan.steps.activation_bytes[0]
     assert busy.memory[0] == pytest.approx(read / 2039e9 / state.decode_step[0], rel=1e-3)
     assert 0 < busy.compute[0] < busy.memory[0] < 1
 

@@ -9,7 +9,7 @@ from moecap.errors import BadInputError, UnknownNameError
 from moecap.hardware.registry import load_profile
 from moecap.models.registry import load_model
 from moecap.projection.coefficients import calibrated
-from moecap.projection.recommendation import offers
+from moecap.projection.recommendation import offers, price_of
 from moecap.projection.service_level import read_service_levels
 
 
@@ -39,6 +39,48 @@ def _offers(levels, budget=None):
     )
 
 
+def test_a_rent_comes_before_what_an_operator_pays():
+    gb200 = load_profile("gb200")
+    assert "TCO" in price_of(gb200, 4).provider
+    b200 = load_profile("b200")
+    owned_first = b200.model_copy(update={"prices": (b200.prices[-1], *b200.prices[:-1])})
+    assert "TCO" in owned_first.prices[0].provider
+    assert price_of(owned_first, 1) == b200.prices[0]
+
+
+def test_a_price_for_one_device_is_no_price_for_eight():
+    gh200 = load_profile("gh200-96gb")
+    assert price_of(gh200, 1).provider == "Lambda 1x"
+    assert price_of(gh200, 8) is None
+
+
+def test_devices_that_do_not_hold_the_model_are_offered_with_experts_in_the_host():
+    spec, _ = load_model("mixtral")
+    found, refused = offers(
+        spec, [load_profile("h100")], calibrated(), input_tokens=1000, output_tokens=250, levels={}, usd_per_hour=4.0
+    )
+    (offer,) = found  # 93 GB in one device of 80
+    assert offer.engine == "offload: host memory, host computes"
+    assert offer.layout["experts"] == "dram"
+    assert 0.5 < offer.layout["hit_rate"] < 0.9  # of 90 GB of experts, what 77 GB hold beside the rest
+    assert offer.binding == "dram"
+    assert {r.reason for r in refused if r.devices == 1} == {"the model does not fit"}
+
+
+def test_no_level_is_met_by_moving_experts_that_a_level_forbids():
+    spec, _ = load_model("mixtral")
+    found, _ = offers(
+        spec,
+        [load_profile("h100")],
+        calibrated(),
+        input_tokens=1000,
+        output_tokens=250,
+        levels={"tpot": 0.02},
+        usd_per_hour=4.0,
+    )
+    assert not found
+
+
 def test_the_cheapest_tokens_come_first_and_cost_what_rent_and_rate_make():
     found, _ = _offers({})
     costs = [offer.usd_per_million for offer in found]
@@ -61,6 +103,17 @@ def test_offers_keep_the_service_levels_and_the_budget():
     assert reasons["epyc-9654-1s", 1] == "no engine is projected on it"
 
 
+def test_a_margin_keeps_the_upper_end_of_the_interval_within_the_level():
+    spec, _ = load_model("mixtral")
+    more = {"input_tokens": 1000, "output_tokens": 250, "levels": {"tpot": 0.05}}
+    found, _ = offers(spec, [load_profile("a100")], calibrated(), margin=True, **more)
+    factor = calibrated().interval("tpot", load_profile("a100"))
+    assert found
+    assert all(offer.tpot * factor <= 0.05 for offer in found)
+    plain, _ = offers(spec, [load_profile("a100")], calibrated(), **more)
+    assert any(offer.tpot * factor > 0.05 for offer in plain)
+
+
 def test_stricter_levels_never_make_tokens_cheaper():
     loose, _ = _offers({"tpot": 0.05})
     strict, _ = _offers({"tpot": 0.02})
@@ -78,7 +131,17 @@ def test_the_command_says_that_nothing_was_measured(capsys):
     assert answer["kind"] == "projected"
     assert {offer["hardware"] for offer in answer["offers"]} == {"a100-sxm4-80gb"}
     assert main(arguments) == 0
-    assert "$/M output" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "$/M output" in out
+    assert "RunPod secure, 2026-08-27" in out
+
+
+def test_prices_that_are_no_rent_are_marked(capsys):
+    assert main(["recommend", "--model", "mixtral", "--hw", "gb200", "--hw", "b200", "--budget", "7"]) == 0
+    out = capsys.readouterr().out
+    rented, marked = out.index("b200-sxm"), out.index("* SemiAnalysis TCO")
+    assert rented < marked
+    assert "* what an operator pays for the device, less than any rent" in out
 
 
 def test_lengths_beyond_the_model_are_refused(capsys):

@@ -1,9 +1,12 @@
 """Serving: the closed form, the simulation, and that they agree."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import poisson
 
 from moecap.errors import BadInputError
 from moecap.hardware.registry import load_profile
@@ -11,15 +14,17 @@ from moecap.metrics.latency import token_latencies
 from moecap.models.parallelism import Parallelism
 from moecap.models.reading import read_model
 from moecap.observations.reader import read_observations
-from moecap.projection.capacity import LIMITS, EngineLimits, most_sequences, room
+from moecap.observations.recorder import Recorder
+from moecap.projection.capacity import LIMITS, EngineLimits, most_sequences, room, usable_bytes
 from moecap.projection.coefficients import calibrated
 from moecap.projection.deployment import Deployment
+from moecap.projection.requests import Requests
 from moecap.projection.routing import UNIFORM
-from moecap.projection.simulation import Requests, simulate
-from moecap.projection.steady import Load, steady_plan, steady_state
+from moecap.projection.simulation import simulate
+from moecap.projection.steady import Load, _poisson_median, steady_plan, steady_state
 from moecap.projection.step_table import StepTable
 from moecap.projection.step_time import step_time
-from moecap.projection.trace import observation_tables, write_observations
+from moecap.projection.trace import observation_tables
 from moecap.projection.work import StepShape, WorkModel
 
 COEFFICIENTS = calibrated()
@@ -38,9 +43,22 @@ def _state(model, *load):
     return steady_state(steady_plan(model, Load.of(*load)), COEFFICIENTS, model.deployment.engine)
 
 
+@pytest.mark.parametrize(
+    ("chip", "mebibytes"),
+    [("h100-sxm", 81_559), ("h200-sxm", 143_771), ("b200-sxm", 183_359), ("l40s", 46_068)],
+)
+def test_memory_of_devices_is_what_their_driver_reports(chip, mebibytes):
+    assert usable_bytes(load_profile(chip)) == pytest.approx(mebibytes * 2**20, rel=0.01)
+
+
+def test_a_size_that_is_no_whole_number_of_gb_is_a_drivers_own():
+    probed = load_profile("h100-sxm").model_copy(update={"memory_bytes": 81_559 * 2**20})
+    assert usable_bytes(probed) == 81_559 * 2**20
+
+
 def test_room_for_caches_by_hand(on_a100):
     found = room(on_a100(4), LIMITS["vllm"])
-    assert found.memory == pytest.approx(4 * 0.9 * 80e9)
+    assert found.memory == pytest.approx(4 * 0.9 * usable_bytes(on_a100(4).hardware))
     assert found.cache == pytest.approx(found.memory - found.weights - 4 * 2e9)
     # 131,072 bytes a token (32 layers, 8 heads, 128, keys and values, bf16): 1,000 in and half of 1,000 out
     allowed = EngineLimits(0.9, 10**6, 8192, reserves=False)
@@ -51,7 +69,7 @@ def test_room_for_caches_by_hand(on_a100):
 
 def test_an_engine_may_take_a_share_of_what_weights_leave(on_a100):
     found = room(on_a100(4), LIMITS["trtllm"])
-    assert found.cache == pytest.approx(0.9 * (4 * 80e9 - found.weights - 4 * 2e9))
+    assert found.cache == pytest.approx(0.9 * (4 * usable_bytes(on_a100(4).hardware) - found.weights - 4 * 2e9))
     assert found.memory == pytest.approx(found.weights + 4 * 2e9 + found.cache)
 
 
@@ -187,7 +205,7 @@ def test_no_more_than_the_concurrency_is_ever_in_flight(model):
 
 def test_the_last_admitted_gives_way_when_the_cache_is_full(model):
     whole = room(model.deployment, LIMITS["vllm"])
-    share = (whole.weights + 4 * 2e9 + 131072 * 10_000) / (4 * 80e9)  # a cache of 10,000 tokens
+    share = 0.9 * (whole.memory - whole.cache + 131072 * 10_000) / whole.memory  # a cache of 10,000 tokens
     limits = EngineLimits(share, 64, 8192, reserves=False)
     requests = _even(40, 500, 1000, concurrency=16)
     run = simulate(model, COEFFICIENTS, requests, limits)
@@ -220,7 +238,7 @@ def test_observation_files_are_read_as_those_of_a_run(model, tmp_path):
     requests = _even(30, 300, 40, arrivals=np.arange(30) * 0.05)
     run = simulate(model, COEFFICIENTS, requests)
     tables = observation_tables(run, requests, model.deployment.spec, UNIFORM, origin_ns=10**9)
-    names = write_observations(tables, tmp_path)
+    names = Recorder(simulated=tables).write(tmp_path)
     assert names == ["requests.parquet", "chunks.parquet", "steps.parquet", "telemetry.parquet"]
     seen = read_observations(tmp_path)
     assert len(seen.requests) == 30
@@ -230,7 +248,38 @@ def test_observation_files_are_read_as_those_of_a_run(model, tmp_path):
     expected = [ends[run.token_steps(r)[0]] - run.sent[r] for r in range(30)]
     np.testing.assert_allclose(ttft / 1e9, expected, atol=2e-9)
     assert seen.steps.tokens().sum() == 30 * 300 + 30 * 39
-    first = seen.steps.distinct_experts.values[:32]
-    assert first.tolist() == [round(float(UNIFORM.distinct(8, 2, seen.steps.tokens()[0])))] * 32
+    distinct = seen.steps.distinct_experts.values.reshape(-1, 32)
+    on_average = UNIFORM.distinct(8, 2, seen.steps.tokens())
+    np.testing.assert_allclose(distinct.mean(1), on_average, atol=1 / 64)  # whole numbers, right over all layers
+    assert np.ptp(distinct, axis=1).max() == 1
     measured = token_latencies(seen.requests, seen.chunks)
     np.testing.assert_allclose(np.sort(measured["ttft"]), np.sort(expected), atol=2e-9)
+
+
+def test_what_was_preempted_is_fed_again_and_the_files_say_so(model, tmp_path):
+    whole = room(model.deployment, LIMITS["vllm"])
+    share = LIMITS["vllm"].memory * (whole.memory - whole.cache + 131072 * 10_000) / whole.memory  # 10,000 tokens
+    limits = replace(LIMITS["vllm"], memory=share, sequences=64)
+    requests = _even(40, 500, 1000, concurrency=16)
+    run = simulate(model, COEFFICIENTS, requests, limits)
+    Recorder(simulated=observation_tables(run, requests, model.deployment.spec, UNIFORM)).write(tmp_path)
+    seen = read_observations(tmp_path)  # which refuses steps that do not feed each request its tokens
+    again = seen.requests["recomputed_tokens"].to_numpy()
+    assert run.preemptions > 0
+    assert again.sum() == run.fed[:, 3].sum() - 40 * 500
+    assert (again > 0).sum() <= run.preemptions
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "median"), [(0.1, 0), (0.69, 0), (0.7, 1), (1.0, 1), (1.67, 1), (1.7, 2), (2.0, 2), (5.0, 5)]
+)
+def test_the_median_number_of_prompts_in_a_step_is_that_of_a_poisson_variable(arrivals, median):
+    assert _poisson_median(np.array([arrivals]))[0] == median == poisson.median(arrivals)
+
+
+def test_a_plan_of_several_loads_is_that_of_each(model):
+    several = _state(model, [1, 64, np.inf], [100, 2000, 500], [500, 100, 500])
+    for i, load in enumerate([(1, 100, 500), (64, 2000, 100), (np.inf, 500, 500)]):
+        one = _state(model, *load)
+        for name in ("ttft", "tpot", "itl", "output_throughput"):
+            assert getattr(several, name)[i] == pytest.approx(getattr(one, name)[0], rel=1e-12)

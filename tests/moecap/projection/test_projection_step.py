@@ -17,6 +17,7 @@ from moecap.projection.coefficients import calibrated, engine_family, generation
 from moecap.projection.deployment import Deployment
 from moecap.projection.kernels import launched_kernels
 from moecap.projection.rates import product_rate
+from moecap.projection.routing import UNIFORM
 from moecap.projection.step_time import step_time
 from moecap.projection.work import StepShape, WorkModel
 
@@ -25,7 +26,7 @@ PLAIN = calibrated().model_copy(
         "shared": calibrated().shared.model_copy(
             update={
                 "weight_bandwidth": 1.0,
-                "unpacked_bandwidth": 1.0,
+                "unpacking": 1e30,
                 "cache_bandwidth": 1.0,
                 "compute": dict.fromkeys(calibrated().shared.compute, 1.0),
                 "grouped": 1.0,
@@ -70,6 +71,18 @@ def test_seconds_of_a_decode_step_at_batch_1_by_hand(on_a100):
     # Keys and values of one entry: 8 heads of 128 in bf16.
     assert time.scores[0] == pytest.approx(32 * 2 * 8 * 128 * 2 / 2039e9, rel=1e-3)
     assert time.collectives[0] == 0.0
+
+
+@pytest.mark.parametrize(("chip", "unpacks"), [("h200", True), ("b200", False)])
+def test_narrow_weights_that_are_unpacked_have_a_rate_of_their_own(chip, unpacks):
+    """Eight tokens read about 28 of 128 experts; Hopper unpacks MXFP4 to bf16, Blackwell multiplies it in fp8."""
+    spec = load_model("gpt-oss-120b")[0]
+    slow = PLAIN.model_copy(update={"shared": PLAIN.shared.model_copy(update={"unpacking": 1e12})})
+    deployment = Deployment(spec, load_profile(chip), popularity=UNIFORM)
+    work = WorkModel(deployment).work(StepShape.of(8, 100))
+    read = work.bytes["experts"][0]
+    expected = read / 1e12 if unpacks else read / deployment.hardware.memory_bandwidth
+    assert step_time(work, slow, "default").experts[0] == pytest.approx(expected, rel=0.01)
 
 
 def test_a_long_prompt_is_bound_by_computing(on_a100):

@@ -63,6 +63,17 @@ CHIP = HardwareProfile(
 MS = 1_000_000
 LAYERS, EXPERTS, TOP_K = 3, 4, 2
 INPUT, OUTPUT, CONCURRENCY = 16, 6, 2
+WAIT = 20 * MS
+LOOKS = [(2, 0, 0.1, 0, 100, 0), (6, 1, 0.6, 0, 250, 50), (6, 3, 0.9, 2, 300, 100), (1, 0, 0.2, 2, 500, 100)]
+"""At each look: requests running and waiting, share of the KV cache, preemptions, prompt tokens and those cached."""
+NAMES = (
+    "num_requests_running",
+    "num_requests_waiting",
+    "kv_cache_usage_perc",
+    "num_preemptions_total",
+    "prompt_tokens_total",
+    "prompt_tokens_cached_total",
+)
 
 
 @dataclass(frozen=True)
@@ -81,6 +92,8 @@ class Wish:
     flags: tuple[Flag, ...] = ()
     usd_per_hour: float | None = 2.0
     cost: CostConfig = field(default_factory=CostConfig)
+    sessions: bool = False
+    server: bool = False
 
 
 MakeRun = Callable[..., Path]
@@ -106,6 +119,8 @@ def make_run(tmp_path: Path) -> MakeRun:
 def _write(directory: Path, wish: Wish, dense: bool) -> None:
     recorder = Recorder(stage="load", capture="hook" if wish.routing and not dense else None)
     _load(recorder, wish, dense)
+    if wish.server:
+        _server(recorder)
     for i in range(wish.samples):
         recorder.samples.append(
             {
@@ -202,8 +217,13 @@ def _load(recorder: Recorder, wish: Wish, dense: bool) -> None:
         return np.argsort(random.random((tokens, LAYERS, EXPERTS)), axis=2)[:, :, :TOP_K]
 
     now = 10 * MS
-    for _ in range(wish.batches):
+    for turn in range(wish.batches):
+        wait = WAIT * bool(turn) if wish.sessions else 0
+        now += wait
         batch = [recorder.send("p", INPUT, OUTPUT, now) for _ in range(CONCURRENCY)]
+        if wish.sessions:
+            for session, record in enumerate(batch):
+                record.session, record.turn, record.wait_ns = session, turn, wait if turn else None
         for step in range(OUTPUT):
             prefill = step == 0
             new = INPUT if prefill else 1
@@ -226,3 +246,12 @@ def _load(recorder: Recorder, wish: Wish, dense: bool) -> None:
                 record.last_token_ns = record.ended_ns = now
                 record.output_tokens = step + 1
                 record.status = "completed" if step == OUTPUT - 1 else "unfinished"
+
+
+def _server(recorder: Recorder) -> None:
+    """Looks at a server's own counters, of which the first is before the load and the last after it."""
+    looks = [LOOKS[0], *LOOKS, LOOKS[-1]]
+    for number, values in enumerate(looks):
+        moment = {0: "before", len(looks) - 1: "after"}.get(number, "during")
+        samples = [(f"vllm:{name}", "{}", float(value)) for name, value in zip(NAMES, values, strict=True)]
+        recorder.server_metrics((10 + 20 * number) * MS, moment, samples)

@@ -138,10 +138,11 @@ def test_everything_unfolded_still_fits_a_phone(open_page, report):
         {"routing": False},
         {"batches": 0, "samples": 0, "status": "failed", "reason": "the engine did not open"},
         {"samples": 0, "task": (), "usd_per_hour": None},
+        {"sessions": True, "server": True},
         {"name": "<script>alert(1)</script>"},
         {"name": "a-very-long-name-of-a-model-" * 4},
     ],
-    ids=["dense", "no routing", "failed", "no accuracy", "hostile", "long"],
+    ids=["dense", "no routing", "failed", "no accuracy", "served sessions", "hostile", "long"],
 )
 @pytest.mark.parametrize("width", [390, 1280])
 def test_pages_of_incomplete_runs_stand_too(open_page, make_run, wishes, width):

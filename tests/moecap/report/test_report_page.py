@@ -40,7 +40,7 @@ def test_the_page_has_every_section_a_heading_each_and_one_title(make_run):
     page = read_page(run_page(read_run(make_run())))
     assert [id for id in page.sections if id in SECTIONS] == SECTIONS
     assert page.headings.count("h1") == 1
-    assert page.headings.count("h2") == len(SECTIONS) + 1  # and the provenance
+    assert page.headings.count("h2") == len(SECTIONS) + 2  # and the projection and the provenance
     levels = [int(h[1]) for h in page.headings]
     assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
     assert page.landmarks >= {"nav", "main", "header", "footer"}
@@ -52,6 +52,36 @@ def test_each_figure_says_what_it_shows_with_its_n_and_how_to_read_it(make_run):
     assert len(captions) >= 9
     assert all(re.search(r"\bn = [\d,]+|\d+ steps|selections", caption) for caption in captions), captions
     assert text.count("How to read this") >= 7
+
+
+def test_sessions_are_drawn_turn_by_turn_where_there_are_any(make_run):
+    """By hand: two sessions of five turns; 12 ms to the first token, five more of 4 ms, 20 ms before a later turn."""
+    page = read_page(run_page(read_run(make_run())))
+    assert not {"sessions", "server"} & {*page.sections}
+    text = run_page(read_run(make_run(sessions=True)))
+    assert "sessions" in read_page(text).sections
+    chart = _charts(text)["chart-sessions"]
+    bars = {trace["name"]: trace for trace in chart["data"]}
+    assert bars["wait for the tool"]["y"] == pytest.approx([0, 0.02, 0.02, 0.02, 0.02])
+    assert bars["to the first token"]["y"] == pytest.approx([0.012] * 5)
+    assert bars["first to last token"]["y"] == pytest.approx([0.02] * 5)
+    assert bars["wait for the tool"]["x"] == [1, 2, 3, 4, 5]
+    assert bars["wait for the tool"]["customdata"] == [[2, 16]] * 5
+    assert "2 sessions of up to 5 turns; of a session on average 80 ms wait for the tool" in text
+
+
+def test_the_servers_own_counters_are_drawn_over_time_where_there_are_looks(make_run):
+    text = run_page(read_run(make_run(server=True)))
+    assert "server" in read_page(text).sections
+    lines = {trace["name"]: trace["y"] for trace in _charts(text)["chart-server"]["data"]}
+    assert lines == {
+        "running": [2, 6, 6, 1],
+        "waiting": [0, 1, 3, 0],
+        "KV cache in use": [0.1, 0.6, 0.9, 0.2],
+        "from the prefix cache": [None, pytest.approx(50 / 150, rel=1e-4), 0.5, 0.25],
+        "preemptions": [0, 0, 2, 2],
+    }
+    assert "4 looks; 1 to 6 requests running; at most 3 waiting; at most 90.0% of the KV cache in use; 2 pre" in text
 
 
 def test_every_place_for_a_chart_has_its_chart(make_run):

@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from moecap.cli import main
-from moecap.config import with_settings
 from moecap.load.calibration import running_stub
 from moecap.observations.reader import read_observations
 from moecap.result import read_result
 from moecap.runner.reporter import Reporter
 from moecap.runner.run import run
+from moecap.settings import with_settings
 from moecap.verification import verify_run
 
 pytestmark = pytest.mark.engine
@@ -90,6 +90,29 @@ def test_a_client_near_its_ceiling_makes_the_run_invalid(run_options, stub, monk
     assert "more than 60%: its own delays" in flag.text
     use = result.metrics["client.utilisation"].value
     assert f"(it had 1; --client-processes {math.ceil(use / 0.6)})" in flag.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "streams", "choices"),
+    [
+        ({"concurrency": 3}, 3, 1),
+        ({"concurrency": 3, "n": 2, "temperature": 1.0}, 3, 2),
+        # answers of 44 tokens stream for 0.22 s at 200 a second, and one comes every 0.05 s
+        ({"rate": 20.0, "arrival": "constant", "output_len": 44}, 5, 1),
+    ],
+)
+def test_auto_knows_how_many_answers_will_stream_at_once(run_options, stub, monkeypatch, changes, streams, choices):
+    from moecap.load.calibration import Calibration
+
+    asked = []
+
+    def calibrated(*how):
+        asked.append(how)
+        return Calibration(1e6, 1e-6, 100, 2)
+
+    monkeypatch.setattr("moecap_backends.served.calibrate", calibrated)
+    _run(run_options, stub, client_processes="auto", **changes)
+    assert asked == [(streams, "auto", choices)]
 
 
 def test_several_client_processes_leave_the_observations_of_one(run_options, stub, tmp_path):

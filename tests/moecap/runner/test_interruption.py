@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from moecap.cli import app, main
-from moecap.config import with_settings
 from moecap.interruption import Interruption, interruptible
 from moecap.load.loop import run_loop
 from moecap.result import read_result
 from moecap.runner.reporter import Reporter
 from moecap.runner.run import run
+from moecap.settings import with_settings
 from moecap.verification import verify_run
 
 COMMAND = [sys.executable, "-m", "moecap"]

@@ -7,7 +7,6 @@ import shutil
 import pytest
 
 from moecap.cli import main
-from moecap.config import with_settings
 from moecap.errors import BadInputError
 from moecap.hardware.registry import load_profile
 from moecap.load.calibration import running_stub
@@ -19,6 +18,7 @@ from moecap.runner.declared_layout import layout_problem
 from moecap.runner.reporter import Reporter
 from moecap.runner.reproduction import reproduction_command
 from moecap.runner.run import run
+from moecap.settings import with_settings
 from moecap.verification import verify_run
 
 pytestmark = pytest.mark.engine

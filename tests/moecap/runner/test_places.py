@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moecap.config import with_settings
 from moecap.runner.places import public_argument, public_config, without_places
 from moecap.runner.reporter import Reporter
 from moecap.runner.run import run
+from moecap.settings import with_settings
 
 ABSOLUTE = re.compile(r"(?<![\w.<~/:-])(?:file://)?~?/(?!/)[\w.-]")
 

@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from moecap.cli import main
-from moecap.config import with_settings
 from moecap.result import Result, read_result
 from moecap.runner.reporter import Reporter
 from moecap.runner.run import run
+from moecap.settings import with_settings
 from moecap.verification import verify_run
 
 pytestmark = pytest.mark.engine

@@ -4,17 +4,17 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from moecap.metrics.value import absent
+from moecap.metrics.value import absent, measured
 from moecap.result import BackendRecord
 from moecap.runner.served_flags import queue_flags, served_flags
 
 BACKEND = BackendRecord(name="openai", version="1", device="cpu", timer="none", batching="continuous", details={})
-METRICS = {"client.utilisation": absent("1", "not asked")}
+METRICS = {name: absent("1", "not asked") for name in ("client.utilisation", "server.prefix_cache_hit_share")}
 
 
 def _flags(exact=True, **columns):
     table = {"stage": "load", "status": "completed", "input_tokens_asked": 8, "output_tokens_asked": 6}
-    table |= {"input_tokens": 8, "output_tokens": 6, "cached_tokens": 0} | columns
+    table |= {"input_tokens": 8, "output_tokens": 6, "cached_tokens": 0, "choices": None} | columns
     requests = pd.DataFrame([table] * 4 + [table | {"input_tokens": 8, "output_tokens": 6, "cached_tokens": 0}])
     return {flag.name: flag.text for flag in served_flags(BACKEND, METRICS, requests, exact=exact)}
 
@@ -37,6 +37,30 @@ def test_answers_that_end_by_themselves_may_be_shorter_and_not_longer():
 def test_prompts_from_a_prefix_cache_are_flagged_with_their_share():
     """vllm#52884, #54227."""
     assert _flags(cached_tokens=4)["prefix_cache"].startswith("A prefix cache served 40% of the prompts' tokens")
+
+
+@pytest.mark.parametrize(
+    ("attached", "marked", "cached", "share", "flagged"),
+    [
+        (True, False, None, None, True),
+        (False, False, None, None, False),
+        (True, True, None, None, False),
+        (True, False, 0, None, False),
+        (True, False, None, 0.0, False),
+    ],
+)
+def test_questions_on_a_server_of_others_that_tells_nothing_of_its_cache_are_flagged(
+    attached, marked, cached, share, flagged
+):
+    counts = {"input_tokens": 8, "output_tokens": 6, "input_tokens_asked": 8, "output_tokens_asked": 6}
+    requests = pd.DataFrame(
+        [{"stage": "load", "status": "completed", "choices": 1, "cached_tokens": cached} | counts] * 2
+    )
+    told = absent("1", "no metrics") if share is None else measured(share, "1", 1)
+    metrics = METRICS | {"server.prefix_cache_hit_share": told}
+    backend = BACKEND.model_copy(update={"attached": attached})
+    names = {flag.name for flag in served_flags(backend, metrics, requests, marked=marked)}
+    assert ("prefix_cache_possible" in names) == flagged
 
 
 @pytest.mark.parametrize(("latency", "flagged"), [(2, False), (30, True)])

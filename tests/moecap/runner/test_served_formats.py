@@ -5,7 +5,6 @@ import shutil
 
 import pytest
 
-from moecap.config import with_settings
 from moecap.errors import BadInputError, NotBuiltError
 from moecap.facts import result_facts
 from moecap.load.calibration import running_stub
@@ -13,6 +12,7 @@ from moecap.models.parallelism import Parallelism
 from moecap.result import write_result
 from moecap.runner.reporter import Reporter
 from moecap.runner.run import run
+from moecap.settings import with_settings
 from moecap.verification import verify_run
 
 pytestmark = pytest.mark.engine

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from moecap.cli import main
-from moecap.config import with_settings
 from moecap.observations.reader import read_observations
 from moecap.result import read_result
 from moecap.runner.reporter import Reporter
 from moecap.runner.run import run
+from moecap.settings import with_settings
 from moecap.telemetry import descendants
 from moecap.verification import verify_run
 

@@ -10,15 +10,19 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from moecap.config import RunConfig, with_settings
+from moecap.backend import NATURAL, Prompt
+from moecap.config import RunConfig
 from moecap.data.gsm8k import load_gsm8k
 from moecap.errors import BadInputError, NotAvailableError
 from moecap.files import file_sha256
 from moecap.result import read_result, write_result
 from moecap.runner.reporter import Reporter
 from moecap.runner.run import run
+from moecap.runner.task_load import refuse_questions
+from moecap.settings import with_settings
 from moecap.tasks.base import prompts_digest
 from moecap.verification import verify_run
+from moecap_backends.openai import OpenaiBackend
 
 pytestmark = pytest.mark.engine
 
@@ -138,9 +142,14 @@ def test_an_open_loop_sends_the_questions_at_their_times(options, tmp_path):
         ({"limit": 1}, BadInputError, "1 questions never reach a concurrency of 2"),
         ({"num_requests": 9}, BadInputError, "--num-requests 9: the tasks have 5 questions"),
         (
-            {"engine_arg": ["batching=continuous"], "rate": 9.0, "client_processes": 21},
+            {"backend": "auto", "endpoint": "http://127.0.0.1:9", "rate": 9.0, "client_processes": 21},
             BadInputError,
             "client_processes 21 cannot share a load of 5; take at most 5",
+        ),
+        (
+            {"client_processes": 2},
+            NotAvailableError,
+            "client_processes 2: backend 'transformers' answers in this process and nothing is sent; leave it out",
         ),
         ({"input_len": 128}, BadInputError, "input_len: the requests are the questions of gsm8k; leave it out"),
         ({"lengths": "asked"}, BadInputError, "lengths: the requests are the questions"),
@@ -149,14 +158,28 @@ def test_an_open_loop_sends_the_questions_at_their_times(options, tmp_path):
         ({"temperature": 0.5}, NotAvailableError, "temperature: backend 'transformers' cannot do that"),
         ({"dataset_sha256": "0" * 64}, BadInputError, "the SHA-256 of the tasks' prompts is"),
         ({"output_len": 512}, BadInputError, "answers of 512 tokens leave no room for a question in the model's 512"),
-        ({"task_arg": ["shots=0", "max_tokens=0"]}, BadInputError, "max_tokens=0: not a positive number"),
-        ({"task_arg": ["shots=nine"]}, BadInputError, "shots=nine: not a number from 0 to 8"),
+        ({"task_arg": ["shots=0", "max_tokens=0"]}, BadInputError, "max_tokens=0: not a whole number from 1"),
+        ({"task_arg": ["shots=nine"]}, BadInputError, "shots=nine: not a whole number from 0 to 8"),
+        (
+            {"backend": "openai", "endpoint": "http://127.0.0.1:9", "engine_arg": ["api=chat"]},
+            BadInputError,
+            "api=chat: the server puts the model's chat template around all .* task gsm8k is asked without it",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_starts(options, tmp_path, changes, error, problem):
     with pytest.raises(error, match=problem):
         _run(options, tmp_path / "none", **changes)
     assert not (tmp_path / "none").exists()
+
+
+def test_a_server_that_applies_the_template_does_not_get_whole_what_was_cut():
+    backend = OpenaiBackend.variant({"api": "chat"})
+    whole = Prompt("whole", (1, 2), 1, NATURAL, messages=(("user", "x"),))
+    refuse_questions({"t": (whole,)}, backend)
+    with pytest.raises(BadInputError, match="question cut is longer than the model's context holds"):
+        refuse_questions({"t": (whole, Prompt("cut", (1,), 1, NATURAL))}, backend)
+    refuse_questions({"t": (Prompt("plain", (1,), 1, NATURAL),)}, OpenaiBackend.variant({"api": "completions"}))
 
 
 class Impatient(Reporter):
@@ -327,7 +350,10 @@ def test_a_chat_server_is_sent_messages_and_each_way_of_not_answering_stands_apa
     assert [s["scores"]["accuracy"] for s in samples] == [1, 0, 0, 0, 0, 0, 1]
     assert samples[0]["prompt"].startswith("user: Question: There are 15 trees")
     assert samples[0]["prompt"].endswith("assistant:")
-    assert [m["role"] for m in seen[-1]["messages"]] == ["user", "assistant", "user"]
+    roles = sorted([m["role"] for m in asked["messages"]] for asked in seen[-7:])
+    cut = sum(s.get("cut", False) for s in samples)  # a question that is too long with its example goes without
+    assert roles == [["user"]] * cut + [["user", "assistant", "user"]] * (7 - cut)
+    assert 0 < cut < 7
     metrics = result.metrics
     assert metrics["accuracy.gsm8k"].value == pytest.approx(2 / 7)
     assert metrics["accuracy.gsm8k"].n == 7

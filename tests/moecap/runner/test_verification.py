@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from moecap.config import with_settings
 from moecap.facts import result_facts
 from moecap.files import file_sha256
 from moecap.hardware.device import match_profile
 from moecap.hardware.profile import Price
 from moecap.hardware.registry import load_profile
 from moecap.metrics.routing_source import seen_steps
+from moecap.models.adapter import ADAPTER
 from moecap.observations.reader import read_observations
 from moecap.observations.schema import STEPS
 from moecap.result import Flag, Result, read_result, write_result
@@ -24,6 +24,7 @@ from moecap.runner.flags import run_flags
 from moecap.runner.reporter import Reporter
 from moecap.runner.reproduction import public_hardware, reproduction_command
 from moecap.runner.run import run
+from moecap.settings import with_settings
 from moecap.verification import verify_run
 
 pytestmark = pytest.mark.engine
@@ -81,6 +82,15 @@ def _named(outcome):
 
 def _part(result, part, **changes):
     return {part: getattr(result, part).model_copy(update=changes)}
+
+
+def test_a_metric_may_be_missing_only_where_another_version_did_not_know_it(forged, result):
+    fewer = {name: metric for name, metric in result.metrics.items() if name != "busy_fraction"}
+    assert _named(forged(metrics=fewer)) == {"busy_fraction"}
+    older = _part(result, "provenance", moecap="0.0.1")
+    assert forged(metrics=fewer, **older).ok
+    other = fewer | {"ttft.p50": fewer["ttft.p50"].model_copy(update={"value": 1e-3})}
+    assert _named(forged(metrics=other, **older)) == {"ttft.p50"}
 
 
 def test_each_flag_that_is_taken_away_is_missed(forged, result):
@@ -156,11 +166,14 @@ def test_a_price_that_is_neither_the_users_nor_the_profiles_is_refused(forged, r
         ({"reason": "the weather"}, {"reason"}),
         ({"status": "failed"}, {"reason"}),
         ({"status": "interrupted", "reason": ""}, {"reason"}),
-        ({"kind": "projected"}, {"kind"}),
     ],
 )
 def test_kind_status_and_reason_go_with_each_other_and_with_what_was_observed(forged, changes, names):
     assert _named(forged(**changes)) == names
+
+
+def test_a_measured_run_cannot_be_passed_off_as_a_projection(forged):
+    assert "kind" in _named(forged(kind="projected"))
 
 
 def test_a_run_that_did_not_complete_cannot_be_passed_off_as_complete(run_options, monkeypatch):
@@ -251,6 +264,29 @@ def test_experts_that_the_model_does_not_have_are_refused(honest, result, tmp_pa
     found = verify_run(directory)
     assert found.corrupt == ("routing.npz",)
     assert "names expert 8 of MoE layer 0, which has 8 experts" in found.problem
+
+
+def test_only_tokens_without_logits_may_be_left_out_of_the_last_layer(honest, result, tmp_path):
+    """Every token of a decode step has logits, so the last layer has computed it."""
+    directory = tmp_path / "forged"
+    shutil.copytree(honest, directory)
+    with np.load(honest / "routing.npz") as data:
+        arrays = {name: data[name].copy() for name in data.files}
+    steps = read_observations(honest).steps
+    decode = int(np.flatnonzero(steps.logits_tokens == steps.tokens())[-1])
+    arrays["experts"][arrays["token_step"] == decode, -1] = 8
+    np.savez_compressed(directory / "routing.npz", **arrays)
+    digests = {name: file_sha256(directory / name) for name in result.observations}
+    write_result(directory, result.model_copy(update={"observations": digests}).identified())
+    found = verify_run(directory)
+    assert found.corrupt == ("routing.npz",)
+    assert "leaves out the last layer of a token whose logits were asked for" in found.problem
+
+
+def test_an_adapter_that_was_not_asked_for_is_refused(forged, result):
+    """It would add bytes to every step."""
+    config = result.model.config | {ADAPTER: {"rank": 2, "targets": ["q_proj"]}}
+    assert f"model.config.{ADAPTER}" in _named(forged(**_part(result, "model", config=config)))
 
 
 @pytest.mark.parametrize(("quantised", "device"), [(True, "cuda"), (True, "cpu"), (False, "cuda")])

@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from moecap.cli import main
-from moecap.config import with_settings
 from moecap.load.calibration import running_stub
 from moecap.load.connection import Target
 from moecap.runner.reporter import Reporter
 from moecap.runner.run import run
+from moecap.settings import with_settings
 from moecap.tokenizer import Tokenizer
 from moecap.verification import verify_run
 from moecap_backends.openai import OpenaiEngine

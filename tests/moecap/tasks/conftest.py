@@ -20,6 +20,13 @@ def byte_tokenizer(tmp_path_factory):
     return Tokenizer(folder)
 
 
+@pytest.fixture(autouse=True)
+def no_hub(monkeypatch):
+    """The hub is away, whether or not this machine could reach it."""
+    for module in ("moecap.data.hub", "moecap.tasks.lm_eval.data"):
+        monkeypatch.setattr(f"{module}.hub_answers", lambda: False)
+
+
 @pytest.fixture
 def options():
     """Options of a task, with its arguments by name."""

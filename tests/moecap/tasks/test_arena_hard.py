@@ -1,7 +1,9 @@
 """Arena-Hard against a judge behind real HTTP, which is sometimes busy, vague, contradictory or broken."""
 
 import json
+import os
 import re
+import signal
 import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,9 +13,11 @@ import pytest
 from moecap.errors import BadInputError, NotAvailableError, UnknownNameError
 from moecap.metrics.accuracy import accuracy_metrics
 from moecap.metrics.corpus_scores import corpus_metrics
+from moecap.observations.recorder import RequestRecord
 from moecap.tasks import judge
 from moecap.tasks.arena_hard import ArenaHard, battle_points
 from moecap.tasks.judge import verdict_of
+from moecap.tasks.offline import score_predictions
 
 SETTINGS = """
 TOLD = "Judge fairly."
@@ -44,6 +48,9 @@ class Judging(BaseHTTPRequestHandler):
         with server.lock:
             server.tries[prompt] += 1
             tried = server.tries[prompt]
+        if question == "slow":
+            server.reached.set()
+            server.released.wait(60)
         if question == "busy" and tried < 3:
             return self._send(429 if tried == 1 else 503, b"{}")
         if question == "broken":
@@ -90,9 +97,11 @@ def server(monkeypatch):
     monkeypatch.setattr(judge, "WAIT_S", 0.01)
     with ThreadingHTTPServer(("127.0.0.1", 0), Judging) as running:
         running.seen, running.tries, running.lock = [], Counter(), threading.Lock()
+        running.reached, running.released = threading.Event(), threading.Event()
         thread = threading.Thread(target=running.serve_forever, args=(0.01,))
         thread.start()
         yield running
+        running.released.set()
         running.shutdown()
         thread.join()
 
@@ -147,6 +156,7 @@ def test_a_better_answer_wins_both_games_and_a_worse_one_loses_both(
     assert [game["label"] for game in samples[3]["games"]] == ["A>>B", "A<B"]
     assert samples[0]["judge"]["baseline"] == "base-1"
     assert {game["model"] for game in samples[0]["games"]} == {"judge-2026"}
+    assert {body["max_tokens"] for _, body in server.seen} == {16000} == {samples[0]["judge"]["output_tokens"]}
     weighted = corpus_metrics(samples)["task.arena_hard_weighted"]
     assert weighted.value == pytest.approx((4 + 0 + 1 + 0) / (4 + 4 + 2 + 4))
     places = [SHOWN.findall(body["messages"][1]["content"]) for _, body in server.seen]
@@ -184,6 +194,56 @@ def test_an_answer_that_failed_or_was_cut_off_loses_and_no_judge_is_asked(
     assert server.seen == []
 
 
+UNJUDGED = {"judge_failed": 1}
+
+
+def test_an_interrupt_ends_the_judging_and_what_is_unjudged_is_counted_and_no_tie(
+    server, repository, options, answered, byte_tokenizer
+):
+    limits = {"judge_parallel": 1, "judge_tokens": 99}
+    task, items = _asked(server, options, repository(["one", "slow", "two", "three"]), **limits)
+    prompts = task.prompts(items, byte_tokenizer)
+    records = [RequestRecord(n, "load", p.id, 0, 0, len(p.tokens), p.output_tokens) for n, p in enumerate(prompts)]
+    for record in records:
+        record.complete(None, 1, "stop", "a much longer answer")
+
+    def interrupt():
+        server.reached.wait(60)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    samples = []
+    with pytest.raises(KeyboardInterrupt):
+        samples.extend(task.samples(items, prompts, records, byte_tokenizer))
+    assert not server.released.is_set()  # nobody waited for the judge
+    assert [sample["id"] for sample in samples] == ["one", "slow", "two", "three"]
+    assert samples[0]["scores"]["accuracy"] == 1.0
+    assert [sample["scores"] for sample in samples[1:]] == [UNJUDGED] * 3
+    assert {body["max_tokens"] for _, body in server.seen} == {99}
+    assert {game["problem"] for sample in samples[1:] for game in sample["games"]} == {
+        "not asked: the run ended before"
+    }
+    metrics = accuracy_metrics(samples)
+    assert (metrics["accuracy.arena_hard"].n, metrics["accuracy.arena_hard_judge_failed"].value) == (1, 0.75)
+
+
+def test_answers_of_a_run_that_ended_before_its_time_are_not_judged_and_can_be_later(
+    server, repository, options, answered, byte_tokenizer, tmp_path
+):
+    folder = repository(["one", "two"])
+    task, items = _asked(server, options, folder)
+    task.stop_asking()
+    samples = answered(task, items, ["an answer", ("half", "length")], byte_tokenizer)
+    assert [sample["scores"] for sample in samples] == [UNJUDGED, {"accuracy": 0.0, "judge_failed": 0}]
+    assert server.seen == []
+    path = tmp_path / "samples.jsonl"
+    path.write_text("".join(json.dumps(sample) + "\n" for sample in samples))
+    url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+    given = {"judge": url, "judge_model": "judge", "chat": "false"}
+    later = score_predictions(ArenaHard(), options(None, folder, **given), path, None)
+    assert [sample["scores"]["accuracy"] for sample in later] == [1.0, 0.0]
+
+
 def test_the_key_goes_to_the_judge_and_nowhere_else(server, repository, options, answered, byte_tokenizer, monkeypatch):
     monkeypatch.setenv(judge.KEY_VARIABLE, "a-secret")
     task, items = _asked(server, options, repository(["one"]))
@@ -191,7 +251,7 @@ def test_the_key_goes_to_the_judge_and_nowhere_else(server, repository, options,
     assert {key for key, _ in server.seen} == {"Bearer a-secret"}
     assert "a-secret" not in json.dumps(samples)
     facts = task.facts(items, byte_tokenizer)
-    assert "judge judge" in facts.source
+    assert "in a folder of the user's, v2.0; judge judge" in facts.source
     assert "baseline base-1" in facts.source
 
 

@@ -22,10 +22,20 @@ def test_a_limit_takes_the_subjects_in_turn_and_no_limit_takes_all(options):
     assert len(Mmlu().items(options(shots=0))) == 14042
 
 
+def test_a_limit_or_a_subject_that_leaves_questions_out_is_told(options):
+    def limited(task, *limit, **arguments):
+        task.items(options(*limit, **arguments))
+        return task.limited
+
+    assert [limited(Mmlu(), 14041), limited(Mmlu(), 14042), limited(Mmlu())] == [True, False, False]
+    assert limited(Mmlu(), subject="anatomy") is True
+    assert [limited(Math500(), 499), limited(Math500(), 500), limited(Math500(), shots=0)] == [True, False, False]
+
+
 def test_arguments_of_mmlu_are_checked(options):
     assert len(Mmlu().items(options(subject="anatomy,virology,anatomy"))) == 135 + 166
     for wrong in ({"shots": 6}, {"shots": "x"}):
-        with pytest.raises(BadInputError, match="not a number from 0 to 5"):
+        with pytest.raises(BadInputError, match="not a whole number from 0 to 5"):
             Mmlu().items(options(**wrong))
     with pytest.raises(UnknownNameError, match="did you mean 'anatomy'"):
         Mmlu().items(options(subject="anatomie"))
@@ -77,10 +87,10 @@ def test_mmlu_pro_shows_the_examples_of_its_category_and_reads_up_to_ten_letters
     answers = ["so the answer is (B).", "I think the answer is (J).", "The answer is (A)."]
     samples = answered(task, items, answers, byte_tokenizer)
     assert [sample["scores"]["accuracy"] for sample in samples] == [1, 1, 0]
-    with pytest.raises(NotAvailableError, match="TIGER-Lab/MMLU-Pro with --data"):
+    with pytest.raises(NotAvailableError, match=r"TIGER-Lab/MMLU-Pro is in no package .* give its folder with --data"):
         MmluPro().items(options(1))
     (tmp_path / "data" / "test-00000-of-00001.jsonl").write_text(json.dumps(_pro(1, "law", answer_index=3)))
-    with pytest.raises(BadInputError, match="line 1: answer 3 of 3 options"):
+    with pytest.raises(BadInputError, match=r"line 1: not a question of MMLU-Pro \(answer 3 of 3 choices\)"):
         MmluPro().items(options(1, tmp_path))
 
 

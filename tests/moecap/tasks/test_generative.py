@@ -27,6 +27,8 @@ class Letters:
     def decode(self, tokens):
         return "".join(map(chr, tokens))
 
+    chat_date = None
+
     def chat(self, messages):
         return "".join(f"<{role}>{content}" for role, content in messages) + "<model>"
 
@@ -146,6 +148,42 @@ def test_a_prompt_that_the_model_does_not_hold_is_cut_on_the_left_and_its_sample
     assert "cut" not in _samples((" 4",))[0]
 
 
+def _shown(context):
+    """What two solved examples and a question of ten letters become in a context, chat template applied."""
+
+    class Talk(Sums):
+        def questions(self, options):
+            solved = (("user", "aa"), ("assistant", "AA"), ("user", "bb"), ("assistant", "BB"))
+            return [OpenQuestion("1", "plain", "1", 8, messages=(*solved, ("user", "0123456789")))]
+
+    task = Talk()
+    items = task.items(_options(context=context, chat="true"))
+    (prompt,) = task.prompts(items, Letters())
+    text = Letters().decode(prompt.tokens)
+    assert text == Letters().chat(prompt.messages)
+    assert len(prompt.tokens) <= context - 8
+    (sample,) = task.samples(items, [prompt], [_ended(prompt, 0, "1")], Letters())
+    return text, sample.get("cut", False)
+
+
+@pytest.mark.parametrize(
+    ("context", "text", "cut"),
+    [
+        (73, "<user>aa<assistant>AA<user>bb<assistant>BB<user>0123456789<model>", False),  # 65 letters, 8 of the answer
+        (72, "<user>bb<assistant>BB<user>0123456789<model>", True),
+        (50, "<user>0123456789<model>", True),
+        (28, "<user>3456789<model>", True),  # 20 letters
+    ],
+)
+def test_a_conversation_that_the_model_does_not_hold_loses_examples_and_then_a_part_of_the_question(context, text, cut):
+    assert _shown(context) == (text, cut)
+
+
+def test_a_chat_template_that_leaves_no_room_for_a_question_is_refused():
+    with pytest.raises(BadInputError, match="the model's chat template leaves no room for a question in 13 tokens"):
+        _shown(21)
+
+
 def test_a_context_without_room_for_the_question_is_refused():
     with pytest.raises(BadInputError, match="answers of 8 tokens leave no room for a question in the model's 8"):
         _sums(context=8)
@@ -196,7 +234,7 @@ def test_gsm8k_shows_as_many_solved_problems_as_asked_for():
     assert item.prompt.count("Question: ") == 3
     assert item.prompt.endswith("\nAnswer:")
     assert [role for role, _ in item.messages] == ["user", "assistant", "user", "assistant", "user"]
-    assert task.few_shot() == (2, None)
+    assert task.shots == 2
     assert task.items(_options(limit=1, shots="8"))[0].prompt.count("Question: ") == 9
-    with pytest.raises(BadInputError, match="shots=9: not a number from 0 to 8"):
+    with pytest.raises(BadInputError, match="shots=9: not a whole number from 0 to 8"):
         Gsm8k().items(_options(shots="9"))

@@ -173,3 +173,23 @@ def test_an_expression_is_right_where_a_careful_human_says_so(text, gold, equal)
 )
 def test_what_stands_in_thinking_tags_of_any_family_does_not_count(text, left):
     assert without_thinking(text) == left
+
+
+LONG = {
+    "statements": "the answer is " * 8_000,
+    "colons": "answer: " * 14_000,
+    "boxes": "\\boxed{" * 16_000,
+    "blanks": "answer" + " " * 110_000 + "x",
+    "brackets": "\\(" * 50_000,
+    "tags": "</think>" * 14_000 + "<think>",
+    "fractions": "-" + " " * 110_000 + "\\frac",
+}
+"""One line each; a reader whose time grows with the square of the length needs minutes for most of them."""
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("text", LONG.values(), ids=LONG.keys())
+def test_a_line_of_a_hundred_thousand_letters_is_read_in_time_that_grows_with_its_length(text):
+    assert stated_number(text) is None
+    assert stated_letter(text, 4) is None
+    stated_expression(text)

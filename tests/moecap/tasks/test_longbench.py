@@ -6,7 +6,7 @@ import pytest
 
 from moecap.errors import BadInputError, NotAvailableError, UnknownNameError
 from moecap.metrics.accuracy import accuracy_metrics
-from moecap.tasks.answers.longbench import longbench_score
+from moecap.tasks.answers.longbench import LANGUAGES, longbench_score
 from moecap.tasks.answers.overlap import exact_match, f1, normalised, rouge_l
 from moecap.tasks.generative import OpenQuestion
 from moecap.tasks.longbench import LongBench, LongBenchV2
@@ -102,7 +102,9 @@ def test_a_prompt_that_is_too_long_keeps_its_beginning_and_its_end(folder, optio
 
 
 def test_what_is_missing_or_malformed_is_named(folder, options):
-    with pytest.raises(NotAvailableError, match=r"LongBench is in no package.*data\.zip"):
+    with pytest.raises(
+        NotAvailableError, match=r"THUDM/LongBench with data\.zip unpacked .* is in no package; give its folder"
+    ):
         LongBench().items(options(1))
     with pytest.raises(UnknownNameError, match="no data set of LongBench named 'qaspar'"):
         LongBench().items(options(1, folder, sets="qaspar"))
@@ -133,7 +135,14 @@ def test_longbench_v2_is_graded_by_its_letter_and_by_its_kinds(tmp_path, options
 
 
 def test_longbench_v2_in_another_format_is_refused(tmp_path, options):
-    for content, reason in (("[1]", "not a list"), (json.dumps([_row(answer="E")]), "entry 1: answer 'E'")):
+    other = r"entry 1: not a question of LongBench v2 \(answer 'E'"
+    for content, reason in (("[1]", "not a list"), (json.dumps([_row(answer="E")]), other)):
         (tmp_path / "data.json").write_text(content)
         with pytest.raises(BadInputError, match=reason):
             LongBenchV2().items(options(None, tmp_path))
+
+
+def test_the_sets_of_a_language_are_named_by_it(options, folder):
+    with pytest.raises(BadInputError, match=r"dataset2prompt\.json: says nothing of multifieldqa_zh"):
+        LongBench().items(options(1, folder, sets="chinese"))
+    assert {len(names) for names in LANGUAGES.values()} == {14, 2, 5}

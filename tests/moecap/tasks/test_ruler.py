@@ -149,7 +149,7 @@ def test_what_cannot_be_made_is_refused(options, tmp_path):
         Ruler().items(options(5))
     with pytest.raises(UnknownNameError, match="did you mean 'niah_single_1'"):
         Ruler().items(options(5, tasks="niah_single1"))
-    with pytest.raises(BadInputError, match="length=x: not a number"):
+    with pytest.raises(BadInputError, match="length=x: not a whole number from 1"):
         Ruler().items(options(5, tasks="vt", length="x"))
     (tmp_path / "PaulGrahamEssays.json").write_text('{"text": ""}')
     with pytest.raises(BadInputError, match="no text in it"):

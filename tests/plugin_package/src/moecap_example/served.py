@@ -18,6 +18,7 @@ class CountingBackend(Backend):
     capabilities = frozenset({"generate"})  # it scores nothing, and tells neither steps nor experts
     summary = "an example of an engine behind HTTP"
     open_loop = True  # requests may come at their own times
+    served = True  # several client processes may share the sending
 
     @classmethod
     def unavailable(cls):
@@ -44,7 +45,7 @@ class CountingEngine(ServedEngine):
     def __init__(self, job):
         port = free_port()
         target = Target.parse(f"http://127.0.0.1:{port}")
-        super().__init__(target, "any", 60, job.concurrency, job.client_processes)
+        super().__init__(job, target, "any", 60)
         self._server = ServerProcess(
             "counting",
             [sys.executable, "-m", "moecap_example.counting_server", str(port)],

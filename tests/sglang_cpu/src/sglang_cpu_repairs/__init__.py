@@ -1,8 +1,8 @@
 """A plugin that SGLang 0.5.23 loads in each of its processes: what its CPU engine lacks beside its kernels.
 
 Routed experts are kept in memory that SGLang registers with CUDA; the expert-distribution recorder asks the device
-whether a CUDA graph is being captured; the gate of Qwen2-MoE's shared expert is a Triton kernel. Each has a plain
-replacement here, with the same result.
+whether a CUDA graph is being captured; the gate of Qwen2-MoE's shared expert is a Triton kernel; adapters are kept in
+memory that is pinned for a device. Each has a plain replacement here, with the same result.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ def repair() -> None:
         namespace.empty_cache = lambda: None
     elementwise.fused_gate_sigmoid_mul = _gated
     elementwise.fused_gate_sigmoid_mul_add = _add_gated
+    torch.Tensor.pin_memory = lambda tensor, *_: tensor
+    for name in ("arange", "empty", "ones", "tensor", "zeros"):
+        setattr(torch, name, _unpinned(getattr(torch, name)))
 
 
 def _plain_memory(dims: tuple[int, ...], dtype: Any, device: str, *_arguments: Any, **_options: Any) -> Any:
@@ -32,6 +35,16 @@ def _plain_memory(dims: tuple[int, ...], dtype: Any, device: str, *_arguments: A
     import torch
 
     return torch.empty(dims, dtype=dtype, device=device)
+
+
+def _unpinned(make: Any) -> Any:
+    """A function of torch that makes tensors, with no memory pinned for a device, which is refused without one."""
+
+    def made(*arguments: Any, **options: Any) -> Any:
+        options.pop("pin_memory", None)
+        return make(*arguments, **options)
+
+    return made
 
 
 def _gated(hidden_states: Any, gate_weight: Any, shared_output: Any) -> Any:

@@ -1,0 +1,77 @@
+"""Answers with what a cache needs: a tag of their content and how long they hold."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import Depends, Header, Request
+from starlette.responses import Response
+
+from moecap_leaderboard.keys import Caller
+from moecap_leaderboard.problems import Problem
+from moecap_leaderboard.service import Service
+
+__all__ = ["CallerOf", "ServiceOf", "answer", "bytes_answer", "caller_with", "written"]
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+ServiceOf = Annotated[Service, Depends(_service)]
+
+
+def _caller(
+    service: ServiceOf, authorization: Annotated[str | None, Header(include_in_schema=False)] = None
+) -> Caller | None:
+    return service.keys.caller(authorization)
+
+
+CallerOf = Annotated[Caller | None, Depends(_caller)]
+
+
+def caller_with(scope: str) -> Any:
+    """A dependency that gives the caller, who must have a scope."""
+
+    def needed(caller: CallerOf) -> Caller:
+        if caller is None:
+            raise Problem("no-key", f"a key with the scope {scope} is needed: Authorization: Bearer KEY", scope=scope)
+        if not caller.may(scope):
+            raise Problem("no-scope", f"the key of {caller.owner} has not the scope {scope}", scope=scope)
+        return caller
+
+    return Depends(needed)
+
+
+def answer(request: Request, content: object, *, seconds: int, headers: Mapping[str, str] | None = None) -> Response:
+    """Public JSON.
+
+    Args:
+        request: What was asked.
+        content: What is answered.
+        seconds: How long a cache may keep it.
+        headers: Further headers.
+    """
+    return bytes_answer(request, msgspec.json.encode(content), "application/json", seconds=seconds, headers=headers)
+
+
+def bytes_answer(
+    request: Request, body: bytes, media: str, *, seconds: int, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Public bytes with their tag, or nothing where the client has them."""
+    tag = f'W/"{hashlib.sha256(body).hexdigest()[:32]}"'
+    kept = {"ETag": tag, "Cache-Control": f"public, max-age={seconds}", **(headers or {})}
+    known = request.headers.get("if-none-match", "")
+    if known == "*" or tag in [text.strip() for text in known.split(",")]:
+        return Response(status_code=304, headers=kept)
+    return Response(body, headers=kept, media_type=media)
+
+
+def written(content: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """JSON that no cache keeps."""
+    kept = {"Cache-Control": "no-store", **(headers or {})}
+    return Response(msgspec.json.encode(content), status, kept, "application/json")

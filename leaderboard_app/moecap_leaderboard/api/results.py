@@ -1,0 +1,147 @@
+"""Reading the board: lists, one result, comparisons, fronts and exports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from sqlalchemy import select
+from sqlalchemy.orm import aliased
+from starlette.responses import Response, StreamingResponse
+
+from moecap.result import RESULT_FILE
+from moecap_leaderboard.api.answers import ServiceOf, answer, bytes_answer
+from moecap_leaderboard.api.filters import ComparedQuery, ExportQuery, ListQuery, ParetoQuery
+from moecap_leaderboard.comparison import compared, front
+from moecap_leaderboard.exports import MEDIA, exported
+from moecap_leaderboard.listing import all_items, conditions, items_of, page
+from moecap_leaderboard.metrics import better_of, is_sortable
+from moecap_leaderboard.packing import packed
+from moecap_leaderboard.problems import Problem
+from moecap_leaderboard.reports import files_of, published, result_report
+from moecap_leaderboard.service import Service
+from moecap_leaderboard.tables import Figure, Submission
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["results"])
+
+_LIST_SECONDS = 15
+_RESULT_SECONDS = 60
+_MOST_POINTS = 2000
+_MOST_COMPARED = 8
+
+
+@router.get("/results")
+def results(request: Request, service: ServiceOf, query: Annotated[ListQuery, Query()]) -> Response:
+    """Rows of the board, filtered, sorted and cut."""
+    with service.database.reading() as session:
+        found = page(session, query.filters(), query.sort, query.limit, query.cursor)
+    return answer(request, {"items": found.items, "next": found.next}, seconds=_LIST_SECONDS)
+
+
+@router.get("/results/{identifier}")
+def result(request: Request, service: ServiceOf, identifier: str) -> Response:
+    """One result with its recomputation, the report of the rules and its history."""
+    with service.database.reading() as session:
+        found = result_report(session, service.blobs, published(session, identifier))
+    return answer(request, found, seconds=_RESULT_SECONDS)
+
+
+@router.get("/results/{identifier}/result.json")
+def result_file(request: Request, service: ServiceOf, identifier: str) -> Response:
+    """The bytes of result.json as they were submitted."""
+    with service.database.reading() as session:
+        row = published(session, identifier)
+        digest = files_of(session, row).get(RESULT_FILE)
+    if digest is None:
+        raise Problem(
+            "not-found", f"result {identifier[:16]} is {row.kind} and has no result.json; GET it without that"
+        )
+    return bytes_answer(request, service.blobs.path(digest).read_bytes(), "application/json", seconds=_RESULT_SECONDS)
+
+
+@router.get("/results/{identifier}/observations")
+def observations(request: Request, service: ServiceOf, identifier: str) -> Response:
+    """The observation files with result.json, as one archive."""
+    with service.database.reading() as session:
+        row = published(session, identifier)
+        files = files_of(session, row)
+    if len(files) < 2:
+        raise Problem("not-found", f"no observations came with result {identifier[:16]}; it is {row.kind}")
+    tag = f'W/"{row.content_sha256[:32]}"'
+    headers = {"ETag": tag, "Cache-Control": f"public, max-age={_RESULT_SECONDS}"}
+    if tag in [text.strip() for text in request.headers.get("if-none-match", "").split(",")]:
+        return Response(status_code=304, headers=headers)
+    headers["Content-Disposition"] = f'attachment; filename="moecap-{identifier[:16]}.tar.gz"'
+    stored = {name: service.blobs.path(digest) for name, digest in files.items()}
+    return StreamingResponse(packed(stored), headers=headers, media_type="application/gzip")
+
+
+@router.get("/compare")
+def compare(request: Request, service: ServiceOf, query: Annotated[ComparedQuery, Query()]) -> Response:
+    """Two to eight results side by side, relative to the first."""
+    ids = [text.strip() for text in query.ids.split(",") if text.strip()]
+    if not 2 <= len(ids) <= _MOST_COMPARED or len(set(ids)) < len(ids):
+        raise Problem("bad-request", f"ids names {len(ids)} results; give 2 to {_MOST_COMPARED}, each once")
+    with service.database.reading() as session:
+        items = items_of(session, [published(session, identifier) for identifier in ids])
+    return answer(request, compared(items), seconds=_RESULT_SECONDS)
+
+
+@router.get("/pareto")
+def pareto(request: Request, service: ServiceOf, query: Annotated[ParetoQuery, Query()]) -> Response:
+    """Rows that have two metrics, and which of them no other one beats in both."""
+    for name in (query.x, query.y):
+        if not is_sortable(name):
+            raise Problem("bad-request", f"no metric {name[:80]!r} to compare by; GET /api/v1/schema names them")
+    x, y = aliased(Figure), aliased(Figure)
+    chosen = (
+        select(Submission, x.value, y.value)
+        .join(x, (x.submission == Submission.id) & (x.name == query.x))
+        .join(y, (y.submission == Submission.id) & (y.name == query.y))
+        .where(*conditions(query.filters()))
+        .order_by(Submission.published_us.desc(), Submission.id.desc())
+        .limit(_MOST_POINTS)
+    )
+    with service.database.reading() as session:
+        found = session.execute(chosen).all()
+        items = items_of(session, [row for row, _, _ in found])
+    points = [(float(a), float(b)) for _, a, b in found]
+    beaten = front(points, (better_of(query.x), better_of(query.y)))
+    for item, (a, b), best in zip(items, points, beaten, strict=True):
+        del item["flags"], item["metrics"]  # of as many as 2,000 rows
+        item |= {"x": a, "y": b, "on_front": best}
+    return answer(
+        request, {"x": _axis(query.x), "y": _axis(query.y), "items": items, "next": None}, seconds=_LIST_SECONDS
+    )
+
+
+def _axis(name: str) -> dict[str, str]:
+    return {"name": name, "better": better_of(name)}
+
+
+@router.get("/export.{form}")
+def export(
+    service: ServiceOf, form: Literal["csv", "parquet", "json"], query: Annotated[ExportQuery, Query()]
+) -> Response:
+    """Every row as a file, streamed."""
+    rows = _rows(service, query)
+    first = next(rows, None)  # what is wrong with the query is said before the answer begins
+    headers = {
+        "Content-Disposition": f'attachment; filename="moecap.{form}"',
+        "Cache-Control": f"public, max-age={_RESULT_SECONDS}",
+    }
+    return StreamingResponse(exported(_with(first, rows), form), headers=headers, media_type=MEDIA[form])
+
+
+def _rows(service: Service, query: ExportQuery) -> Iterator[dict[str, Any]]:
+    with service.database.reading() as session:
+        yield from all_items(session, query.filters(), query.sort)
+
+
+def _with(first: dict[str, Any] | None, rest: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    if first is not None:
+        yield first
+        yield from rest

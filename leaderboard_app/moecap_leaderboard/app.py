@@ -1,0 +1,112 @@
+"""The web application: the API under ``/api/v1`` and a page that says what is here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from prometheus_client import CollectorRegistry, Gauge
+from sqlalchemy.exc import DataError, OperationalError, StatementError
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import Response
+
+from moecap import __version__
+from moecap_leaderboard.api import about, keys, landing, requests, results, submissions
+from moecap_leaderboard.middleware import BodyLimit, Measured, RateLimit, problem_response
+from moecap_leaderboard.problems import Problem
+from moecap_leaderboard.service import Service
+
+__all__ = ["create_app"]
+
+API = "/api/v1"
+
+_BUSY_SECONDS = 5
+
+_KINDS = {401: "no-key", 403: "no-scope", 404: "not-found", 405: "no-method", 413: "too-large", 422: "bad-request"}
+
+
+def create_app(service: Service) -> FastAPI:
+    """The application over an open service, which it closes when it ends.
+
+    Pages mount on what is returned (``gradio.mount_gradio_app``), after the routes of the API.
+
+    Args:
+        service: The store and everything that works on it.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(service.submissions.resume)
+        yield
+        await run_in_threadpool(service.close)
+
+    app = FastAPI(
+        title="moecap leaderboard",
+        version=__version__,
+        summary="Accuracy, cost and performance of Mixture-of-Experts models, recomputed from the observations.",
+        lifespan=lifespan,
+    )
+    app.state.service = service
+    app.state.registry = CollectorRegistry()
+    app.state.submissions_gauge = Gauge(
+        "moecap_submissions", "Submissions by state", ("state",), registry=app.state.registry
+    )
+    for router in (results.router, submissions.router, requests.router, keys.router, about.router):
+        app.include_router(router, prefix=API)
+    app.include_router(about.health_router)
+    app.include_router(landing.router)
+    _explain_problems(app)
+    limits = service.settings.limits
+    app.add_middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["GET"], expose_headers=["ETag", "Location"])
+    app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
+    app.add_middleware(BodyLimit, limit=limits.body_bytes)
+    app.add_middleware(RateLimit, limits=limits)
+    app.add_middleware(Measured, registry=app.state.registry)
+    return app
+
+
+def _explain_problems(app: FastAPI) -> None:
+    """Let every error be problem details."""
+
+    @app.exception_handler(Problem)
+    async def _known(request: Request, problem: Problem) -> Response:
+        return problem_response(problem, request.url.path)
+
+    @app.exception_handler(RequestValidationError)
+    async def _invalid(request: Request, error: RequestValidationError) -> Response:
+        errors = [{"where": ".".join(str(part) for part in one["loc"]), "text": one["msg"]} for one in error.errors()]
+        first = f"{errors[0]['where']}: {errors[0]['text']}" if errors else "the request cannot be read"
+        problem = Problem("bad-request", f"{first}; see /docs", errors=errors)
+        return problem_response(problem, request.url.path)
+
+    @app.exception_handler(StatementError)
+    async def _unstorable(request: Request, error: StatementError) -> Response:
+        if not isinstance(error, DataError) and not isinstance(error.orig, ValueError):
+            raise error
+        problem = Problem("bad-request", "a text or a number cannot be kept: no zero characters, no half characters")
+        return problem_response(problem, request.url.path)
+
+    @app.exception_handler(OperationalError)
+    async def _busy(request: Request, error: OperationalError) -> Response:
+        problem = Problem("unavailable", "the database does not answer in time; try again", retry_after=_BUSY_SECONDS)
+        return problem_response(problem, request.url.path)
+
+    @app.exception_handler(Exception)
+    async def _unforeseen(request: Request, error: Exception) -> Response:
+        return problem_response(
+            Problem("internal", "the server failed and has logged why; tell its administrator"), request.url.path
+        )
+
+    @app.exception_handler(StarletteHTTPException)
+    async def _other(request: Request, error: HTTPException) -> Response:
+        if isinstance(error.__cause__, Problem):  # raised while a body was read
+            return problem_response(error.__cause__, request.url.path)
+        problem = Problem(
+            _KINDS.get(error.status_code, "bad-request"), f"{error.detail}: {request.url.path}; see /docs"
+        )
+        return problem_response(problem, request.url.path, dict(error.headers or {}))

@@ -1,0 +1,254 @@
+"""Pages of rows: filtered, sorted and cut on the server, with cursors that hold through insertions."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, Integer, Select, and_, func, or_, select
+from sqlalchemy.orm import Session, aliased
+
+from moecap_leaderboard.cursors import decoded, encoded
+from moecap_leaderboard.metrics import is_sortable
+from moecap_leaderboard.problems import Problem
+from moecap_leaderboard.states import TIERS, tier_of
+from moecap_leaderboard.tables import Figure, Submission
+from moecap_leaderboard.times import rfc3339
+
+__all__ = ["MAX_LIMIT", "Filters", "Page", "all_items", "conditions", "items_of", "page"]
+
+MAX_LIMIT = 200
+_BATCH = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which rows: each that is given must hold, and of several values one. The columns bear the same names."""
+
+    kind: Literal["measured", "projected", "imported", "all"] = "measured"
+    state: Literal["published", "withdrawn", "invalidated"] = "published"
+    versions: Literal["newest", "all"] = "newest"
+    ranked: Literal["true", "false", "any"] = "any"
+    tier: str | None = None
+    q: str | None = None
+    model: tuple[str, ...] = ()
+    hardware: tuple[str, ...] = ()
+    engine: tuple[str, ...] = ()
+    precision: tuple[str, ...] = ()
+    owner: tuple[str, ...] = ()
+    configuration: tuple[str, ...] = ()
+    devices: tuple[int, ...] = ()
+    concurrency_min: int | None = None
+    concurrency_max: int | None = None
+    input_len_min: int | None = None
+    input_len_max: int | None = None
+    output_len_min: int | None = None
+    output_len_max: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some rows and where the next ones begin; ``None`` at the end."""
+
+    items: list[dict[str, Any]]
+    next: str | None
+
+
+_EQUAL = ("model", "hardware", "engine", "precision", "owner", "configuration", "devices")
+_BOUNDED = ("concurrency", "input_len", "output_len")
+
+
+def conditions(filters: Filters) -> list[ColumnElement[bool]]:
+    """The filters in SQL."""
+    found: list[ColumnElement[bool]] = [Submission.state == filters.state]
+    if filters.kind != "all":
+        found.append(Submission.kind == filters.kind)
+    if filters.versions == "newest" and filters.state == "published":
+        found.append(Submission.newest.is_(True))
+    if filters.ranked != "any":
+        found.append(Submission.ranked == (filters.ranked == "true"))
+    for name in _EQUAL:
+        if values := getattr(filters, name):
+            column = getattr(Submission, name)
+            found.append(column == values[0] if len(values) == 1 else column.in_(values))
+    for name in _BOUNDED:
+        column = getattr(Submission, name)
+        if (least := getattr(filters, f"{name}_min")) is not None:
+            found.append(column >= least)
+        if (most := getattr(filters, f"{name}_max")) is not None:
+            found.append(column <= most)
+    if filters.q:
+        found.append(Submission.names.contains(filters.q.lower(), autoescape=True))
+    if filters.tier is not None:
+        found.append(_at_least(filters.tier))
+    return found
+
+
+def _at_least(tier: str) -> ColumnElement[bool]:
+    reached = {
+        "self_reported": Submission.state != "",
+        "signed": or_(Submission.signed, Submission.recomputed),
+        "recomputed": Submission.recomputed.is_(True),
+        "reproduced": and_(Submission.recomputed, Submission.reproduced_by > 0),
+    }
+    if tier not in reached:
+        raise Problem("bad-request", f"no tier {tier[:40]!r}; known: {', '.join(TIERS)}")
+    return reached[tier]
+
+
+def page(session: Session, filters: Filters, sort: str, limit: int, cursor: str | None) -> Page:
+    """One page.
+
+    Args:
+        session: Where to read.
+        filters: Which rows.
+        sort: ``published`` or the name of a metric; with ``-`` in front the largest first.
+        limit: Most rows.
+        cursor: Where the page before ended.
+
+    Raises:
+        Problem: If the sort is none, or the cursor is not of these filters and this sort.
+    """
+    order = _Order.of(sort)
+    mark = hashlib.sha256(repr((filters, sort)).encode()).hexdigest()[:12]
+    place = _decoded(cursor, mark) if cursor else None
+    rows, places = order.rows(session, filters, limit + 1, place)
+    following = encoded(mark, *places[limit - 1]) if len(rows) > limit else None
+    return Page(items_of(session, rows[:limit]), following)
+
+
+def all_items(session: Session, filters: Filters, sort: str) -> Iterator[dict[str, Any]]:
+    """Every row, read a part at a time."""
+    order, place = _Order.of(sort), None
+    while True:
+        rows, places = order.rows(session, filters, _BATCH, place)
+        yield from items_of(session, rows)
+        session.expunge_all()
+        if len(rows) < _BATCH:
+            return
+        place = places[-1]
+
+
+_Place = tuple[int, float | int, str]
+"""Where a row stands: 0 among those that have the metric, 1 among the others; its sort key; its id."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """An order of rows; those without the metric come last, the newest first."""
+
+    metric: str | None
+    descending: bool
+
+    @classmethod
+    def of(cls, sort: str) -> _Order:
+        name = sort.removeprefix("-")
+        if name != "published" and not is_sortable(name):
+            raise Problem(
+                "bad-request", f"rows cannot be sorted by {name[:80]!r}; GET /api/v1/schema names the metrics"
+            )
+        return cls(None if name == "published" else name, sort.startswith("-"))
+
+    def rows(
+        self, session: Session, filters: Filters, limit: int, place: _Place | None
+    ) -> tuple[list[Submission], list[_Place]]:
+        """The next rows after a place, and the place of each."""
+        rows: list[Submission] = []
+        places: list[_Place] = []
+        if self.metric is not None and (place is None or place[0] == 0):
+            for row, value in session.execute(self._with_metric(filters, limit, place)):
+                rows.append(row)
+                places.append((0, value, row.id))
+            place = None
+        if len(rows) < limit:
+            for row in session.scalars(self._by_time(filters, limit - len(rows), place)):
+                rows.append(row)
+                places.append((1, row.published_us or 0, row.id))
+        return rows, places
+
+    def _with_metric(self, filters: Filters, limit: int, place: _Place | None) -> Select[*tuple[Any, ...]]:
+        chosen = select(Submission, Figure.value).join(Figure, Figure.submission == Submission.id)
+        chosen = chosen.where(Figure.name == self.metric, *conditions(filters))
+        # the few rows of a model are sorted; else SQLite would walk the whole index of the metric to find them
+        key = Figure.value + 0 if filters.model or filters.configuration else Figure.value
+        return _after(chosen, key, Figure.submission, self.descending, place).limit(limit)
+
+    def _by_time(self, filters: Filters, limit: int, place: _Place | None) -> Select[*tuple[Any, ...]]:
+        chosen = select(Submission).where(*conditions(filters))
+        if self.metric is not None:
+            figure = aliased(Figure)
+            has = select(figure.submission).where(figure.submission == Submission.id, figure.name == self.metric)
+            chosen = chosen.where(~has.exists())
+        descending = self.descending or self.metric is not None
+        return _after(chosen, Submission.published_us, Submission.id, descending, place).limit(limit)
+
+
+def _after(
+    chosen: Select[*tuple[Any, ...]], key: Any, identifier: Any, descending: bool, place: _Place | None
+) -> Select[*tuple[Any, ...]]:
+    if place is not None:
+        _, value, last = place
+        beyond = key < value if descending else key > value
+        further = identifier < last if descending else identifier > last
+        chosen = chosen.where(or_(beyond, and_(key == value, further)))
+    if descending:
+        return chosen.order_by(key.desc(), identifier.desc())
+    return chosen.order_by(key, identifier)
+
+
+def items_of(session: Session, rows: Sequence[Submission]) -> list[dict[str, Any]]:
+    """Rows as the API gives them, each with the number of versions and attempts of its owner and configuration."""
+    keys = {row.configuration for row in rows}
+    counts: dict[tuple[str, str], tuple[int, int]] = {}
+    if keys:
+        published = func.sum((Submission.state == "published").cast(Integer))
+        counted = (
+            select(Submission.configuration, Submission.owner, published, func.count())
+            .where(Submission.configuration.in_(keys), Submission.state != "received")
+            .group_by(Submission.configuration, Submission.owner)
+        )
+        counts = {(config, owner): (live, every) for config, owner, live, every in session.execute(counted)}
+    return [_item(row, *counts.get((row.configuration, row.owner), (0, 0))) for row in rows]
+
+
+def _item(row: Submission, versions: int, attempts: int) -> dict[str, Any]:
+    summary = row.summary
+    tombstone = row.state != "published"
+    return {
+        "id": row.result,
+        "submission": row.id,
+        "kind": row.kind,
+        "state": row.state,
+        "tier": tier_of(signed=row.signed, recomputed=row.recomputed, reproduced_by=row.reproduced_by),
+        "signed": row.signed,
+        "recomputed": row.recomputed,
+        "reproduced_by": row.reproduced_by,
+        "ranked": row.ranked and not tombstone,
+        "unranked_because": [row.state] if tombstone else summary["unranked_because"],
+        "model": summary["model"],
+        "hardware": summary["hardware"],
+        "engine": summary["engine"],
+        "precision": summary["precision"],
+        "workload": summary["workload"],
+        "metrics": {} if tombstone else summary["metrics"],
+        "flags": summary["flags"],
+        "source": summary["source"],
+        "owner": row.owner,
+        "published": rfc3339(row.published_us),
+        "configuration": row.configuration,
+        "version": row.version,
+        "versions": versions,
+        "attempts": attempts,
+    }
+
+
+def _decoded(cursor: str, mark: str) -> _Place:
+    parts = decoded(cursor)
+    if len(parts) == 4:
+        theirs, phase, value, last = parts
+        number = type(value) in (int, float) and abs(value) < 2**63
+        if theirs == mark and phase in (0, 1) and number and isinstance(last, str):
+            return phase, value, last
+    raise Problem("bad-request", "the cursor is not one of these filters and this sort; start again without it")

@@ -1,0 +1,120 @@
+"""A submission, and a result with all that is known of it, as the API gives them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from moecap.result import RESULT_FILE
+from moecap_leaderboard.blobs import Blobs
+from moecap_leaderboard.listing import items_of
+from moecap_leaderboard.problems import Problem
+from moecap_leaderboard.states import TOMBSTONES, tier_of
+from moecap_leaderboard.tables import Audit, Document, SentFile, Submission
+from moecap_leaderboard.times import rfc3339
+
+__all__ = ["files_of", "published", "result_report", "submission_report"]
+
+
+def submission_report(session: Session, row: Submission) -> dict[str, Any]:
+    """What became of a submission, with the report of the rules and its history."""
+    document = session.get(Document, row.id)
+    return {
+        "id": row.id,
+        "result": row.result,
+        "kind": row.kind,
+        "state": row.state,
+        "owner": row.owner,
+        "created": rfc3339(row.created_us),
+        "url": f"/api/v1/results/{row.result}",
+        "tier": tier_of(signed=row.signed, recomputed=row.recomputed, reproduced_by=row.reproduced_by),
+        "ranked": row.ranked and row.state == "published",
+        "unranked_because": row.summary["unranked_because"],
+        "reproduces": row.reproduces,
+        "rules": document.rules if document else [],
+        "withheld": document.withheld if document else [],
+        "not_recomputed": document.not_recomputed if document else [],
+        "history": history(session, row),
+    }
+
+
+def history(session: Session, row: Submission) -> list[dict[str, Any]]:
+    """The audit log of a submission, the first line first."""
+    lines = session.scalars(select(Audit).where(Audit.submission == row.id).order_by(Audit.number))
+    return [
+        {
+            "time": rfc3339(line.time_us),
+            "actor": line.actor,
+            "action": line.action,
+            "state": line.state,
+            "reason": line.reason,
+        }
+        for line in lines
+    ]
+
+
+def published(session: Session, result: str) -> Submission:
+    """The row of a result that is on the board.
+
+    Raises:
+        Problem: If there is none, or its tombstone alone.
+    """
+    chosen = select(Submission).where(Submission.result == result).order_by(Submission.created_us.desc())
+    rows = session.scalars(chosen.where(Submission.state.in_(("published", *TOMBSTONES)))).all()
+    live = next((row for row in rows if row.state == "published"), None)
+    if live is not None:
+        return live
+    if rows:
+        raise Problem(
+            "gone", f"result {result[:16]} was {rows[0].state}; its history says why", history=history(session, rows[0])
+        )
+    raise Problem("not-found", f"no result {result[:64]}; GET /api/v1/results lists them")
+
+
+def result_report(session: Session, blobs: Blobs, row: Submission) -> dict[str, Any]:
+    """A row with its result, its recomputation, its history and the rows beside it."""
+    document = session.get(Document, row.id)
+    assert document is not None
+    if document.record is not None:
+        content = document.record
+    else:
+        content = json.loads(blobs.path(files_of(session, row)[RESULT_FILE]).read_bytes())
+    others = select(Submission).where(
+        Submission.configuration == row.configuration,
+        Submission.owner == row.owner,
+        Submission.state == "published",
+        Submission.id != row.id,
+    )
+    repeats = select(Submission).where(Submission.reproduces == row.result, Submission.state == "published")
+    return items_of(session, [row])[0] | {
+        "result": content,
+        "recomputed_metrics": document.recomputed,
+        "rules": document.rules,
+        "withheld": document.withheld,
+        "not_recomputed": document.not_recomputed,
+        "history": history(session, row),
+        "other_versions": [_reference(other) for other in session.scalars(others.order_by(Submission.version.desc()))],
+        "reproductions": [
+            _reference(other) | {"within": other.reproduces_within}
+            for other in sorted(session.scalars(repeats), key=lambda other: other.published_us or 0)
+        ],
+    }
+
+
+def files_of(session: Session, row: Submission) -> dict[str, str]:
+    """Digests of the files that were sent, by their names."""
+    chosen = select(SentFile.name, SentFile.sha256).where(SentFile.submission == row.id).order_by(SentFile.name)
+    return dict(session.execute(chosen).all())
+
+
+def _reference(row: Submission) -> dict[str, Any]:
+    return {
+        "id": row.result,
+        "owner": row.owner,
+        "version": row.version,
+        "published": rfc3339(row.published_us),
+        "url": f"/api/v1/results/{row.result}",
+    }

@@ -1,0 +1,184 @@
+"""Rules on what was sent: whole, unchanged, and every number following from the observations."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+
+import moecap
+from moecap_leaderboard.rules.rule import Evidence, Finding, Rule, failed, flagged, passed, skipped
+
+__all__ = ["CONTENT_RULES"]
+
+CLOCK_SLACK = timedelta(minutes=10)
+"""How far ahead of the server the clock of a submitter may be."""
+
+SECONDS_ROUNDED = 2.0
+"""Start and end of a run are whole seconds."""
+
+COUNT_TOLERANCE = 0.01
+
+_NAMED = 3
+_SECRET = "a key or password"
+_NOTHING = "no observations came"
+_UNREADABLE = "the observations cannot be read"
+_TIMES = ["sent_ns", "first_token_ns", "last_token_ns", "ended_ns"]
+
+
+def _identity(evidence: Evidence) -> Finding:
+    result = evidence.result
+    try:
+        found = result.canonical_id()
+    except ValueError as error:
+        return failed(f"the result holds what canonical JSON cannot ({error})")
+    if found != result.id:
+        return failed(
+            f"the id is {result.id[:12]!r}… and its content gives {found[:12]!r}…: it was changed after the run"
+        )
+    return passed()
+
+
+def _completed(evidence: Evidence) -> Finding:
+    result = evidence.result
+    return passed() if result.status == "complete" else failed(f"the run is {result.status} ({result.reason})")
+
+
+def _files(evidence: Evidence) -> Finding:
+    if evidence.partial is None:
+        return skipped(_NOTHING) if evidence.result.kind == "imported" else failed(_NOTHING)
+    if evidence.missing:
+        return failed(f"{', '.join(evidence.missing)} did not come; only {_may_stay()} may stay at home")
+    if evidence.surplus:
+        return failed(f"{', '.join(evidence.surplus)} came and the result does not name it")
+    corrupt = [name for name in evidence.partial.verification.corrupt if name in evidence.sent]
+    if corrupt:
+        problem = evidence.partial.verification.problem
+        return failed(f"{', '.join(corrupt)} is changed or unreadable" + (f": {problem}" if problem else ""))
+    return passed(f"without {', '.join(evidence.withheld)}" if evidence.withheld else "")
+
+
+def _may_stay() -> str:
+    from moecap.withholding import WITHHOLDABLE
+
+    return ", ".join(WITHHOLDABLE)
+
+
+def _recomputation(evidence: Evidence) -> Finding:
+    if evidence.partial is None:
+        return skipped(_NOTHING)
+    found = evidence.partial.verification
+    if found.problem:
+        return failed(f"the metrics cannot be recomputed: {found.problem}")
+    new = _of_another_version(evidence)
+    differences = tuple(d for d in found.differences if d.metric not in new)
+    if differences:
+        first = differences[0]
+        return failed(
+            f"{len(differences)} statements do not follow, {first.metric} first: stated {first.stored}, "
+            f"recomputed {first.recomputed}",
+            differences,
+        )
+    aside, equal = len(evidence.partial.not_recomputed), found.checked - len(new)
+    remarks = [f"{equal} metrics equal"]
+    if aside:
+        remarks.append(f"{aside} not recomputed")
+    if new:
+        remarks.append(f"{len(new)} that its version of moecap does not give")
+    return passed(", ".join(remarks))
+
+
+def _of_another_version(evidence: Evidence) -> set[str]:
+    """Metrics that this version of moecap gives and another, of the run, did not; none if it was the same version."""
+    if evidence.partial is None or evidence.result.provenance.moecap == moecap.__version__:
+        return set()
+    return set(evidence.partial.verification.recomputed) - set(evidence.result.metrics)
+
+
+def _clock(evidence: Evidence) -> Finding:
+    provenance = evidence.result.provenance
+    started, finished = (datetime.fromisoformat(time) for time in (provenance.started, provenance.finished))
+    if started.tzinfo is None or finished.tzinfo is None:
+        return failed("start and end of the run have no time zone")
+    if finished > datetime.now(UTC) + CLOCK_SLACK:
+        return failed(f"the run ends in the future, at {provenance.finished}")
+    if evidence.observations is None:
+        return skipped(_UNREADABLE)
+    problem = _order_problem(evidence.observations.requests)
+    if problem or evidence.result.kind != "measured":
+        return failed(problem) if problem else passed()
+    lasted, observed = (finished - started).total_seconds(), _observed_seconds(evidence.observations.requests)
+    if observed > lasted + SECONDS_ROUNDED:
+        return failed(f"the requests span {observed:.1f} s of a run that lasted {lasted:.0f} s")
+    return passed()
+
+
+def _order_problem(requests: pd.DataFrame) -> str:
+    """The first request whose times do not follow one another; empty where all do."""
+    times = requests[_TIMES].to_numpy(np.float64)
+    latest = np.maximum.accumulate(np.where(np.isnan(times), -np.inf, times), axis=1)
+    backwards = (times[:, 1:] < latest[:, :-1]).any(axis=1)
+    if backwards.any():
+        return f"a time of request {requests['request'].to_numpy()[backwards][0]} is before the one that it follows"
+    early = requests["sent_ns"] < requests["scheduled_ns"]
+    return f"request {requests.loc[early, 'request'].iloc[0]} was sent before its time" if early.any() else ""
+
+
+def _observed_seconds(requests: pd.DataFrame) -> float:
+    """Seconds from the first sending to the last time of any request."""
+    if not len(requests):
+        return 0.0
+    return float(np.nanmax(requests[_TIMES].to_numpy(np.float64)) - requests["sent_ns"].min()) * 1e-9
+
+
+def _counts(evidence: Evidence) -> Finding:
+    if evidence.observations is None:
+        return skipped(_UNREADABLE)
+    requests = evidence.observations.requests
+    load = requests[requests["stage"] == "load"]
+    more = load["output_tokens"].fillna(0) > load["output_tokens_asked"]
+    if more.any():
+        return failed(f"request {load.loc[more, 'request'].iloc[0]} has more answer tokens than it asked for")
+    unended = (load["status"] == "completed") & (load["ended_ns"].isna() | load["output_tokens"].isna())
+    if unended.any():
+        return failed(f"request {load.loc[unended, 'request'].iloc[0]} is completed without an end or without tokens")
+    unserved = int((load["status"] != "completed").sum())
+    if evidence.value("failed_requests") not in (None, unserved):
+        return failed(f"{evidence.value('failed_requests')} failed requests are stated and {unserved} did not complete")
+    return _whole_rate(load, evidence.value("output_tokens_per_second_whole_run"))
+
+
+def _whole_rate(load: pd.DataFrame, rate: float | None) -> Finding:
+    """The stated rate over the whole run against the tokens and times of its requests."""
+    if rate is None or not len(load) or (load["status"] != "completed").any():
+        return passed()
+    seconds = (float(load["ended_ns"].max()) - float(load["sent_ns"].min())) * 1e-9
+    tokens = float(load["output_tokens"].sum())
+    if rate * seconds < tokens * (1 - COUNT_TOLERANCE) or rate * float(_span(load)) > tokens * (1 + COUNT_TOLERANCE):
+        return failed(f"{rate:.4g} tokens/s over {seconds:.4g} s are not the {tokens:.0f} tokens of all answers")
+    return passed()
+
+
+def _span(load: pd.DataFrame) -> float:
+    """Seconds from the first sending to the last token."""
+    return float(load["last_token_ns"].max() - load["sent_ns"].min()) * 1e-9
+
+
+def _disclosure(evidence: Evidence) -> Finding:
+    if not evidence.private:
+        return passed()
+    told = "; ".join(f"{found.file} holds {found.what} ({found.shown})" for found in evidence.private[:_NAMED])
+    secret = any(found.what == _SECRET for found in evidence.private)
+    return failed(f"{told}; take it out and run again") if secret else flagged(told)
+
+
+CONTENT_RULES = (
+    Rule("identity", "The id is the SHA-256 of the result's canonical JSON.", _identity),
+    Rule("completed", "The run is complete.", _completed),
+    Rule("files", "Every file that the result names came with the digest that it states, and no other.", _files),
+    Rule("recomputation", "Every metric, flag and statement follows from the observations.", _recomputation),
+    Rule("clock", "Times run forwards, lie within the run, and are not in the future.", _clock),
+    Rule("counts", "Requests, tokens and rates add up.", _counts),
+    Rule("disclosure", "What came holds no key and no password, and no place or address of a machine.", _disclosure),
+)

@@ -1,0 +1,92 @@
+"""``moecap serve``: the leaderboard as a process."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+__all__ = ["serve"]
+
+_LAST_SECONDS = 10
+"""How long answers that are under way may take when the service ends."""
+
+
+def serve(
+    *,
+    db: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    demo: bool = False,
+    snapshot: Path | None = None,
+) -> int:
+    """Serve the leaderboard: the REST API and a page that leads to it.
+
+    Args:
+        db: URL of the database, sqlite:///FILE or postgresql://HOST/NAME; DATABASE_URL or a file of SQLite by default.
+        host: Address to listen on.
+        port: Port to listen on.
+        demo: Fill an empty store with runs of this project, figures of others and projections.
+        snapshot: Write a copy of the SQLite database to this file and end.
+    """
+    from moecap.cli.output import remark
+    from moecap.errors import NotAvailableError
+
+    try:
+        import uvicorn
+
+        from moecap_leaderboard.app import create_app
+        from moecap_leaderboard.service import Service
+        from moecap_leaderboard.settings import Settings
+    except ModuleNotFoundError as error:
+        raise NotAvailableError(f'moecap serve needs {error.name}; pip install "moecap[leaderboard]"') from None
+    from moecap_leaderboard.administration import first_key
+    from moecap_leaderboard.demo import fill_empty
+    from moecap_leaderboard.snapshot import write_snapshot
+
+    service = Service.open(Settings.from_environment(db))
+    if snapshot is not None:
+        write_snapshot(service.database, snapshot)
+        service.close()
+        remark(f"the database is copied to {snapshot}; the observation files are in {service.blobs.folder}")
+        return 0
+    service.examiners.start()
+    if key := first_key(service):
+        remark(f"the key of this leaderboard's administrator, shown once: {key}")
+    if demo:
+        added = fill_empty(service)
+        counts = "the store is not empty and stays as it is" if added is None else _words(added)
+        remark(f"demo: {counts}")
+    listening = _listening(host, port)
+    remark(f"moecap leaderboard on {_url(listening)}; its API under /api/v1, described at /docs")
+    config = uvicorn.Config(
+        create_app(service), log_level="warning", server_header=False, timeout_graceful_shutdown=_LAST_SECONDS
+    )
+    uvicorn.Server(config).run(sockets=[listening])
+    return 0
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket on which connections wait from now on.
+
+    Raises:
+        NotAvailableError: If the address is taken or not of this machine.
+    """
+    from moecap.errors import NotAvailableError
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise NotAvailableError(
+            f"cannot listen on {host} port {port} ({reason}); give another --host or --port"
+        ) from None
+
+
+def _url(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _words(added: dict[str, int]) -> str:
+    return ", ".join(f"{count} rows {kind}" for kind, count in added.items())

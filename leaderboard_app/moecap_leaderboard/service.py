@@ -1,0 +1,61 @@
+"""The parts of the service, put together once a process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from moecap.errors import BadInputError
+from moecap_leaderboard.blobs import Blobs
+from moecap_leaderboard.database import Database, open_database
+from moecap_leaderboard.evaluation_requests import Requests
+from moecap_leaderboard.examiners import Examiners
+from moecap_leaderboard.keys import Keys
+from moecap_leaderboard.problems import Problem
+from moecap_leaderboard.settings import Settings
+from moecap_leaderboard.submissions import Submissions
+
+__all__ = ["Service"]
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Everything that answers requests, and the pages, work with."""
+
+    settings: Settings
+    database: Database
+    blobs: Blobs
+    examiners: Examiners
+    keys: Keys
+    submissions: Submissions
+    requests: Requests
+    shares_examiners: bool
+
+    @classmethod
+    def open(cls, settings: Settings, examiners: Examiners | None = None) -> Service:
+        """Open the store and bring it up to date.
+
+        Args:
+            settings: Where the store is, and how it is kept.
+            examiners: Processes that are shared with others, in place of its own.
+
+        Raises:
+            MoecapError: If it cannot be opened.
+        """
+        blobs = Blobs(settings.data / "observations")
+        database = open_database(settings.database)
+        shared = examiners is not None
+        examiners = examiners or Examiners(settings.examiners)
+        submissions = Submissions(database, blobs, examiners, review=settings.review)
+        keys = Keys(database)
+        if settings.admin_key is not None:
+            try:
+                keys.add(settings.admin_key, "admin", ["admin"])
+            except Problem as problem:
+                raise BadInputError(f"MOECAP_ADMIN_KEY: {problem}") from None
+        return cls(settings, database, blobs, examiners, keys, submissions, Requests(database), shared)
+
+    def close(self) -> None:
+        """End its own processes that are idle and close the database."""
+        if not self.shares_examiners:
+            self.examiners.close()
+        self.database.close()

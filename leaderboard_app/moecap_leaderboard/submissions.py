@@ -1,0 +1,326 @@
+"""How a result comes in: kept as it was sent, examined, and published or rejected with the report of the rules."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import shutil
+import tempfile
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import rfc8785
+from sqlalchemy import or_, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from moecap.errors import BadInputError
+from moecap.files import file_sha256
+from moecap.result import RESULT_FILE, Result, read_result
+from moecap_leaderboard.blobs import Blobs
+from moecap_leaderboard.database import Database
+from moecap_leaderboard.examination import Examination
+from moecap_leaderboard.examiners import Examiners
+from moecap_leaderboard.history import log, move, one_at_a_time, publish
+from moecap_leaderboard.problems import Problem
+from moecap_leaderboard.reception import parsed, unpacked
+from moecap_leaderboard.rows import Row, row_of_result, setup
+from moecap_leaderboard.rules.record import RECORD_RULES, reproduction, signature, standing
+from moecap_leaderboard.rules.rule import Finding, finding_report
+from moecap_leaderboard.states import LIVE, MODERATED
+from moecap_leaderboard.tables import Audit, Document, Figure, SentFile, SigningKey, Submission, now_us
+
+__all__ = ["Sent", "Submissions"]
+
+_NOTHING_FOUND: Examination = {"rules": [], "recomputed": {}, "withheld": [], "not_recomputed": []}
+
+_CIRCUMSTANTIAL = {"examination", "standing", "reproduction"}
+"""Rules that the same content may break today and not tomorrow."""
+
+SERVER = "server"
+"""The actor of what the leaderboard does by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What became of what was sent.
+
+    Attributes:
+        submission: Its id.
+        new: Whether it was not there before.
+    """
+
+    submission: str
+    new: bool
+
+
+class Submissions:
+    """Everything that writes rows.
+
+    Args:
+        database: Where rows are.
+        blobs: Where files are.
+        examiners: Who examines what is sent.
+        review: Whether a moderator must look at each submission before it is published.
+    """
+
+    def __init__(self, database: Database, blobs: Blobs, examiners: Examiners, *, review: bool = False) -> None:
+        self._database, self._blobs, self._examiners, self._review = database, blobs, examiners, review
+
+    def submit(self, result: bytes, archive: Path | None, owner: str, reproduces: str | None = None) -> Sent:
+        """Keep, examine and publish or reject a result; the same content again is the same submission.
+
+        Args:
+            result: The bytes of ``result.json``.
+            archive: The observation files, as ``moecap.archive`` packs them.
+            owner: Who submits.
+            reproduces: Id of the result that this one repeats.
+
+        Raises:
+            BadInputError: If the result cannot be read; nothing is kept then.
+            Problem: If the archive cannot be read, or this result is published already; nothing is kept either.
+            NotAvailableError: If too many submissions wait.
+        """
+        with tempfile.TemporaryDirectory(prefix="moecap-submission-") as name, self._examiners.place():
+            folder = Path(name)
+            sent = unpacked(archive, folder) if archive is not None else ()
+            content = parsed(folder, result)
+            identifier, new = self._receive(content, folder, sent, owner, reproduces)
+            if new:
+                self._check(identifier, content, folder, sent)
+        return Sent(identifier, new)
+
+    def resume(self) -> int:
+        """Examine what was received before the service ended, and return how many submissions that were."""
+        with self._database.reading() as session:
+            waiting = session.scalars(select(Submission.id).where(Submission.state == "received")).all()
+            files = {key: self._files(session, key) for key in waiting}
+        for identifier in waiting:
+            with tempfile.TemporaryDirectory(prefix="moecap-submission-") as name:
+                folder = Path(name)
+                try:
+                    for file, sha256 in files[identifier].items():
+                        shutil.copyfile(self._blobs.path(sha256), folder / file)
+                except FileNotFoundError:  # a database that was restored without its observations
+                    self._give_up(identifier)
+                    continue
+                sent = tuple(file for file in files[identifier] if file != RESULT_FILE)
+                self._check(identifier, read_result(folder), folder, sent)
+        return len(waiting)
+
+    def _give_up(self, identifier: str) -> None:
+        """Reject what was received and is no longer whole."""
+        with self._database.writing() as session:
+            submission = _locked(session, identifier)
+            finding = Finding("failed", "its files are lost; send it again")
+            report = finding_report("examination", "The files can be examined.", finding)
+            _document(session, submission, _NOTHING_FOUND | {"rules": [report]}, {})
+            submission.state = "rejected"
+            log(session, submission, SERVER, "reject", finding.detail)
+
+    def withdraw(self, identifier: str, owner: str, reason: str) -> None:
+        """Take one's own row off the board, where a tombstone stays.
+
+        Raises:
+            Problem: If there is no such submission of this owner, or it is not on the board.
+        """
+        with self._database.writing() as session:
+            submission = _locked(session, identifier)
+            if submission.owner != owner:
+                raise Problem(
+                    "no-scope", f"submission {identifier} is of {submission.owner}; its owner can withdraw it"
+                )
+            if submission.state not in LIVE:
+                raise Problem("conflict", f"submission {identifier} is {submission.state} and cannot be withdrawn")
+            move(session, submission, "withdrawn", owner, "withdraw", reason)
+
+    def moderate(self, identifier: str, moderator: str, state: str, reason: str) -> None:
+        """Publish or reject what is pending, or invalidate what is published.
+
+        Raises:
+            Problem: If there is no such submission, or that state does not follow from its own.
+        """
+        with self._database.writing() as session:
+            submission = _locked(session, identifier)
+            allowed = MODERATED.get(submission.state, ())
+            if state not in allowed:
+                known = f"it can be {' or '.join(allowed)}" if allowed else "nothing follows from that"
+                raise Problem("conflict", f"submission {identifier} is {submission.state}; {known}")
+            if state == "published":
+                publish(session, submission, moderator, reason)
+            else:
+                move(session, submission, state, moderator, "moderate", reason)
+
+    def _receive(
+        self, result: Result, folder: Path, sent: tuple[str, ...], owner: str, reproduces: str | None
+    ) -> tuple[str, bool]:
+        """Keep what was sent; the id of its submission, and whether it is new."""
+        digests = {name: file_sha256(folder / name) for name in (RESULT_FILE, *sent)}
+        with self._database.reading() as session:
+            content, known = _attempt(session, digests)
+            if known is not None:
+                return known, False
+            live = select(Submission).where(Submission.result == result.id, Submission.state.in_(LIVE))
+            if published := session.scalar(live):
+                raise Problem(
+                    "already-published",
+                    f"this result is {published.state} already; withdraw it before it is sent in another form",
+                    submission=published.id,
+                )
+        for name in digests:
+            self._blobs.add(folder / name)
+        try:
+            with self._database.writing() as session:
+                submission = _new(row_of_result(result), content, result.id, owner)
+                submission.reproduces = reproduces
+                session.add(submission)
+                session.flush()
+                session.add_all(
+                    SentFile(submission=submission.id, name=name, sha256=sha256, bytes=(folder / name).stat().st_size)
+                    for name, sha256 in digests.items()
+                )
+                log(session, submission, owner, "receive")
+                return submission.id, True
+        except IntegrityError:  # the same content came at the same time
+            with self._database.reading() as session:
+                same = select(Submission.id).where(Submission.content_sha256 == content)
+                return str(session.scalars(same).one()), False
+
+    def _check(self, identifier: str, result: Result, folder: Path, sent: tuple[str, ...]) -> None:
+        """Examine a received submission and decide."""
+        try:
+            found = self._examiners.examine(folder, sent)
+        except BadInputError as error:
+            report = finding_report("examination", "The files can be examined.", Finding("failed", str(error)))
+            found = _NOTHING_FOUND | {"rules": [report]}
+        with self._database.writing() as session:
+            submission = _locked(session, identifier)
+            if submission.state != "received":
+                return
+            standings = self._standings(session, submission, result)
+            found["rules"] += [finding_report(key, RECORD_RULES[key], value) for key, value in standings.items()]
+            remarks = [
+                {"name": f"rule.{rule['id']}", "level": "warning", "text": rule["detail"]}
+                for rule in found["rules"]
+                if rule["outcome"] == "flagged" and rule["id"] not in standings
+            ]
+            row = row_of_result(result, found["not_recomputed"] if result.kind == "measured" else (), remarks)
+            submission.summary, submission.ranked = row.summary, row.columns["ranked"]
+            submission.signed = standings["signature"].outcome == "passed"
+            submission.recomputed = any(r["id"] == "recomputation" and r["outcome"] == "passed" for r in found["rules"])
+            submission.reproduces_within = (
+                submission.recomputed
+                and "reproduction" in standings
+                and (standings["reproduction"].outcome == "passed")
+            )
+            _document(session, submission, found, row.figures)
+            self._decide(session, submission, result, found["rules"], remarks)
+
+    def _decide(
+        self,
+        session: Session,
+        submission: Submission,
+        result: Result,
+        rules: list[dict[str, Any]],
+        remarks: list[dict[str, str]],
+    ) -> None:
+        broken = [rule["id"] for rule in rules if rule["outcome"] == "failed"]
+        doubtful = result.kind == "imported" or (remarks and result.hardware.profile.kind == "accelerator")
+        if broken:
+            submission.state = "rejected"
+            log(session, submission, SERVER, "reject", f"rules: {', '.join(broken)}")
+        elif self._review or doubtful:
+            submission.state = "pending"
+            log(session, submission, SERVER, "hold", "a moderator has to look")
+        else:
+            publish(session, submission, SERVER)
+
+    def _standings(self, session: Session, submission: Submission, result: Result) -> dict[str, Finding]:
+        """What the rules find that rest on what is known here."""
+        keys = session.scalars(select(SigningKey).where(SigningKey.revoked_us.is_(None))).all()
+        found = {
+            "signature": signature(result, {key.public_key: key.owner for key in keys}, submission.owner),
+            "standing": standing(self._fallen(session, submission)),
+        }
+        if submission.reproduces is not None:
+            first = session.scalar(
+                select(Submission).where(Submission.result == submission.reproduces, Submission.state == "published")
+            )
+            original = self._result_of(session, first) if first else None
+            found["reproduction"] = reproduction(
+                original.metrics if original else None,
+                result.metrics,
+                same_owner=first is not None and first.owner == submission.owner,
+                same_configuration=original is not None and setup(original) == setup(result),
+            )
+        return found
+
+    def _fallen(self, session: Session, submission: Submission) -> str | None:
+        """Why the same result cannot be published: it was invalidated, or is on the board; ``None`` where it can."""
+        others = select(Submission).where(
+            Submission.result == submission.result,
+            Submission.id != submission.id,
+            or_(Submission.state == "invalidated", Submission.state.in_(LIVE)),
+        )
+        other = session.scalars(others.order_by(Submission.created_us.desc())).first()
+        if other is None:
+            return None
+        if other.state in LIVE:
+            return f"it is on the board as submission {other.id}"
+        reason = select(Audit.reason).where(Audit.submission == other.id, Audit.state == "invalidated")
+        return f"a moderator invalidated it: {session.scalar(reason)}"
+
+    def _result_of(self, session: Session, submission: Submission) -> Result | None:
+        digest = self._files(session, submission.id).get(RESULT_FILE)
+        return read_result(self._blobs.path(digest)) if digest else None
+
+    def _files(self, session: Session, identifier: str) -> dict[str, str]:
+        rows = session.execute(select(SentFile.name, SentFile.sha256).where(SentFile.submission == identifier))
+        return dict(rows.all())
+
+
+def _attempt(session: Session, digests: Mapping[str, str]) -> tuple[str, str | None]:
+    """The identity of a content, and the submission that has it already and was not rejected by circumstances."""
+    for number in itertools.count():
+        identity: dict[str, Any] = {"files": dict(digests), "attempt": number}
+        content = hashlib.sha256(rfc8785.dumps(identity)).hexdigest()
+        known = session.scalar(select(Submission.id).where(Submission.content_sha256 == content))
+        document = session.get(Document, known) if known else None
+        broken = {rule["id"] for rule in document.rules if rule["outcome"] == "failed"} if document else set()
+        if known is None or not broken or broken - _CIRCUMSTANTIAL:
+            return content, known
+    raise AssertionError
+
+
+def _new(row: Row, content: str, result: str, owner: str) -> Submission:
+    return Submission(
+        id=uuid.uuid4().hex,
+        content_sha256=content,
+        result=result,
+        state="received",
+        owner=owner,
+        created_us=now_us(),
+        summary=row.summary,
+        **row.columns,
+    )
+
+
+def _document(session: Session, submission: Submission, found: Examination, figures: Mapping[str, float]) -> None:
+    session.add(Document(submission=submission.id, **found))
+    session.add_all(Figure(submission=submission.id, name=name, value=value) for name, value in figures.items())
+
+
+def _locked(session: Session, identifier: str) -> Submission:
+    """The submission, while no other transaction changes states.
+
+    Raises:
+        Problem: If there is none.
+    """
+    one_at_a_time(session)
+    submission = session.get(Submission, identifier)
+    if submission is None:
+        raise Problem("not-found", f"no submission {identifier}; its id is in the answer to what was sent")
+    return submission

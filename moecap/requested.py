@@ -1,0 +1,50 @@
+"""What somebody may ask of another's machine: keys of the run configuration that reach no place, address or program."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from moecap.config import RunConfig
+from moecap.errors import MoecapError
+from moecap.hardware.registry import names_file
+from moecap.models.registry import EMBEDDED, short_names
+from moecap.settings import first_problem
+
+__all__ = ["REQUESTABLE", "request_problem"]
+
+REQUESTABLE = frozenset(
+    "model revision hw num_gpus tensor_parallel precision backend task limit dataset texts lengths concurrency rate "
+    "arrival rate_start burstiness num_requests input_len output_len preset length_spread shared_prefix_len turns "
+    "turn_wait temperature top_p stop n natural_end seed allow_prefix_cache warmup".split()
+)
+"""Keys that a request may set; arguments of engines and tasks are none, since some of them run what they name."""
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+_NAME = re.compile(r"\w[\w-]*", re.ASCII)
+
+
+def request_problem(config: Mapping[str, Any]) -> str:
+    """Why no machine takes a request; empty where one may.
+
+    Args:
+        config: The run configuration that it asks for.
+    """
+    if strange := sorted(config.keys() - REQUESTABLE):
+        return f"it sets {', '.join(strange)}, which no request may; leave it out"
+    try:
+        wanted = RunConfig.model_validate(dict(config))
+    except ValidationError as error:
+        return first_problem(error)
+    except MoecapError as error:
+        return str(error)
+    known = wanted.model.lower() in (EMBEDDED, *short_names())
+    if not known and not (_HUB_ID.fullmatch(wanted.model) and not names_file(wanted.model.rpartition("/")[2])):
+        return f"its model {wanted.model[:80]!r} is neither a short name nor a hub id; give one"
+    for name in ("dataset", "texts", "hw", "backend"):
+        if not _NAME.fullmatch(str(getattr(wanted, name))):
+            return f"its {name} {str(getattr(wanted, name))[:80]!r} is no name; paths are of one machine"
+    return ""

@@ -1,0 +1,68 @@
+"""Processes that examine: what crashes, stalls or fills memory ends there, and the next submission is examined."""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import zipfile
+
+import numpy as np
+import pytest
+
+from moecap.errors import BadInputError, NotAvailableError
+from moecap.files import file_sha256
+from moecap_leaderboard.examiners import Examiners
+
+
+@pytest.fixture(scope="module")
+def own_examiners():
+    made = Examiners(1, seconds=60, waiting=0)
+    yield made
+    made.close()
+
+
+def _sent(run):
+    return [name for name in run.result["observations"] if (run.folder / name).exists()]
+
+
+def _failed(found):
+    return {rule["id"]: rule["detail"] for rule in found["rules"] if rule["outcome"] == "failed"}
+
+
+def test_a_process_that_died_is_replaced(own_examiners, make_run):
+    run = make_run()
+    assert _failed(own_examiners.examine(run.folder, _sent(run))) == {}
+    for child in multiprocessing.active_children():
+        child.kill()
+        child.join()
+    assert _failed(own_examiners.examine(run.folder, _sent(run))) == {}
+
+
+def test_routing_that_says_it_is_endless_is_a_file_that_cannot_be_read(own_examiners, make_run):
+    run = make_run()
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "|u1", "fortran_order": False, "shape": (40_000_000_000, 30, 2)}
+    )
+    with zipfile.ZipFile(run.folder / "routing.npz", "w") as file:
+        file.writestr("experts.npy", header.getvalue())
+        file.writestr("capture.npy", header.getvalue())
+    digest = file_sha256(run.folder / "routing.npz")
+    run.changed(lambda content: content["observations"].update({"routing.npz": digest}))
+    assert "routing.npz cannot be read" in _failed(own_examiners.examine(run.folder, _sent(run)))["recomputation"]
+    whole = make_run()
+    assert _failed(own_examiners.examine(whole.folder, _sent(whole))) == {}
+
+
+def test_an_examination_that_takes_too_long_is_given_up(make_run):
+    run, hasty = make_run(), Examiners(1, seconds=0.01)
+    with pytest.raises(BadInputError, match="cannot be examined"):
+        hasty.examine(run.folder, _sent(run))
+    hasty.close()
+
+
+def test_a_submission_that_finds_no_place_is_turned_away(own_examiners):
+    with own_examiners.place(), pytest.raises(NotAvailableError, match="try again"), own_examiners.place():
+        pass
+    with own_examiners.place():
+        pass
