@@ -83,4 +83,4 @@ def _leaves(name: str, value: Any) -> Iterator[tuple[str, Stated]]:
         for key, part in value.items():
             yield from _leaves(f"{name}.{key}", part)
     else:
-        yield name, value if isinstance(value, float | str | None) else repr(value)
+        yield name, value if isinstance(value, int | float | str | None) else repr(value)

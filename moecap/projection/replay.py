@@ -45,8 +45,8 @@ def replay_pairs(
     """
     requests = observations.requests.sort_values("request")
     load = _load(requests, concurrency)
-    if pair := _sizes(observations, load, record.limits.over(deployment.parallelism.data).step_tokens):
-        return pair
+    if short := _sizes(observations, load, record.limits.over(deployment.parallelism.data).step_tokens):
+        return short
     found = observation_tables(
         simulate(WorkModel(deployment), record.coefficients, load, record.limits),
         load,

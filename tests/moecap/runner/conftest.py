@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,3 +51,36 @@ def run_options(tiny_model: Callable[[str], Path], prompts: Path, host_yaml: Pat
         "output_len": 6,
         "output": str(tmp_path / "run"),
     }
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Callable[..., Any]:
+    """A function that projects Mixtral on A100s with some options and checks that the result verifies."""
+    from moecap.runner.reporter import Reporter
+    from moecap.runner.run import run
+    from moecap.settings import with_settings
+    from moecap.verification import verify_run
+
+    made = 0
+
+    def make(*settings: str, **options: Any) -> Any:
+        nonlocal made
+        made += 1
+        asked = {
+            "model": "mixtral",
+            "hw": "a100",
+            "concurrency": 4,
+            "num_requests": 24,
+            "input_len": 200,
+            "output_len": 40,
+            "task": ["none"],
+            "output": str(tmp_path / f"run{made}"),
+        }
+        outcome = run(with_settings(asked | options, settings), Reporter(quiet=True))
+        assert outcome.error is None
+        checked = verify_run(outcome.directory)
+        assert checked.ok, checked
+        assert outcome.result.kind == "projected"
+        return outcome
+
+    return make

@@ -5,20 +5,15 @@ import subprocess
 import sys
 
 import numpy as np
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 from moecap.cli import main
-from moecap.errors import BadInputError, NotAvailableError, RunError, UnknownNameError
-from moecap.facts import result_facts
-from moecap.files import file_sha256
-from moecap.observations.reader import read_observations
+from moecap.errors import BadInputError, NotAvailableError, UnknownNameError
 from moecap.projection.coefficients import calibrated
 from moecap.projection.engine_settings import engine_settings
-from moecap.projection.replay import replay_pairs
 from moecap.report.page import write_report
-from moecap.result import read_result, write_result
+from moecap.result import read_result
 from moecap.runner.reporter import Reporter
 from moecap.runner.run import run
 from moecap.settings import with_settings
@@ -39,34 +34,6 @@ AGENTS = [
 TRACE = [
     {"timestamp": 400 * n, "input_length": 1200 + n, "output_length": 20, "hash_ids": [0, 1, 2 + n]} for n in range(20)
 ]
-
-
-@pytest.fixture
-def project(tmp_path):
-    """A function that projects Mixtral on A100s with some options and checks that the result verifies."""
-    made = 0
-
-    def make(*settings, **options):
-        nonlocal made
-        made += 1
-        asked = {
-            "model": "mixtral",
-            "hw": "a100",
-            "concurrency": 4,
-            "num_requests": 24,
-            "input_len": 200,
-            "output_len": 40,
-            "task": ["none"],
-            "output": str(tmp_path / f"run{made}"),
-        }
-        outcome = run(with_settings(asked | options, settings), Reporter(quiet=True))
-        assert outcome.error is None
-        checked = verify_run(outcome.directory)
-        assert checked.ok, checked
-        assert outcome.result.kind == "projected"
-        return outcome
-
-    return make
 
 
 def _lines(path, rows):
@@ -334,79 +301,6 @@ def test_projected_files_say_the_numbers_of_the_simulation(project):
     assert outcome.result.metrics["ttft.p50"].value == pytest.approx(ttft, rel=1e-6)
     decodes = steps.drop(prefills.index)["duration_ns"].to_numpy().reshape(6, 39)
     assert outcome.result.metrics["tpot.p50"].value == pytest.approx(decodes[0].mean() * 1e-9, rel=1e-6)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [{"kind": "measured"}, {"projection": None}, {"flags": ()}],
-)
-def test_a_projection_cannot_be_passed_off_as_something_else(project, changes):
-    directory = project().directory
-    write_result(directory, read_result(directory).model_copy(update=changes).identified())
-    assert not verify_run(directory).ok
-
-
-@pytest.mark.parametrize("options", [{}, {"rate": 30}, {"turns": 3, "turn_wait": 0.37}])
-def test_files_of_twice_as_fast_an_engine_are_not_those_of_the_projection(project, options):
-    """Every time is halved in all files alike, with digests and metrics that follow from them."""
-    outcome = project(**options)
-    directory, digests = outcome.directory, dict(outcome.result.observations)
-    for name in ("requests.parquet", "chunks.parquet", "steps.parquet"):
-        table = pq.read_table(directory / name)
-        for place, column in enumerate(table.column_names):
-            if column.endswith("_ns") and column != "wait_ns":
-                halved = pc.divide(table[column], 2).cast(table.schema.field(place).type)
-                table = table.set_column(place, table.schema.field(place), halved)
-        pq.write_table(table, directory / name)
-        digests[name] = file_sha256(directory / name)
-    found = verify_run(directory)
-    forged = outcome.result.model_copy(update={"observations": digests, "metrics": dict(found.recomputed)})
-    write_result(directory, forged.identified())
-    found = verify_run(directory)
-    assert not found.corrupt
-    named = {difference.metric for difference in found.differences}
-    assert {"steps.parquet.duration_ns", "chunks.parquet.time_ns", "requests.parquet.first_token_ns"} <= named
-    assert not named & set(found.recomputed)
-
-
-@pytest.mark.parametrize(("way", "named"), [("input", "steps.parquet.seq_new"), ("output", "chunks.parquet.tokens")])
-def test_longer_requests_than_the_files_hold_are_named_and_not_served_again(project, way, named):
-    """What anyone may send is not simulated for hours."""
-    outcome = project()
-    observations, record = read_observations(outcome.directory), outcome.result.projection
-    facts = result_facts(outcome.result)
-    deployment = record.deployment(facts.spec, facts.profile, facts.compute_dtype)
-    assert replay_pairs(observations, record, deployment, facts.concurrency) == {}
-    observations.requests.loc[0, f"{way}_tokens"] = 2_000_000_000
-    found = replay_pairs(observations, record, deployment, facts.concurrency)
-    assert list(found) == [named]
-
-
-def test_a_projection_that_fails_leaves_a_result_that_verifies(project, tmp_path, monkeypatch):
-    from moecap.runner import run as runner
-
-    def fail(*_arguments):
-        raise RunError("the simulation ended early")
-
-    monkeypatch.setattr(runner, "execute", fail)
-    options = {"model": "mixtral", "hw": "a100", "output": str(tmp_path / "failed")}
-    outcome = run(with_settings(options, ()), Reporter(quiet=True))
-    assert (outcome.result.kind, outcome.result.status) == ("projected", "failed")
-    assert outcome.result.reason == "the simulation ended early"
-    assert verify_run(outcome.directory).ok
-
-
-def test_other_assumptions_than_those_asked_for_are_named(project):
-    directory = project().directory
-    result = read_result(directory)
-    shared = result.projection.coefficients.shared.model_copy(update={"kernel": 1e-9})
-    coefficients = result.projection.coefficients.model_copy(update={"shared": shared})
-    faster = result.projection.model_copy(update={"engine": "trtllm", "coefficients": coefficients})
-    write_result(directory, result.model_copy(update={"projection": faster}).identified())
-    found = {d.metric: d.stored for d in verify_run(directory).differences}
-    assert found["projection.engine"] == "trtllm"
-    assert found["projection.coefficients.shared.kernel"] == 1e-9
-    assert "projection.coefficients.shared.weight_bandwidth" not in found
 
 
 def test_a_report_marks_every_chart_as_projected(project, tmp_path):
