@@ -25,6 +25,7 @@ from moecap_leaderboard.database import Database
 from moecap_leaderboard.examination import Examination
 from moecap_leaderboard.examiners import Examiners
 from moecap_leaderboard.history import log, move, one_at_a_time, publish
+from moecap_leaderboard.measurements import same_measurement
 from moecap_leaderboard.problems import Problem
 from moecap_leaderboard.reception import parsed, unpacked
 from moecap_leaderboard.rows import Row, row_of_result, setup
@@ -243,7 +244,7 @@ class Submissions:
         keys = session.scalars(select(SigningKey).where(SigningKey.revoked_us.is_(None))).all()
         found = {
             "signature": signature(result, {key.public_key: key.owner for key in keys}, submission.owner),
-            "standing": standing(self._fallen(session, submission)),
+            "standing": standing(self._fallen(session, submission, result)),
         }
         if submission.reproduces is not None:
             first = session.scalar(
@@ -258,20 +259,26 @@ class Submissions:
             )
         return found
 
-    def _fallen(self, session: Session, submission: Submission) -> str | None:
-        """Why the same result cannot be published: it was invalidated, or is on the board; ``None`` where it can."""
+    def _fallen(self, session: Session, submission: Submission, result: Result) -> str | None:
+        """Why a result cannot be published: it, or what it was measured by, was invalidated or is on the board already.
+
+        ``None`` where it can.
+        """
         others = select(Submission).where(
             Submission.result == submission.result,
             Submission.id != submission.id,
             or_(Submission.state == "invalidated", Submission.state.in_(LIVE)),
         )
-        other = session.scalars(others.order_by(Submission.created_us.desc())).first()
+        same = session.scalars(others.order_by(Submission.created_us.desc())).first()
+        other = same or same_measurement(session, submission, result)
         if other is None:
             return None
-        if other.state in LIVE:
-            return f"it is on the board as submission {other.id}"
-        reason = select(Audit.reason).where(Audit.submission == other.id, Audit.state == "invalidated")
-        return f"a moderator invalidated it: {session.scalar(reason)}"
+        if other.state == "invalidated":
+            reason = select(Audit.reason).where(Audit.submission == other.id, Audit.state == "invalidated")
+            return f"a moderator invalidated this run: {session.scalar(reason)}"
+        if same is None:
+            return f"{other.owner} sent the same observations (submission {other.id}); measure your own"
+        return f"it is on the board as submission {other.id}"
 
     def _result_of(self, session: Session, submission: Submission) -> Result | None:
         digest = self._files(session, submission.id).get(RESULT_FILE)

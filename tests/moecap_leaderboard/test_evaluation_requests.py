@@ -138,7 +138,7 @@ def test_the_queue_is_given_in_pages_the_first_that_came_first(board):
         {"hw": "mine.yaml"},
         {"dataset": "trace.jsonl"},
         {"layout": "layout.yaml"},
-        {"engine_arg": ["gguf=/root/x.gguf"]},
+        {"engine_arg": ["gguf=/srv/x.gguf"]},
         {"engine_arg": ["trust-remote-code=true"]},
         {"engine_arg": ["download-dir=../x"]},
         {"task_arg": ["judge=http://10.0.0.1"]},

@@ -14,7 +14,7 @@ __all__ = ["RECORD_RULES", "reproduction", "signature", "standing"]
 
 RECORD_RULES = {
     "signature": "A signature is valid; it counts where its key is registered by the submitter.",
-    "standing": "The result was not invalidated by a moderator.",
+    "standing": "Neither the result nor its observations were invalidated, nor are they another owner's.",
     "reproduction": "A repeated run is of another owner, the same configuration, and within the margins.",
 }
 
@@ -40,13 +40,13 @@ def signature(result: Result, owner_of: Mapping[str, str], owner: str) -> Findin
     return passed(f"by {key}")
 
 
-def standing(invalidated: str | None) -> Finding:
+def standing(barred: str | None) -> Finding:
     """Whether the result may stand.
 
     Args:
-        invalidated: Why it was invalidated; ``None`` where it was not.
+        barred: Why it may not: it was invalidated, or was sent before; ``None`` where it may.
     """
-    return passed() if invalidated is None else failed(f"a moderator invalidated this result: {invalidated}")
+    return passed() if barred is None else failed(barred)
 
 
 def reproduction(
