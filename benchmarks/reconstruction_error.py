@@ -1,6 +1,6 @@
 """How well steps are reconstructed: against the exact records of an engine, in 12 loads.
 
-usage: python benchmarks/reconstruction_error.py --engine vllm|transformers|sglang [--answers 0.5]
+usage: python benchmarks/reconstruction_error.py --engine vllm|transformers|sglang [--answers 0.5] [--only TEXT]
 
 vLLM (`make vllm`) and the continuous batching of transformers record each step with its experts. The same load is then
 looked at as an endpoint shows it, chunks with their times and routed experts by request, and its steps are
@@ -51,7 +51,6 @@ WIDE = {
     "hidden_size": 512,
     "intermediate_size": 512,
     "moe_intermediate_size": 256,
-    "num_hidden_layers": LAYERS,
     "num_attention_heads": 8,
     "num_key_value_heads": 4,
     "head_dim": 64,
@@ -90,6 +89,8 @@ class Setting:
         in_parts: Those with which a step feeds at most ``PART`` tokens.
         dtype: Number format.
         multiple: Of how many tokens the lengths of prompts are multiples.
+        layers: Layers of the model.
+        threads: Processor threads; SGLang is to leave the client a core.
     """
 
     backend: type[Backend]
@@ -97,6 +98,8 @@ class Setting:
     in_parts: dict[str, str]
     dtype: str = "bf16"
     multiple: int = 1
+    layers: int = LAYERS
+    threads: int = 2
 
     def servers(self) -> list[tuple[dict[str, str], bool, int | None, list[Load]]]:
         """Engine arguments, whether there is a prefix cache, the most tokens of a step, and the loads of each."""
@@ -116,22 +119,24 @@ ENGINES = {
     ),
     "sglang": Setting(
         SglangBackend,
-        {"expert-distribution-recorder-mode": "per_pass", "chunked-prefill-size": "-1"},
+        {"expert-distribution-recorder-mode": "per_pass", "chunked-prefill-size": "4096"},
         {"chunked-prefill-size": str(PART)},
         dtype="fp32",
         multiple=32,
+        layers=4,
+        threads=1,
     ),
 }
 
 
-def wide_model(folder: Path, dtype: str) -> ModelSpec:
+def wide_model(folder: Path, dtype: str, layers: int) -> ModelSpec:
     """A Qwen3-MoE of 32 experts a layer with random weights, and the tokenizer of the embedded model."""
     import torch
     from transformers import AutoTokenizer, Qwen3MoeConfig, Qwen3MoeForCausalLM
 
     torch.manual_seed(0)
     stored = {"bf16": torch.bfloat16, "fp32": torch.float32}[dtype]
-    Qwen3MoeForCausalLM(Qwen3MoeConfig(**WIDE)).to(stored).save_pretrained(folder)
+    Qwen3MoeForCausalLM(Qwen3MoeConfig(**WIDE, num_hidden_layers=layers)).to(stored).save_pretrained(folder)
     AutoTokenizer.from_pretrained(embedded.ensure()).save_pretrained(folder)
     return read_model(read_config_file(folder / "config.json"), "wide", weights=dtype, kv=dtype)
 
@@ -143,11 +148,12 @@ def prompts_of(
     count = max(6, 3 * load.concurrency)
     tokens = exact_length_prompts(tokenizer, texts, count, load.inputs[1])
     first = tokens[0][: load.shared]
+    marks = [(1000 + i,) if load.shared else () for i in range(count)]  # so that no whole prompt is in the cache
     lengths = np.maximum(rng.integers(load.inputs[0], load.inputs[1] + 1, count) // multiple, 1) * multiple
     outputs = rng.integers(load.outputs[0], load.outputs[1] + 1, count) * answers
     return [
-        Prompt(str(i), (*first, *t[load.shared :])[:n], max(int(o), 2))
-        for i, (t, n, o) in enumerate(zip(tokens, lengths, outputs, strict=True))
+        Prompt(str(i), (*first, *mark, *t[load.shared + len(mark) :])[:n], max(int(o), 2))
+        for i, (mark, t, n, o) in enumerate(zip(marks, tokens, lengths, outputs, strict=True))
     ]
 
 
@@ -264,17 +270,26 @@ def compared(engine: Engine, observed: Observations, load: Load, spec: ModelSpec
     return [load.name, *sizes, *shown, f"{seen.lockstep or 0:.4f}", f"{seen.left_out}"]
 
 
-def rows(setting: Setting, folder: Path, spec: ModelSpec, answers: float) -> Iterator[list[str]]:
-    """Each load as it is printed."""
+def rows(setting: Setting, folder: Path, spec: ModelSpec, answers: float, only: str) -> Iterator[list[str]]:
+    """Each load as it is printed, or those with ``only`` in their names."""
     texts = [f"{q.question} {' '.join(q.choices)}" for q in load_arc("easy")]
     tokenizer, rng = Tokenizer(folder), np.random.default_rng(0)
-    job = EngineJob(folder, spec, "cpu", setting.dtype, 2, 0, {}, lambda _line: None, concurrency=16, longest=800)
-    for number, (arguments, cache, most, loads) in enumerate(setting.servers()):
+    job = EngineJob(
+        folder, spec, "cpu", setting.dtype, setting.threads, 0, {}, lambda _line: None, concurrency=16, longest=800
+    )
+    for number, (arguments, cache, most, all_loads) in enumerate(setting.servers()):
+        loads = [load for load in all_loads if only in load.name]
+        if not loads:
+            continue
         wanted = replace(job, arguments=arguments, prefix_cache=cache, log=folder / f"server{number}.log")
         with setting.backend.variant(arguments)().open(wanted) as engine:
             for load in loads:
                 prompts = prompts_of(load, tokenizer, texts, rng, setting.multiple, answers)
-                yield compared(engine, observe(engine, prompts, load.concurrency), load, spec, most)
+                observed = observe(engine, prompts, load.concurrency)
+                try:
+                    yield compared(engine, observed, load, spec, most)
+                except RunError as error:
+                    yield [load.name, str(error)]
 
 
 def main() -> None:
@@ -284,13 +299,14 @@ def main() -> None:
     parser.add_argument(
         "--answers", type=float, default=1.0, help="length of the answers, as a share of the loads' own"
     )
+    parser.add_argument("--only", default="", metavar="TEXT", help="leave out loads without it in their names")
     asked = parser.parse_args()
     setting = ENGINES[asked.engine]
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work)
-        spec = wide_model(folder, setting.dtype)
+        spec = wide_model(folder, setting.dtype, setting.layers)
         print("load | decode steps | found | distinct experts | bytes | S-MBU | S-MBU of passes | lockstep | left out")
-        for row in rows(setting, folder, spec, asked.answers):
+        for row in rows(setting, folder, spec, asked.answers, asked.only):
             print(" | ".join(row), flush=True)
     print(f"load average {os.getloadavg()[0]:.1f}")
 

@@ -68,9 +68,7 @@ def unpack(archive: Path, folder: Path) -> tuple[str, ...]:
                 names.append(name)
             if not header:
                 raise EOFError("it ends without an end")
-    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error) as error:
-        if isinstance(error, OSError) and error.filename is not None:
-            raise
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, ValueError, zlib.error) as error:
         raise BadInputError(f"the archive cannot be read ({error or type(error).__name__}); fetch it again") from None
     return tuple(names)
 

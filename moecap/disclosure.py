@@ -51,7 +51,12 @@ _KEYS = re.compile(
     r"|(?<=://)[^\s/:@'\"]+:[^\s/@'\"]+(?=@)"
 )
 _HOMES = re.compile(r"(?<![\w.-])(?:/home|/Users|/root|[A-Za-z]:\\Users)[/\\][\w.-]+")
-_PATHS = re.compile(r"(?<![\w/.<>~-])/(?!/)[\w.+@-]+(?:/[\w.+@-]+)+")
+_PATHS = re.compile(r"(?:(?<=file://)|(?<![\w/.<>~-]))/(?!/)[\w.+@-]+(?:/[\w.+@-]+)+")
+_HOSTS = re.compile(
+    r"\b(?:https?|wss?|tcp|grpc|ssh|s?ftp|nfs|smb|redis)://(?:[^\s/@]*@)?(?!localhost\b|endpoint\b)"
+    r"(?P<host>[A-Za-z][\w-]*(?:(?:\.[\w-]+)*\.(?:internal|local|lan|corp|intranet))?)(?![\w.-])"
+)
+"""Names that no public machine has: of one word, or under a private domain."""
 _IPV4 = re.compile(r"(?<![\w.+-])\d{1,3}(?:\.\d{1,3}){3}(?![\w+-]|\.\d)")
 _IPV6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])")
 _IPV6_NETS = tuple(ipaddress.ip_network(net) for net in ("2000::/3", "fc00::/7", "fe80::/10"))
@@ -165,6 +170,8 @@ def _forms(text: str, versions: bool, of_others: bool) -> Iterator[tuple[str, st
     for match in _PATHS.finditer(text):
         if not match[0].startswith(SYSTEM_FOLDERS):
             yield "a path", match[0], False
+    for match in _HOSTS.finditer(text):
+        yield "a machine's name", match["host"], False
     for pattern in () if versions else (_IPV4, _IPV6):
         for match in pattern.finditer(text):
             if _is_address(match[0]):

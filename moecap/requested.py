@@ -25,6 +25,13 @@ REQUESTABLE = frozenset(
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _NAME = re.compile(r"\w[\w-]*", re.ASCII)
+_TASK = re.compile(r"\w[\w:.-]*", re.ASCII)
+_REVISION = re.compile(r"\w(?:[\w-]|[./](?=[\w-]))*", re.ASCII)
+
+MOST_REQUESTS = 100_000
+"""Requests, of which as many may be in flight."""
+MOST_TOKENS = 1_000_000_000
+"""Tokens of all prompts and answers: they are drawn before the load, in the memory of the machine that runs it."""
 
 
 def request_problem(config: Mapping[str, Any]) -> str:
@@ -41,10 +48,27 @@ def request_problem(config: Mapping[str, Any]) -> str:
         return first_problem(error)
     except MoecapError as error:
         return str(error)
+    return _strange_name(wanted) or _too_much(wanted)
+
+
+def _strange_name(wanted: RunConfig) -> str:
+    """What is no name, and so may be a place on the machine that runs it; empty where all are."""
     known = wanted.model.lower() in (EMBEDDED, *short_names())
     if not known and not (_HUB_ID.fullmatch(wanted.model) and not names_file(wanted.model.rpartition("/")[2])):
         return f"its model {wanted.model[:80]!r} is neither a short name nor a hub id; give one"
-    for name in ("dataset", "texts", "hw", "backend"):
-        if not _NAME.fullmatch(str(getattr(wanted, name))):
-            return f"its {name} {str(getattr(wanted, name))[:80]!r} is no name; paths are of one machine"
+    values = [(name, _NAME, str(getattr(wanted, name))) for name in ("dataset", "texts", "hw", "backend")]
+    values += [("precision", _TASK, wanted.precision), *(("task", _TASK, task) for task in wanted.task)]
+    values += [] if wanted.revision is None else [("revision", _REVISION, wanted.revision)]
+    for name, form, value in values:
+        if not form.fullmatch(value):
+            return f"its {name} {value[:80]!r} is no name; paths are of one machine"
     return ""
+
+
+def _too_much(wanted: RunConfig) -> str:
+    """What is more than a machine draws before the load; empty where nothing is."""
+    tokens = wanted.num_requests * (wanted.input_len + wanted.output_len * wanted.n)
+    if wanted.num_requests <= MOST_REQUESTS and tokens <= MOST_TOKENS:
+        return ""
+    asked = f"{wanted.num_requests} requests and {tokens} tokens"
+    return f"it asks for {asked}; {MOST_REQUESTS} and {MOST_TOKENS} are the most"

@@ -25,8 +25,8 @@ STOP_SECONDS = 30.0
 ENDING_SECONDS = 20.0
 TAIL_LINES = 200
 COMPLAINT = re.compile(r"error|exception|not found|no such|refused|cannot|failed", re.IGNORECASE)
-ABOVE = re.compile(r"see root cause above", re.IGNORECASE)
-"""What vLLM's server says where a process of its own has ended with an error that it has logged."""
+ABOVE = re.compile(r"see root cause above|received sigquit from a child process", re.IGNORECASE)
+"""What the servers of vLLM and SGLang say where a process of their own has ended with an error that it has logged."""
 EXCEPTION = re.compile(r"[A-Za-z_.]*(Error|Exception): .")
 PREFIX = re.compile(r"^(\([^)]*\)\s*)?(\x1b\[[0-9;]*m)*([A-Z]+ \d\d-\d\d \S+ (\[[^\]]*\] )?)?")
 

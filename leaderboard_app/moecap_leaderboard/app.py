@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
+from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import CollectorRegistry, Gauge
 from sqlalchemy.exc import DataError, OperationalError, StatementError
+from sqlalchemy.exc import TimeoutError as NoConnectionError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -17,8 +21,8 @@ from starlette.responses import Response
 
 from moecap import __version__
 from moecap_leaderboard.api import about, keys, landing, requests, results, submissions
-from moecap_leaderboard.middleware import BodyLimit, Measured, RateLimit, problem_response
-from moecap_leaderboard.problems import Problem
+from moecap_leaderboard.middleware import BodyLimit, Head, Measured, RateLimit, problem_response
+from moecap_leaderboard.problems import PROBLEMS, Problem
 from moecap_leaderboard.service import Service
 
 __all__ = ["create_app"]
@@ -26,6 +30,29 @@ __all__ = ["create_app"]
 API = "/api/v1"
 
 _BUSY_SECONDS = 5
+_FULL_SECONDS = 600
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+_PROBLEM_ANSWERS: dict[int | str, dict[str, Any]] = {
+    "4XX": {
+        "description": "What is wrong, as problem details (RFC 9457)",
+        "content": {
+            "application/problem+json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["type", "title", "status", "detail", "instance"],
+                    "properties": {
+                        "type": {"type": "string", "enum": [f"/problems/{kind}" for kind in PROBLEMS]},
+                        "title": {"type": "string"},
+                        "status": {"type": "integer"},
+                        "detail": {"type": "string"},
+                        "instance": {"type": "string"},
+                    },
+                }
+            }
+        },
+    }
+}
 
 _KINDS = {401: "no-key", 403: "no-scope", 404: "not-found", 405: "no-method", 413: "too-large", 422: "bad-request"}
 
@@ -41,6 +68,7 @@ def create_app(service: Service) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        current_default_thread_limiter().total_tokens += service.examiners.places  # those who wait block no reader
         await run_in_threadpool(service.submissions.resume)
         yield
         await run_in_threadpool(service.close)
@@ -57,17 +85,22 @@ def create_app(service: Service) -> FastAPI:
         "moecap_submissions", "Submissions by state", ("state",), registry=app.state.registry
     )
     for router in (results.router, submissions.router, requests.router, keys.router, about.router):
-        app.include_router(router, prefix=API)
+        app.include_router(router, prefix=API, responses=_PROBLEM_ANSWERS)
     app.include_router(about.health_router)
     app.include_router(landing.router)
     _explain_problems(app)
     limits = service.settings.limits
     app.add_middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["GET"], expose_headers=["ETag", "Location"])
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
+    app.add_middleware(Head)
     app.add_middleware(BodyLimit, limit=limits.body_bytes)
     app.add_middleware(RateLimit, limits=limits)
     app.add_middleware(Measured, registry=app.state.registry)
     return app
+
+
+def _no_space() -> Problem:
+    return Problem("unavailable", "the server's disk is full; tell its administrator", retry_after=_FULL_SECONDS)
 
 
 def _explain_problems(app: FastAPI) -> None:
@@ -91,10 +124,17 @@ def _explain_problems(app: FastAPI) -> None:
         problem = Problem("bad-request", "a text or a number cannot be kept: no zero characters, no half characters")
         return problem_response(problem, request.url.path)
 
+    @app.exception_handler(NoConnectionError)
     @app.exception_handler(OperationalError)
-    async def _busy(request: Request, error: OperationalError) -> Response:
+    async def _busy(request: Request, error: Exception) -> Response:
         problem = Problem("unavailable", "the database does not answer in time; try again", retry_after=_BUSY_SECONDS)
         return problem_response(problem, request.url.path)
+
+    @app.exception_handler(OSError)
+    async def _no_room(request: Request, error: OSError) -> Response:
+        if error.errno not in _FULL:
+            raise error
+        return problem_response(_no_space(), request.url.path)
 
     @app.exception_handler(Exception)
     async def _unforeseen(request: Request, error: Exception) -> Response:
@@ -106,6 +146,8 @@ def _explain_problems(app: FastAPI) -> None:
     async def _other(request: Request, error: HTTPException) -> Response:
         if isinstance(error.__cause__, Problem):  # raised while a body was read
             return problem_response(error.__cause__, request.url.path)
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in _FULL:
+            return problem_response(_no_space(), request.url.path)
         problem = Problem(
             _KINDS.get(error.status_code, "bad-request"), f"{error.detail}: {request.url.path}; see /docs"
         )

@@ -31,6 +31,9 @@ class Examiners:
         seconds: The longest examination.
         memory_bytes: Address space of each process.
         waiting: How many submissions may wait for a process before the next one is turned away.
+
+    Attributes:
+        places: How many submissions are examined or wait at most; each holds a thread.
     """
 
     def __init__(
@@ -40,7 +43,8 @@ class Examiners:
         for _ in range(count):
             self._idle.put(None)
         self._seconds, self._memory = seconds, memory_bytes
-        self._places = threading.BoundedSemaphore(count + waiting)
+        self.places = count + waiting
+        self._free = threading.BoundedSemaphore(self.places)
 
     def start(self) -> None:
         """Let the processes load what they need before the first submission comes."""
@@ -54,12 +58,12 @@ class Examiners:
         Raises:
             NotAvailableError: If all are taken.
         """
-        if not self._places.acquire(blocking=False):
+        if not self._free.acquire(blocking=False):
             raise NotAvailableError("too many submissions wait to be checked; try again in a minute")
         try:
             yield
         finally:
-            self._places.release()
+            self._free.release()
 
     def examine(self, folder: Path, sent: Sequence[str]) -> Examination:
         """Examine a folder in one of the processes.
@@ -133,6 +137,8 @@ def _serve(pipe: Connection, memory_bytes: int) -> None:
     """Answer questions until the other end is closed."""
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(OSError):  # no Linux; where memory ends, this process goes and not the service
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     while True:
         try:
             folder, sent = pipe.recv()
@@ -144,4 +150,6 @@ def _serve(pipe: Connection, memory_bytes: int) -> None:
             answer = str(error)
         except MemoryError:
             answer = "the files need more memory than is allowed"
+        except Exception as error:  # whatever a stranger's files break; the process goes on
+            answer = f"the files cannot be examined ({type(error).__name__})"
         pipe.send(answer)

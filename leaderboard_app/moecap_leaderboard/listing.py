@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Integer, Select, and_, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from moecap_leaderboard.cursors import decoded, encoded
+from moecap_leaderboard.database import Database
 from moecap_leaderboard.metrics import is_sortable
 from moecap_leaderboard.problems import Problem
 from moecap_leaderboard.states import TIERS, tier_of
@@ -119,13 +120,14 @@ def page(session: Session, filters: Filters, sort: str, limit: int, cursor: str 
     return Page(items_of(session, rows[:limit]), following)
 
 
-def all_items(session: Session, filters: Filters, sort: str) -> Iterator[dict[str, Any]]:
-    """Every row, read a part at a time."""
+def all_items(database: Database, filters: Filters, sort: str) -> Iterator[dict[str, Any]]:
+    """Every row, read a part at a time; between two parts, while a slow reader takes one, no connection is held."""
     order, place = _Order.of(sort), None
     while True:
-        rows, places = order.rows(session, filters, _BATCH, place)
-        yield from items_of(session, rows)
-        session.expunge_all()
+        with database.reading() as session:
+            rows, places = order.rows(session, filters, _BATCH, place)
+            items = items_of(session, rows)
+        yield from items
         if len(rows) < _BATCH:
             return
         place = places[-1]

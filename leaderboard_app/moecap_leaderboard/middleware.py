@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import ipaddress
 import threading
 import time
 from collections import OrderedDict
@@ -13,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from moecap_leaderboard.problems import Problem
 from moecap_leaderboard.settings import Limits
 
-__all__ = ["BodyLimit", "Measured", "RateLimit", "problem_response"]
+__all__ = ["BodyLimit", "Head", "Measured", "RateLimit", "problem_response"]
 
 _READS = ("GET", "HEAD", "OPTIONS")
 _UNLIMITED = ("/healthz", "/metrics")
@@ -34,10 +36,10 @@ def problem_response(problem: Problem, instance: str, headers: dict[str, str] | 
 
 
 class BodyLimit:
-    """Refuses bodies beyond a size, whether or not they say it before."""
+    """Refuses bodies beyond a size, whether or not they say it before, and those of which nothing more comes."""
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        self._app, self._limit = app, limit
+    def __init__(self, app: ASGIApp, limit: int, seconds: float = 60.0) -> None:
+        self._app, self._limit, self._seconds = app, limit, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -49,11 +51,16 @@ class BodyLimit:
         if not said.isdigit() or int(said) > self._limit:
             await problem_response(problem, scope["path"])(scope, receive, send)
             return
-        left = self._limit
+        left, whole = self._limit, False
 
         async def counted() -> Message:
-            nonlocal left
-            message = await receive()
+            nonlocal left, whole
+            try:
+                message = await asyncio.wait_for(receive(), None if whole else self._seconds)
+            except TimeoutError:
+                text = f"nothing more of the body came for {self._seconds:g} s; send it again"
+                raise Problem("too-slow", text) from None
+            whole = not message.get("more_body", False)
             left -= len(message.get("body", b""))
             if left < 0:
                 raise problem
@@ -91,8 +98,40 @@ class RateLimit:
 
 
 def _client(scope: Scope) -> str:
-    """The address that a request comes from; the server takes a proxy's word for it where it is told to."""
-    return scope["client"][0] if scope.get("client") else ""
+    """The address that a request comes from; the server takes a proxy's word for it where it is told to.
+
+    Of IPv6 the network of 64 bits, which is one client's as a rule, who would have as many limits as addresses.
+    """
+    said: str = scope["client"][0] if scope.get("client") else ""
+    try:
+        address = ipaddress.ip_address(said.partition("%")[0])
+    except ValueError:
+        return said
+    if address.version == 4:
+        return said
+    return str(address.ipv4_mapped or ipaddress.ip_network((int(address), 64), strict=False))
+
+
+class Head:
+    """Answers HEAD like GET without the body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+        asked = {**scope, "method": "GET"}
+
+        async def without_body(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        try:
+            await self._app(asked, receive, without_body)
+        finally:
+            scope["route"] = asked.get("route")
 
 
 class _Buckets:

@@ -12,6 +12,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "no-scope": (403, "The key does not allow this"),
     "not-found": (404, "There is no such thing"),
     "no-method": (405, "This cannot be done here"),
+    "too-slow": (408, "The body did not come"),
     "gone": (410, "It is no longer on the board"),
     "conflict": (409, "It is in another state"),
     "already-published": (409, "The result is on the board"),

@@ -42,7 +42,10 @@ def parsed(folder: Path, raw: bytes) -> Result:
     if b"\\u0000" in raw:
         raise BadInputError("result.json holds a zero character; no name or text has one")
     result = read_result(folder)
-    row = row_of_result(result)
+    try:
+        row = row_of_result(result)
+    except ValueError as error:
+        raise BadInputError(f"result.json holds what canonical JSON cannot ({error})") from None
     too_long = [
         name
         for name, value in row.columns.items()
@@ -51,6 +54,8 @@ def parsed(folder: Path, raw: bytes) -> Result:
     too_long += [name for name in row.figures if len(name) > _width(Figure.__table__.c.name)]
     if too_long:
         raise BadInputError(f"result.json: {too_long[0][:100]} is longer than the leaderboard's column; shorten it")
+    if not row.columns["names"].isprintable():
+        raise BadInputError("result.json: a name of model, hardware or engine has characters that nobody sees")
     if len(result.id) != 64:
         raise BadInputError("result.json: the id is no SHA-256 of 64 digits; it was not written by moecap run")
     return result

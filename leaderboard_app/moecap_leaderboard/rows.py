@@ -14,6 +14,7 @@ from moecap.metrics.value import Metric
 from moecap.result import Result
 from moecap_leaderboard.figures import FiguresRecord
 from moecap_leaderboard.metrics import HEADLINES, is_sortable
+from moecap_leaderboard.prices import COSTS, own_price
 
 __all__ = ["Row", "configuration", "row_of_figures", "row_of_result", "setup"]
 
@@ -75,8 +76,11 @@ def row_of_result(
         not_recomputed: Metrics that are shown as stated; a measured row is not sorted by them.
         remarks: Flags that the leaderboard adds.
     """
-    workload, model = result.workload, result.model
+    workload, model, aside = result.workload, result.model, set(not_recomputed)
     flags = [*(flag.model_dump(mode="json") for flag in result.flags), *remarks]
+    if own := own_price(result):
+        aside.update(COSTS)
+        flags.append({"name": "own_price", "level": "info", "text": f"Costs are not compared: {own}."})
     barred = {flag["name"] for flag in flags if flag["level"] == "invalid" or flag["name"] in _BARRING}
     summary = {
         "model": {
@@ -106,7 +110,7 @@ def row_of_result(
         "source": None,
     }
     version = {"version": result.backend.version}
-    return _row(summary, result.metrics, not_recomputed, result.kind, configuration(setup(result) | version))
+    return _row(summary, result.metrics, aside, result.kind, configuration(setup(result) | version))
 
 
 def row_of_figures(record: FiguresRecord) -> Row:

@@ -45,7 +45,8 @@ class Service:
         database = open_database(settings.database)
         shared = examiners is not None
         examiners = examiners or Examiners(settings.examiners)
-        submissions = Submissions(database, blobs, examiners, review=settings.review)
+        most = settings.limits.owner_bytes_per_day
+        submissions = Submissions(database, blobs, examiners, review=settings.review, owner_bytes_per_day=most)
         keys = Keys(database)
         if settings.admin_key is not None:
             try:

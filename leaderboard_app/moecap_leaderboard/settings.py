@@ -20,12 +20,14 @@ class Limits:
         reads_per_second: Reads that one client may make on and on.
         reads_at_once: Reads that it may make in a burst.
         writes_per_minute: Other requests that it may make on and on, and in a burst.
+        owner_bytes_per_day: What the files of one owner's submissions may take in 24 hours, unpacked.
     """
 
     body_bytes: int = 64_000_000
     reads_per_second: float = 50.0
     reads_at_once: int = 200
     writes_per_minute: float = 120.0
+    owner_bytes_per_day: int = 20_000_000_000
 
     @classmethod
     def from_environment(cls) -> Limits:
@@ -40,6 +42,7 @@ class Limits:
             reads_per_second=_number("MOECAP_READS_PER_SECOND", default.reads_per_second),
             reads_at_once=int(_number("MOECAP_READS_AT_ONCE", default.reads_at_once)),
             writes_per_minute=_number("MOECAP_WRITES_PER_MINUTE", default.writes_per_minute),
+            owner_bytes_per_day=int(_number("MOECAP_OWNER_BYTES_PER_DAY", default.owner_bytes_per_day)),
         )
 
 

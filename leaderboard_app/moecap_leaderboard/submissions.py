@@ -25,12 +25,15 @@ from moecap_leaderboard.database import Database
 from moecap_leaderboard.examination import Examination
 from moecap_leaderboard.examiners import Examiners
 from moecap_leaderboard.history import log, move, one_at_a_time, publish
+from moecap_leaderboard.keys import Caller
 from moecap_leaderboard.measurements import same_measurement
 from moecap_leaderboard.problems import Problem
+from moecap_leaderboard.quota import check_quota
 from moecap_leaderboard.reception import parsed, unpacked
 from moecap_leaderboard.rows import Row, row_of_result, setup
 from moecap_leaderboard.rules.record import RECORD_RULES, reproduction, signature, standing
 from moecap_leaderboard.rules.rule import Finding, finding_report
+from moecap_leaderboard.settings import Limits
 from moecap_leaderboard.states import LIVE, MODERATED
 from moecap_leaderboard.tables import Audit, Document, Figure, SentFile, SigningKey, Submission, now_us
 
@@ -66,10 +69,20 @@ class Submissions:
         blobs: Where files are.
         examiners: Who examines what is sent.
         review: Whether a moderator must look at each submission before it is published.
+        owner_bytes_per_day: What the files of one owner's submissions may take in 24 hours.
     """
 
-    def __init__(self, database: Database, blobs: Blobs, examiners: Examiners, *, review: bool = False) -> None:
+    def __init__(
+        self,
+        database: Database,
+        blobs: Blobs,
+        examiners: Examiners,
+        *,
+        review: bool = False,
+        owner_bytes_per_day: int = Limits().owner_bytes_per_day,
+    ) -> None:
         self._database, self._blobs, self._examiners, self._review = database, blobs, examiners, review
+        self._owner_bytes = owner_bytes_per_day
 
     def submit(self, result: bytes, archive: Path | None, owner: str, reproduces: str | None = None) -> Sent:
         """Keep, examine and publish or reject a result; the same content again is the same submission.
@@ -82,7 +95,8 @@ class Submissions:
 
         Raises:
             BadInputError: If the result cannot be read; nothing is kept then.
-            Problem: If the archive cannot be read, or this result is published already; nothing is kept either.
+            Problem: If the archive cannot be read, this result is published already, or its owner has sent too much in
+                a day; nothing is kept either.
             NotAvailableError: If too many submissions wait.
         """
         with tempfile.TemporaryDirectory(prefix="moecap-submission-") as name, self._examiners.place():
@@ -105,18 +119,19 @@ class Submissions:
                 try:
                     for file, sha256 in files[identifier].items():
                         shutil.copyfile(self._blobs.path(sha256), folder / file)
-                except FileNotFoundError:  # a database that was restored without its observations
+                    result = read_result(folder)
+                except (FileNotFoundError, BadInputError):  # restored without its observations, or of another schema
                     self._give_up(identifier)
                     continue
                 sent = tuple(file for file in files[identifier] if file != RESULT_FILE)
-                self._check(identifier, read_result(folder), folder, sent)
+                self._check(identifier, result, folder, sent)
         return len(waiting)
 
     def _give_up(self, identifier: str) -> None:
         """Reject what was received and is no longer whole."""
         with self._database.writing() as session:
             submission = _locked(session, identifier)
-            finding = Finding("failed", "its files are lost; send it again")
+            finding = Finding("failed", "its files are lost or no longer read; send it again")
             report = finding_report("examination", "The files can be examined.", finding)
             _document(session, submission, _NOTHING_FOUND | {"rules": [report]}, {})
             submission.state = "rejected"
@@ -138,11 +153,12 @@ class Submissions:
                 raise Problem("conflict", f"submission {identifier} is {submission.state} and cannot be withdrawn")
             move(session, submission, "withdrawn", owner, "withdraw", reason)
 
-    def moderate(self, identifier: str, moderator: str, state: str, reason: str) -> None:
+    def moderate(self, identifier: str, moderator: Caller, state: str, reason: str) -> None:
         """Publish or reject what is pending, or invalidate what is published.
 
         Raises:
-            Problem: If there is no such submission, or that state does not follow from its own.
+            Problem: If there is no such submission, that state does not follow from its own, or a moderator who is no
+                administrator would publish what is their own.
         """
         with self._database.writing() as session:
             submission = _locked(session, identifier)
@@ -150,10 +166,12 @@ class Submissions:
             if state not in allowed:
                 known = f"it can be {' or '.join(allowed)}" if allowed else "nothing follows from that"
                 raise Problem("conflict", f"submission {identifier} is {submission.state}; {known}")
+            if state == "published" and moderator.owner == submission.owner and not moderator.may("admin"):
+                raise Problem("no-scope", f"submission {identifier} is your own; another moderator has to look")
             if state == "published":
-                publish(session, submission, moderator, reason)
+                publish(session, submission, moderator.owner, reason)
             else:
-                move(session, submission, state, moderator, "moderate", reason)
+                move(session, submission, state, moderator.owner, "moderate", reason)
 
     def _receive(
         self, result: Result, folder: Path, sent: tuple[str, ...], owner: str, reproduces: str | None
@@ -171,6 +189,7 @@ class Submissions:
                     f"this result is {published.state} already; withdraw it before it is sent in another form",
                     submission=published.id,
                 )
+            check_quota(session, owner, sum((folder / name).stat().st_size for name in digests), self._owner_bytes)
         for name in digests:
             self._blobs.add(folder / name)
         try:

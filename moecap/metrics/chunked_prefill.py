@@ -69,21 +69,27 @@ def spread_prompts(steps: Steps, requests: pd.DataFrame, most: int, *, mixes: bo
     asked = steps.seq_request.values[prefill]
     came = sent.loc[asked].to_numpy(np.int64)
     decoding = np.bincount(step[~prefill], minlength=len(steps))
-    plan = _Plan(most, np.maximum(most - decoding, 0) if mixes else np.where(decoding > 0, 0, most))
+    free = np.maximum(most - decoding, 0) if mixes else np.where(decoding > 0, 0, most)
     rows = np.flatnonzero(prefill)
-    earliest = np.searchsorted(steps.start_ns, came)
+    first = np.searchsorted(steps.start_ns, came)
     # A step is seen to begin when the one before it is read; the engine may take a prompt that was sent right after.
     running = np.searchsorted(steps.start_ns + steps.duration_ns, came, side="right")
-    for number in np.lexsort((came, step[prefill])).tolist():
-        row, last = rows[number], int(step[rows[number]])
-        plan.place(
-            first=min(int(earliest[number]), last),
-            running=min(int(running[number]), last),
-            last=last,
-            request=int(asked[number]),
-            start=int(steps.seq_start.values[row]),
-            tokens=int(steps.seq_new.values[row]),
+    order = np.lexsort((came, step[prefill])).tolist()
+    for at_once in (False, True):
+        plan = _Plan(most, free.copy(), at_once=at_once)
+        votes = sum(
+            plan.place(
+                first=int(first[number]),
+                running=int(running[number]),
+                last=int(step[rows[number]]),
+                request=int(asked[number]),
+                start=int(steps.seq_start.values[rows[number]]),
+                tokens=int(steps.seq_new.values[rows[number]]),
+            )
+            for number in order
         )
+        if votes <= 0:
+            break
     return _rebuilt(steps, step, prefill, plan.parts)
 
 
@@ -93,30 +99,35 @@ class _Plan:
     Args:
         most: Tokens of a step.
         free: Tokens that the decoding requests of each step leave, [steps].
+        at_once: Whether a prompt may be fed in a step that a client saw begin before it sent the prompt.
     """
 
-    def __init__(self, most: int, free: IntArray) -> None:
+    def __init__(self, most: int, free: IntArray, *, at_once: bool) -> None:
         self.parts = _Parts()
-        self._most, self._free = most, free
+        self._most, self._free, self._at_once = most, free, at_once
         self._decodes = free < most
         self._unseen: dict[int, list[int]] = {}  # free tokens of the unseen steps before a step, the last one first
 
-    def place(self, *, first: int, running: int, last: int, request: int, start: int, tokens: int) -> None:
+    def place(self, *, first: int, running: int, last: int, request: int, start: int, tokens: int) -> int:
         """Put a prompt into the latest steps that can hold it; what they cannot goes into unseen steps.
 
         Args:
             first: First step that began after it was sent.
-            running: First step that ended after it was sent; it holds a part where the later ones have no room, and
-                an unseen one among them would have answered what decodes.
+            running: First step that ended after it was sent.
             last: Step that feeds its end.
             request: Its request.
             start: Entries of the KV cache before it.
             tokens: Its tokens.
+
+        Returns:
+            1 if it was taken ``at_once``, since the later steps cannot hold it and an unseen one would have answered
+            what decodes in them; -1 if it was not, since it would have ended a step earlier; 0 if that is open.
         """
         step, room = last, int(self._free[last])
-        while room < tokens and step > (running if self._decodes[step : last + 1].all() else first):
+        while room < tokens and step > (running if self._at_once or self._decodes[step : last + 1].all() else first):
             step -= 1
             room += int(self._free[step])
+        vote = int(step < first) - int(step == first) if self._decodes[step : last + 1].all() else 0
         places = [(seen, 0, int(self._free[seen])) for seen in range(step, last + 1)]
         if room < tokens:
             # a request that decodes would be in an unseen step too, and be answered: none lies before such a step
@@ -138,6 +149,7 @@ class _Plan:
                 self._free[seen] -= part
             self.parts.add(seen, number, request, start + tokens - left, part)
             left -= part
+        return vote
 
 
 def _rebuilt(steps: Steps, step: IntArray, prefill: npt.NDArray[np.bool_], parts: _Parts) -> Steps:

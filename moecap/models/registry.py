@@ -14,7 +14,15 @@ from moecap.models.config_file import parse_config, read_config_file
 from moecap.models.reading import read_model
 from moecap.models.spec import ModelSpec
 
-__all__ = ["EMBEDDED", "ModelRef", "load_model", "load_model_config", "packaged_models", "short_names"]
+__all__ = [
+    "EMBEDDED",
+    "ModelRef",
+    "PackagedModel",
+    "load_model",
+    "load_model_config",
+    "packaged_models",
+    "short_names",
+]
 
 EMBEDDED = "smollm2-moe"
 """Short name of the model that ships with the package."""

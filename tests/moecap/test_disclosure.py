@@ -110,6 +110,9 @@ def test_the_password_of_a_url_is_found(tmp_path):
     [
         ("open /data/team/weights.bin", "a path"),
         ("error:/opt/a/b.so: bad", "a path"),
+        ("file:///mnt/data/weights", "a path"),
+        ("http://gpu17:8000/v1", "a machine's name"),
+        ("cannot reach tcp://node-3.cluster.internal:5555.", "a machine's name"),
         ("/home/ann", "a home folder"),
         ("C:\\Users\\ann", "a home folder"),
         ("10.1.2.3", "a network address"),
@@ -134,6 +137,7 @@ def test_places_and_addresses_are_found_in_what_moecap_wrote(tmp_path, text, wha
         "std::vector, 12:30:45, a::b",
         "transformers 5.19.0, 2.13.0+cpu, 6.18.44-fc-v669",
         "~/.cache/x",
+        "http://localhost:30000/v1, http://endpoint/v1, https://huggingface.co/a, hf://org/model",
     ],
 )
 def test_what_looks_like_one_and_is_none_is_let_through(tmp_path, text):

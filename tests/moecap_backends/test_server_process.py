@@ -71,6 +71,11 @@ print("(EngineCore pid=7) ERROR 11-26 02:10:35 [core.py:15] RuntimeError: Worker
 print("(Worker pid=8) ERROR 11-26 02:10:36 [executor.py:3] Worker proc died unexpectedly (failed)", flush=True)
 raise RuntimeError("Engine core initialization failed. See root cause above.")
 """
+CHILD = """
+print("[2026-11-26 02:56:06] Scheduler hit an exception: Traceback (most recent call last):")
+print("ValueError: Loaded weights leave no memory for the KV cache")
+raise SystemExit("[2026-11-26 02:56:06] Received sigquit from a child process. It usually means the child failed.")
+"""
 
 
 @pytest.mark.parametrize(
@@ -84,6 +89,7 @@ raise RuntimeError("Engine core initialization failed. See root cause above.")
         ("print('bye')", "bye"),
         ("bytearray(1 << 62)", "MemoryError"),
         (ROOT_CAUSE, "RuntimeError: Worker failed with error 'out of memory'"),
+        (CHILD, "ValueError: Loaded weights leave no memory for the KV cache"),
         ("import os; print('loading weights', flush=True); os.kill(os.getpid(), 9)", "loading weights"),
         ("", "nothing"),
     ],

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
+import errno
 import io
 import json
 
 import pyarrow.parquet as pq
 import pytest
+from anyio.to_thread import current_default_thread_limiter
 from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
 
 from moecap_leaderboard.app import create_app
 from moecap_leaderboard.comparison import front
+from moecap_leaderboard.listing import Filters, all_items
+from moecap_leaderboard.middleware import BodyLimit
+from moecap_leaderboard.problems import Problem
 from moecap_leaderboard.service import Service
 from moecap_leaderboard.settings import Limits, Settings
 
@@ -210,3 +216,119 @@ def test_prometheus_and_the_page_count_what_is_there(filled):
     for link in ("/api/v1/schema", "/docs", "/api/v1/export.csv?kind=all"):
         assert f'href="{link}"' in page.text
         assert filled.client.get(link).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/api/v1/results", "/api/v1/export.csv", "/api/v1/results/none", "/healthz"])
+def test_head_is_get_without_the_body(filled, path):
+    whole, head = filled.client.get(path), filled.client.head(path)
+    assert (head.status_code, head.content) == (whole.status_code, b"")
+    for name in ("content-type", "content-length", "etag", "cache-control"):
+        assert head.headers.get(name) == whole.headers.get(name)
+    counted = filled.client.get("/metrics").text
+    assert f'method="HEAD",route="{path.replace("none", "{identifier}").replace(".csv", ".{form}")}"' in counted
+
+
+def test_an_answer_from_the_cache_says_by_what_it_varies(filled):
+    tag = filled.client.get("/api/v1/submissions").headers["etag"]
+    again = filled.client.get("/api/v1/submissions", headers={"If-None-Match": tag})
+    assert again.status_code == 304
+    assert {"Accept-Encoding", "Authorization"} <= {word.strip() for word in again.headers["vary"].split(",")}
+
+
+def test_the_description_says_what_errors_are_and_where_a_key_is_needed(board):
+    described = board.client.get("/openapi.json").json()
+    for path, methods in described["paths"].items():
+        for method, operation in methods.items():
+            assert "422" not in operation["responses"], (method, path)
+            assert "application/problem+json" in operation["responses"]["4XX"]["content"]
+    assert {"200", "201", "202"} <= set(described["paths"]["/api/v1/submissions"]["post"]["responses"])
+    assert described["paths"]["/api/v1/keys"]["post"]["security"] == [{"key": []}]
+    assert described["paths"]["/api/v1/submissions"]["get"]["security"] == [{"key": []}, {}]
+    assert "security" not in described["paths"]["/api/v1/results"]["get"]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_slow_readers_of_exports_hold_no_connection_of_the_database(filled):
+    pool = filled.service.database.engine.pool
+    rows = all_items(filled.service.database, Filters(), "-published")
+    assert next(rows)["kind"] == "measured"
+    assert pool.checkedout() == 0
+    assert len(list(rows)) == len(filled.get("/results")["items"]) - 1
+
+
+def test_the_addresses_of_one_network_are_one_client(database_url, tmp_path, examiners):
+    limits = Limits(reads_per_second=0.01, reads_at_once=1)
+    service = Service.open(Settings(database=database_url, data=tmp_path / "data", limits=limits), examiners)
+    app = create_app(service)
+
+    def asked(address):
+        return TestClient(app, client=(address, 1)).get("/api/v1/requests").status_code
+
+    with TestClient(app):
+        assert [asked("2001:db8::1"), asked("2001:db8::ffff:2"), asked("2001:db8:0:1::1")] == [200, 429, 200]
+        assert [asked("::ffff:10.0.0.1"), asked("10.0.0.1"), asked("10.0.0.2")] == [200, 429, 200]
+
+
+def test_a_disk_that_is_full_is_the_servers_problem_and_not_the_senders(board, make_run, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    parts, headers = make_run().parts, board.key("ada")
+    for place in (
+        "moecap.archive._copy",
+        "moecap_leaderboard.blobs.shutil.copyfileobj",
+        "starlette.datastructures.UploadFile.write",
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, full)
+            answer = board.client.post("/api/v1/submissions", headers=headers, files=parts)
+        assert (answer.status_code, answer.json()["type"]) == (503, "/problems/unavailable"), place
+    assert board.client.post("/api/v1/submissions", headers=headers, files=parts).status_code == 201
+
+
+def test_an_owner_sends_so_much_in_a_day(database_url, tmp_path, examiners, make_run):
+    size = sum(file.stat().st_size for file in make_run().folder.iterdir())
+    limits = Limits(owner_bytes_per_day=int(1.5 * size))
+    service = Service.open(Settings(database=database_url, data=tmp_path / "data", limits=limits), examiners)
+    with TestClient(create_app(service)) as client:
+
+        def sent(run, owner):
+            key = {"Authorization": f"Bearer {service.keys.new(owner, ['submit'])[1]}"}
+            return client.post("/api/v1/submissions", headers=key, files=run.parts)
+
+        assert sent(make_run(), "ada").status_code == 201
+        again = sent(make_run().variant(1), "ada")
+        assert (again.status_code, again.headers["retry-after"]) == (429, "3600")
+        assert sent(make_run().repeated(), "bob").status_code == 201
+
+
+def test_every_submission_that_waits_leaves_the_readers_their_threads(board):
+    places = board.service.examiners.places
+    assert board.client.portal.call(lambda: current_default_thread_limiter().total_tokens) >= 40 + places
+
+
+def test_a_body_that_stops_is_given_up_and_one_that_is_whole_waits_for_nothing():
+    """The answer to a whole body may take as long as it likes: what is then received is that the client has left."""
+    parts = [{"type": "http.request", "body": b"a", "more_body": True}, {"type": "http.request", "body": b"b"}]
+
+    async def served(count):
+        coming = iter(parts[:count])
+
+        async def receive():
+            if (part := next(coming, None)) is None:
+                await asyncio.sleep(0.2)
+                return {"type": "http.disconnect"}
+            return part
+
+        async def app(scope, receive, send):
+            seen.extend([await receive() for _ in range(3)])
+
+        seen = []
+        scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
+        await BodyLimit(app, limit=10, seconds=0.05)(scope, receive, None)
+        return [message["type"] for message in seen]
+
+    with pytest.raises(Problem, match="nothing more of the body came") as found:
+        asyncio.run(served(1))
+    assert found.value.status == 408
+    assert asyncio.run(served(2)) == ["http.request", "http.request", "http.disconnect"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import multiprocessing
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,6 +34,7 @@ def test_a_process_that_died_is_replaced(own_examiners, make_run):
     run = make_run()
     assert _failed(own_examiners.examine(run.folder, _sent(run))) == {}
     for child in multiprocessing.active_children():
+        assert Path(f"/proc/{child.pid}/oom_score_adj").read_text() == "1000\n"
         child.kill()
         child.join()
     assert _failed(own_examiners.examine(run.folder, _sent(run))) == {}

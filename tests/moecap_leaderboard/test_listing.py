@@ -8,11 +8,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from moecap.metrics.constants import constants_in_force
 from moecap.metrics.value import Metric
+from moecap.result import HardwareRecord, Result, write_result
 from moecap_leaderboard.figures import FigureModel, FiguresRecord, FigureWorkload
 from moecap_leaderboard.figures_store import add_figures
 from moecap_leaderboard.listing import Filters, page
 from moecap_leaderboard.problems import Problem
+from moecap_leaderboard.rederivation import rederived
 
 ALL = Filters(kind="all", versions="all")
 
@@ -139,6 +142,25 @@ def test_a_measured_row_is_not_sorted_by_what_was_not_recomputed(board, make_run
     exported = board.get("/pareto", x="accuracy.arc_easy", y="ttft.p50", ranked="any")
     assert exported["items"] == []
     assert len(board.get("/pareto", x="tpot.p50", y="ttft.p50", ranked="any")["items"]) == 1
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_row_is_not_sorted_by_costs_at_a_price_that_its_submitter_gave(board, make_run):
+    own = make_run()
+    own.changed(lambda content: content["workload"].update(price=1e-6))
+    stated = Result.model_validate(own.result)
+    constants = constants_in_force(stated.workload.costs, 1e-6, stated.hardware.profile, 1)
+    hardware = HardwareRecord.of(stated.hardware.profile, 1, "probed", constants)
+    write_result(own.folder, stated.model_copy(update={"hardware": hardware, "constants": constants}).identified())
+    write_result(own.folder, rederived(own.folder))
+    sent = board.submit(own)
+    assert sent.status_code == 201, sent.text
+    board.submit(make_run().repeated(), "bob")
+    items = board.get("/results", sort="cost_per_million_output_tokens")["items"]
+    assert [item["owner"] for item in items] == ["bob", "ada"]
+    assert items[1]["metrics"]["cost_per_million_output_tokens"]["value"] < 1e-3
+    assert [flag["name"] for flag in items[1]["flags"] if flag["name"] == "own_price"] == ["own_price"]
+    assert "own_price" not in {flag["name"] for flag in items[0]["flags"]}
 
 
 def test_a_limited_task_is_in_no_main_ranking(board, make_run):

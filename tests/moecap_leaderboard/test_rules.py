@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from moecap.files import file_sha256
+from moecap.hardware.registry import load_profile
 from moecap_leaderboard.examination import examine
 from moecap_leaderboard.rules import RULES, STANDING_RULES
 
@@ -97,6 +98,34 @@ def test_recomputation_a_number_that_does_not_follow_is_shown_with_both_values(m
     assert rule["differences"] == [{"metric": "decode.s_mbu", "stored": true * 1.001, "recomputed": true}]
 
 
+def test_recomputation_a_headline_is_not_left_out_by_claiming_another_version(make_run):
+    def without(name):
+        def change(content):
+            content["provenance"]["moecap"] = "0.0.1"
+            del content["metrics"][name]
+
+        return _examined(make_run().changed(change))["recomputation"]
+
+    rule = without("ttft.p99")
+    assert rule["outcome"] == "failed"
+    assert [difference["metric"] for difference in rule["differences"]] == ["ttft.p99"]
+    assert without("e2e.p99")["outcome"] == "passed"
+
+
+def test_recomputation_a_score_of_a_task_that_did_not_run_and_one_above_1(make_run):
+    def scored(content):
+        content["metrics"]["accuracy.gsm8k"] = content["metrics"]["accuracy.arc_easy"] | {"value": 1.0}
+
+    def above(content):
+        content["metrics"]["accuracy.arc_easy"]["value"] = 1.5
+
+    assert (
+        "no task of that name ran"
+        in _examined(make_run("transformers-bf16").changed(scored))["recomputation"]["detail"]
+    )
+    assert "between 0 and 1" in _examined(make_run("transformers-bf16").changed(above))["recomputation"]["detail"]
+
+
 def test_recomputation_a_flag_that_was_left_out_is_missed(make_run):
     run = make_run().changed(lambda content: content.update(flags=content["flags"][1:]))
     (difference,) = _examined(run)["recomputation"]["differences"]
@@ -117,6 +146,11 @@ def test_clock_requests_that_span_more_than_the_run_lasted(make_run):
 
     rule = _examined(make_run("transformers-bf16").changed(longer))["clock"]
     assert rule["outcome"] == "failed" and "of a run that lasted 0 s" in rule["detail"]
+
+
+def test_clock_a_time_that_is_none(make_run):
+    run = make_run().changed(lambda content: content["provenance"].update(started="yesterday"))
+    assert "is no time with its zone" in _examined(run)["clock"]["detail"]
 
 
 def test_clock_a_run_of_the_future(make_run):
@@ -153,8 +187,60 @@ def test_disclosure_a_key_is_refused_and_a_place_flagged(make_run):
     refused = _examined(make_run().changed(keyed))["disclosure"]
     assert refused["outcome"] == "failed" and "a key or password" in refused["detail"]
     assert "hf_aaaa" not in refused["detail"]
-    placed = make_run().changed(lambda content: content["model"].update(source="/home/ada/models/x"))
+    folder = "/".join(("", "home", "ada", "models", "x"))
+    placed = make_run().changed(lambda content: content["model"].update(source=folder))
     assert _examined(placed)["disclosure"]["outcome"] == "flagged"
+
+
+def _on_h100(content, **profile):
+    """Let a result claim a packaged accelerator."""
+    packaged = load_profile("h100-sxm").model_dump(mode="json")
+    content["workload"]["hw"] = "h100-sxm"
+    content["hardware"] |= {"id": "h100-sxm", "source": "packaged", "profile": packaged | profile}
+
+
+def test_profile_what_a_packaged_profile_does_not_say_is_flagged_whatever_version_the_run_claims(make_run):
+    def cheap(content):
+        _on_h100(content, prices=[{"usd_per_hour": 0.01, "provider": "me", "date": "2026"}], tdp_watts=9000.0)
+        content["provenance"]["moecap"] = "0.0.1"
+
+    rule = _examined(make_run().changed(cheap))["profile"]
+    assert rule["outcome"] == "flagged"
+    assert "0.01 USD/h" in rule["detail"] and "9000.0 W and 700.0 here" in rule["detail"]
+    assert _examined(make_run().changed(_on_h100))["profile"]["outcome"] == "passed"
+
+
+def test_profile_a_probed_host_is_not_cheaper_than_a_virtual_machine_of_its_cores(make_run):
+    """Two cores of a virtual machine at 0.1008 USD/h for two."""
+
+    def cheap(content):
+        content["hardware"]["profile"]["prices"][0]["usd_per_hour"] = 0.1
+
+    rule = _examined(make_run().changed(cheap))["profile"]
+    assert rule["outcome"] == "flagged" and "0.1008 is the least for 2 cores" in rule["detail"]
+
+
+@pytest.mark.parametrize(("part", "value"), [("id", "h100-sxm"), ("name", "H100")])
+def test_profile_a_probed_host_under_the_name_of_an_accelerator(make_run, part, value):
+    def named(content):
+        content["hardware"][part] = content["hardware"]["profile"][part] = value
+
+    def from_file(content):
+        named(content)
+        content["hardware"]["source"] = "file"
+
+    assert _examined(make_run().changed(named))["profile"]["outcome"] == "failed"
+    assert _examined(make_run().changed(from_file))["profile"]["outcome"] == "flagged"
+
+
+def test_model_another_model_under_a_known_name(make_run):
+    def named(identifier):
+        return _examined(make_run().changed(lambda content: content["model"].update(id=identifier)))["model"]
+
+    exact, alike = named("mistralai/Mixtral-8x7B-Instruct-v0.1"), named("Mixtral-8x7B-Instruct-v0.1")
+    assert exact["outcome"] == "failed" and "46702792704" in exact["detail"]
+    assert alike["outcome"] == "flagged"
+    assert named("my-own-model")["outcome"] == "skipped"
 
 
 def test_utilisation_above_the_datasheet_is_refused_and_on_a_host_flagged(make_run):

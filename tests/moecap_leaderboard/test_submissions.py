@@ -6,9 +6,12 @@ import json
 import threading
 from urllib.parse import quote
 
+import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import func, select
 
+from moecap.errors import BadInputError
+from moecap.files import file_sha256
 from moecap_leaderboard.tables import Submission
 
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -98,7 +101,7 @@ def test_an_attempt_that_was_refused_is_counted_beside_the_row(board, make_run):
 
 def test_two_owners_of_one_configuration_have_a_row_each(board, make_run):
     board.submit(make_run().variant(1), "ada")
-    board.submit(make_run().variant(2), "bob")
+    board.submit(make_run().repeated(), "bob")
     items = board.get("/results")["items"]
     assert {item["owner"] for item in items} == {"ada", "bob"}
     assert len({item["configuration"] for item in items}) == 1
@@ -143,6 +146,42 @@ def test_an_invalidated_result_cannot_come_back(board, make_run):
     assert "the clock was set" in again.json()["detail"]
 
 
+def test_an_invalidated_run_cannot_come_back_under_another_identity(board, make_run):
+    sent = board.submit(make_run()).json()
+    body = {"state": "invalidated", "reason": "the clock was set"}
+    board.client.patch(f"/api/v1/submissions/{sent['id']}", headers=board.key("mia", "moderate"), json=body)
+    for owner in ("ada", "bob"):
+        again = board.submit(make_run().variant(len(owner) + ord(owner[0])), owner)
+        assert [rule["id"] for rule in again.json()["rules"]] == ["standing"]
+        assert "the clock was set" in again.json()["detail"]
+
+
+def test_the_observations_of_another_are_no_run_of_ones_own_and_reproduce_nothing(board, make_run):
+    """Whoever publishes lets everybody fetch the files: sent again under another identity they prove nothing."""
+    first = board.submit(make_run(), "ada").json()
+    copied = board.submit(make_run().variant(1), "bob", reproduces=first["result"])
+    assert [rule["id"] for rule in copied.json()["rules"]] == ["standing"]
+    assert "ada sent the same observations" in copied.json()["detail"]
+
+    packed = make_run()
+    requests = packed.folder / "requests.parquet"
+    pq.write_table(pq.read_table(requests), requests, compression="gzip")
+    digest = file_sha256(requests)
+    packed.changed(lambda content: content["observations"].update({"requests.parquet": digest}))
+    assert [rule["id"] for rule in board.submit(packed, "bob").json()["rules"]] == ["standing"]
+
+    close = make_run()
+    value = close.result["metrics"]["ttft.p50"]["value"] * (1 + 9e-10)
+    close.changed(lambda content: content["metrics"]["ttft.p50"].update(value=value))
+    assert [rule["id"] for rule in board.submit(close, "bob").json()["rules"]] == ["standing"]
+    assert board.get(f"/results/{first['result']}")["reproduced_by"] == 0
+    board.client.post(
+        f"/api/v1/submissions/{first['id']}/withdraw", headers=board.key("ada"), json={"reason": "no longer"}
+    )
+    assert board.submit(make_run().variant(2), "bob").status_code == 422
+    assert board.submit(make_run().variant(3), "ada").status_code == 201
+
+
 def test_a_result_on_the_board_is_not_taken_in_another_form(board, make_run):
     run = make_run()
     first = board.submit(run).json()
@@ -156,7 +195,7 @@ def test_a_repeated_run_of_another_owner_within_the_margins_reproduces_the_row(b
     first = board.submit(make_run().variant(1), "ada").json()
     own = board.submit(make_run().variant(2), "ada", reproduces=first["result"])
     assert _outcome(own, "reproduction") == ("flagged", "it is of the same owner and does not count")
-    repeated = board.submit(make_run().variant(3), "bob", reproduces=first["result"])
+    repeated = board.submit(make_run().repeated(), "bob", reproduces=first["result"])
     assert _outcome(repeated, "reproduction")[0] == "passed"
     row = board.get(f"/results/{first['result']}")
     assert (row["tier"], row["reproduced_by"]) == ("reproduced", 1)
@@ -210,8 +249,22 @@ def test_what_was_received_when_the_service_ended_is_examined_when_it_starts(boa
     assert board.submit(run).json()["state"] == "published"
 
 
+def test_what_was_received_and_is_no_longer_read_does_not_stop_the_start(board, make_run, monkeypatch):
+    monkeypatch.setattr(board.service.submissions, "_check", lambda *arguments: None)
+    sent = board.submit(make_run()).json()
+    monkeypatch.undo()
+
+    def unread(folder):
+        raise BadInputError("result.json: not of this version")
+
+    monkeypatch.setattr("moecap_leaderboard.submissions.read_result", unread)
+    assert board.service.submissions.resume() == 1
+    found = board.client.get(f"/api/v1/submissions/{sent['id']}", headers=board.key("ada")).json()
+    assert (found["state"], found["rules"][0]["id"]) == ("rejected", "examination")
+
+
 def test_what_was_rejected_by_circumstances_may_be_sent_again(board, make_run):
-    first, repeated = make_run().variant(1), make_run().variant(2)
+    first, repeated = make_run().variant(1), make_run().repeated()
     early = board.submit(repeated, "bob", reproduces=first.result["id"])
     assert [rule["id"] for rule in early.json()["rules"]] == ["reproduction"]
     board.submit(first, "ada")
@@ -227,6 +280,8 @@ def test_where_moderators_review_a_result_waits_for_one(board, make_run, monkeyp
     assert board.get("/results")["items"] == []
     path = f"/api/v1/submissions/{sent.json()['id']}"
     body = {"state": "published", "reason": "looks right"}
+    own = board.client.patch(path, headers=board.key("ada", "moderate"), json=body)
+    assert (own.status_code, own.json()["type"]) == (403, "/problems/no-scope")
     assert board.client.patch(path, headers=board.key("mia", "moderate"), json=body).json()["state"] == "published"
     assert len(board.get("/results")["items"]) == 1
 
@@ -267,6 +322,8 @@ def test_texts_that_no_database_keeps_are_refused(board, text):
         (lambda c: c["model"].update(id="m" * 300), "longer than the leaderboard's column"),
         (lambda c: c["model"].update(name="a\x00b"), "zero character"),
         (lambda c: c.update(id="short"), "no SHA-256"),
+        (lambda c: c["model"].update(id="mixtral\ud800"), "canonical JSON"),
+        (lambda c: c["model"].update(name="mixtral\u202e"), "characters that nobody sees"),
         (lambda c: c["metrics"]["ttft.p50"].update(value="fast"), "ttft.p50"),
     ],
 )
@@ -288,6 +345,9 @@ def test_files_that_cannot_be_read_are_refused(board, make_run):
     assert [rule["id"] for rule in alone.json()["rules"]] == ["files"]
     nothing = board.client.post("/api/v1/submissions", headers=board.key("ada"), files={"result": ("r", b"[1")})
     assert nothing.status_code == 400
+    twice = parts["result"][1].replace(b"{", b'{"kind": "imported",', 1)
+    doubled = board.client.post("/api/v1/submissions", headers=board.key("ada"), files={"result": ("r", twice)})
+    assert doubled.status_code == 400 and "'kind' comes twice" in doubled.json()["detail"]
     deep = board.client.post("/api/v1/submissions", headers=board.key("ada"), files={"result": ("r", b"[" * 10**6)})
     assert deep.status_code == 400
     assert json.loads(deep.content)["title"] == "The request cannot be used"

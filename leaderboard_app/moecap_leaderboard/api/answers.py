@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header, Request, Security
+from fastapi.security import HTTPBearer
 from starlette.responses import Response
 
 from moecap_leaderboard.keys import Caller
@@ -25,8 +26,14 @@ def _service(request: Request) -> Service:
 ServiceOf = Annotated[Service, Depends(_service)]
 
 
+_BEARER = Security(HTTPBearer(auto_error=False, scheme_name="key", bearerFormat="moecap_ID_SECRET"))
+"""Says in the description of the API how a key is given; the header itself is read below."""
+
+
 def _caller(
-    service: ServiceOf, authorization: Annotated[str | None, Header(include_in_schema=False)] = None
+    service: ServiceOf,
+    authorization: Annotated[str | None, Header(include_in_schema=False)] = None,
+    described: Annotated[object, _BEARER] = None,
 ) -> Caller | None:
     return service.keys.caller(authorization)
 
@@ -67,7 +74,8 @@ def bytes_answer(
     kept = {"ETag": tag, "Cache-Control": f"public, max-age={seconds}", **(headers or {})}
     known = request.headers.get("if-none-match", "")
     if known == "*" or tag in [text.strip() for text in known.split(",")]:
-        return Response(status_code=304, headers=kept)
+        vary = ", ".join(filter(None, (kept.get("Vary"), "Accept-Encoding")))
+        return Response(status_code=304, headers=kept | {"Vary": vary})
     return Response(body, headers=kept, media_type=media)
 
 

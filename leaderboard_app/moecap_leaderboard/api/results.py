@@ -20,7 +20,6 @@ from moecap_leaderboard.metrics import better_of, is_sortable
 from moecap_leaderboard.packing import packed
 from moecap_leaderboard.problems import Problem
 from moecap_leaderboard.reports import files_of, published, result_report
-from moecap_leaderboard.service import Service
 from moecap_leaderboard.tables import Figure, Submission
 
 __all__ = ["router"]
@@ -127,18 +126,13 @@ def export(
     service: ServiceOf, form: Literal["csv", "parquet", "json"], query: Annotated[ExportQuery, Query()]
 ) -> Response:
     """Every row as a file, streamed."""
-    rows = _rows(service, query)
+    rows = all_items(service.database, query.filters(), query.sort)
     first = next(rows, None)  # what is wrong with the query is said before the answer begins
     headers = {
         "Content-Disposition": f'attachment; filename="moecap.{form}"',
         "Cache-Control": f"public, max-age={_RESULT_SECONDS}",
     }
     return StreamingResponse(exported(_with(first, rows), form), headers=headers, media_type=MEDIA[form])
-
-
-def _rows(service: Service, query: ExportQuery) -> Iterator[dict[str, Any]]:
-    with service.database.reading() as session:
-        yield from all_items(session, query.filters(), query.sort)
 
 
 def _with(first: dict[str, Any] | None, rest: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:

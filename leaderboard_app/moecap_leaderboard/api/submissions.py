@@ -34,6 +34,8 @@ Reason = Annotated[str, Field(min_length=1, max_length=1000)]
 
 _PUBLIC = ("published", "withdrawn", "invalidated")
 _WAIT_SECONDS = 60
+_KEY_IF_ANY: dict[str, list[dict[str, list[str]]]] = {"security": [{}]}
+"""Added to what the description of the API says: none will do."""
 _OF_THE_KEY = {"Vary": "Authorization"}
 
 
@@ -52,7 +54,11 @@ class Moderation(BaseModel):
     reason: Reason
 
 
-@router.post("/submissions", status_code=201)
+@router.post(
+    "/submissions",
+    status_code=201,
+    responses={200: {"description": "It was submitted before"}, 202: {"description": "It is being checked"}},
+)
 def submit(
     service: ServiceOf,
     caller: Submitter,
@@ -89,7 +95,7 @@ def submit(
     return written(report, status, {"Location": f"/api/v1/submissions/{row.id}"})
 
 
-@router.get("/submissions")
+@router.get("/submissions", openapi_extra=_KEY_IF_ANY)
 def submissions(
     request: Request,
     service: ServiceOf,
@@ -122,7 +128,7 @@ def submissions(
     return answer(request, content, seconds=5, headers=_OF_THE_KEY) if caller is None else written(content)
 
 
-@router.get("/submissions/{identifier}")
+@router.get("/submissions/{identifier}", openapi_extra=_KEY_IF_ANY)
 def submission(request: Request, service: ServiceOf, caller: CallerOf, identifier: str) -> Response:
     """One submission; what was rejected or waits is shown to its owner and to moderators."""
     with service.database.reading() as session:
@@ -145,7 +151,7 @@ def withdraw(service: ServiceOf, caller: Submitter, identifier: str, body: Withd
 @router.patch("/submissions/{identifier}")
 def moderate(service: ServiceOf, caller: Moderator, identifier: str, body: Moderation) -> Response:
     """Publish or reject what is pending, or invalidate what is published."""
-    service.submissions.moderate(identifier, caller.owner, body.state, body.reason)
+    service.submissions.moderate(identifier, caller, body.state, body.reason)
     return _report(service, identifier)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from moecap_leaderboard.rules.claims import CLAIM_RULES
 from moecap_leaderboard.rules.content import CONTENT_RULES
 from moecap_leaderboard.rules.physics import PHYSICS_RULES
 from moecap_leaderboard.rules.record import RECORD_RULES
@@ -9,7 +10,7 @@ from moecap_leaderboard.rules.rule import Rule
 
 __all__ = ["RULES", "STANDING_RULES"]
 
-RULES: tuple[Rule, ...] = (*CONTENT_RULES, *PHYSICS_RULES)
+RULES: tuple[Rule, ...] = (*CONTENT_RULES, *CLAIM_RULES, *PHYSICS_RULES)
 """Rules that follow from what was sent alone, in the order of the report."""
 
 STANDING_RULES = RECORD_RULES

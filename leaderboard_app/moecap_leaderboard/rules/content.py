@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pandas as pd
 
 import moecap
+from moecap.consistency import Difference
+from moecap.result import Result
+from moecap_leaderboard.metrics import HEADLINES
 from moecap_leaderboard.rules.rule import Evidence, Finding, Rule, failed, flagged, passed, skipped
 
 __all__ = ["CONTENT_RULES"]
@@ -21,6 +25,7 @@ SECONDS_ROUNDED = 2.0
 COUNT_TOLERANCE = 0.01
 
 _NAMED = 3
+_SCORED = ("accuracy", "task")
 _SECRET = "a key or password"
 _NOTHING = "no observations came"
 _UNREADABLE = "the observations cannot be read"
@@ -72,7 +77,12 @@ def _recomputation(evidence: Evidence) -> Finding:
     if found.problem:
         return failed(f"the metrics cannot be recomputed: {found.problem}")
     new = _of_another_version(evidence)
-    differences = tuple(d for d in found.differences if d.metric not in new)
+    left_out = sorted(set(found.recomputed) - set(evidence.result.metrics) - new)
+    known = {d.metric for d in found.differences}
+    differences = (
+        *(d for d in found.differences if d.metric not in new),
+        *(Difference(name, None, found.recomputed[name].value) for name in left_out if name not in known),
+    )
     if differences:
         first = differences[0]
         return failed(
@@ -80,6 +90,8 @@ def _recomputation(evidence: Evidence) -> Finding:
             f"recomputed {first.recomputed}",
             differences,
         )
+    if baseless := _baseless(evidence.result, evidence.partial.not_recomputed):
+        return failed(baseless)
     aside, equal = len(evidence.partial.not_recomputed), found.checked - len(new)
     remarks = [f"{equal} metrics equal"]
     if aside:
@@ -89,18 +101,36 @@ def _recomputation(evidence: Evidence) -> Finding:
     return passed(", ".join(remarks))
 
 
+def _baseless(result: Result, stated: Collection[str]) -> str:
+    """What of the scores that are published as stated cannot be: of a task that did not run, or no share of 1."""
+    tasks = tuple(
+        f"{kind}.{name}" for name in (*result.workload.task, *(t.name for t in result.tasks)) for kind in _SCORED
+    )
+    for name in stated:
+        value = result.metrics[name].value
+        if not name.startswith(tasks):
+            return f"{name} is stated and no task of that name ran"
+        if name.startswith("accuracy.") and value is not None and not 0 <= value <= 1:
+            return f"{name} is {value:g} and a score lies between 0 and 1"
+    return ""
+
+
 def _of_another_version(evidence: Evidence) -> set[str]:
-    """Metrics that this version of moecap gives and another, of the run, did not; none if it was the same version."""
+    """Metrics that this version of moecap gives and another, of the run, did not; none if it was the same version.
+
+    Headlines are not among them: whoever claims another version could leave out those that look bad.
+    """
     if evidence.partial is None or evidence.result.provenance.moecap == moecap.__version__:
         return set()
-    return set(evidence.partial.verification.recomputed) - set(evidence.result.metrics)
+    given = {*evidence.result.metrics, *(headline.name for headline in HEADLINES)}
+    return set(evidence.partial.verification.recomputed) - given
 
 
 def _clock(evidence: Evidence) -> Finding:
     provenance = evidence.result.provenance
-    started, finished = (datetime.fromisoformat(time) for time in (provenance.started, provenance.finished))
-    if started.tzinfo is None or finished.tzinfo is None:
-        return failed("start and end of the run have no time zone")
+    started, finished = (_moment(time) for time in (provenance.started, provenance.finished))
+    if started is None or finished is None:
+        return failed("start or end of the run is no time with its zone")
     if finished > datetime.now(UTC) + CLOCK_SLACK:
         return failed(f"the run ends in the future, at {provenance.finished}")
     if evidence.observations is None:
@@ -112,6 +142,15 @@ def _clock(evidence: Evidence) -> Finding:
     if observed > lasted + SECONDS_ROUNDED:
         return failed(f"the requests span {observed:.1f} s of a run that lasted {lasted:.0f} s")
     return passed()
+
+
+def _moment(text: str) -> datetime | None:
+    """The time that a text says with its zone; ``None`` where it says none."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return found if found.tzinfo else None
 
 
 def _order_problem(requests: pd.DataFrame) -> str:

@@ -176,6 +176,21 @@ def test_a_prompt_that_was_sent_between_two_passes_is_fed_from_the_next_one_on()
     ]
 
 
+def test_an_engine_that_takes_prompts_between_two_passes_is_thought_to_do_so_where_it_is_not_seen():
+    """Of request 2 it is open whether a step after that at 120 was unseen; of request 1 it is not."""
+    first = [(0, at, tokens) for tokens, at in enumerate((20, 40, 60, 80), 1)]
+    second = [(1, at, tokens) for tokens, at in enumerate((80, 100, 120), 1)]
+    steps = rebuilt(_seen([0, 40.1, 100.1], *first, *second, (2, 140, 1), (2, 160, 2)), 6).steps
+    assert as_sets(steps)[3:] == [
+        {0: (11, 1), 1: (0, 5)},
+        {0: (12, 1), 1: (5, 5)},
+        {1: (10, 1)},
+        {1: (11, 1), 2: (0, 5)},
+        {2: (5, 5)},
+        {2: (10, 1)},
+    ]
+
+
 def _seen(sent, *chunks):
     """A load of which a client saw this: when each was sent in ms, and (request, ms, tokens so far)."""
     rows = [(r, "load", at * MS, 10, 10, None) for r, at in enumerate(sent)]
