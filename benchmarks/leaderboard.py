@@ -36,7 +36,7 @@ import numpy as np
 import psutil
 from sqlalchemy import func, insert, select
 
-from moecap.archive import pack
+from moecap.publishing.archive import pack
 from moecap.result import Result, write_result
 from moecap_leaderboard.database import open_database
 from moecap_leaderboard.rederivation import rederived

@@ -9,7 +9,7 @@ The pieces, in the order in which data flows through them:
 ``moecap.metrics``    pure functions from observations to numbers
 ``moecap.result``     the result file and its verification
 ``moecap.report``     the page that shows it
-``moecap.submission`` what of it goes to a leaderboard
+``moecap.publishing.submission`` what of it goes to a leaderboard
 ``moecap.client``     a leaderboard's API
 """
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from moecap.archive import pack
+from moecap.publishing.archive import pack
 from moecap.result import write_result
 from moecap_leaderboard.figures_store import add_figures
 from moecap_leaderboard.published import imported_figures, projected_figures

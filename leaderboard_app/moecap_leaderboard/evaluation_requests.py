@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
-from moecap.requested import request_problem
+from moecap.publishing.requested import request_problem
 from moecap_leaderboard.cursors import encoded, time_and_id
 from moecap_leaderboard.database import Database
 from moecap_leaderboard.history import one_at_a_time

@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from moecap.disclosure import Finding, find_private
 from moecap.errors import BadInputError, MoecapError
 from moecap.facts import result_facts
 from moecap.observations.reader import read_observations
+from moecap.publishing.disclosure import Finding, find_private
+from moecap.publishing.withholding import WITHHOLDABLE, Partial, verify_without
 from moecap.result import RESULT_FILE, Result, read_result
-from moecap.verification import verify_run
-from moecap.withholding import WITHHOLDABLE, Partial, verify_without
+from moecap.verification.recomputation import verify_run
 from moecap_leaderboard.rules import RULES
 from moecap_leaderboard.rules.rule import Evidence
 

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from moecap.archive import pack
+from moecap.publishing.archive import pack
 
 __all__ = ["packed"]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, String
 
-from moecap.archive import unpack
 from moecap.errors import BadInputError
+from moecap.publishing.archive import unpack
 from moecap.result import RESULT_FILE, Result, read_result
 from moecap_leaderboard.problems import Problem
 from moecap_leaderboard.rows import row_of_result

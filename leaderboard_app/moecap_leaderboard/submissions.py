@@ -89,7 +89,7 @@ class Submissions:
 
         Args:
             result: The bytes of ``result.json``.
-            archive: The observation files, as ``moecap.archive`` packs them.
+            archive: The observation files, as ``moecap.publishing.archive`` packs them.
             owner: Who submits.
             reproduces: Id of the result that this one repeats.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 if TYPE_CHECKING:
-    from moecap.signing import SigningKey
+    from moecap.publishing.signing import SigningKey
 
 __all__ = ["app"]
 
@@ -25,7 +25,7 @@ def new(*, name: str = "default", json: Json = False) -> None:
         json: Print JSON.
     """
     from moecap.cli.output import remark
-    from moecap.signing import new_key
+    from moecap.publishing.signing import new_key
 
     key = new_key(name)
     _answer(key, json)
@@ -37,7 +37,7 @@ def new(*, name: str = "default", json: Json = False) -> None:
 def list_command(*, json: Json = False) -> None:
     """List the keys of this machine with their public parts."""
     from moecap.cli.output import print_json, print_table
-    from moecap.signing import saved_keys
+    from moecap.publishing.signing import saved_keys
 
     known = saved_keys()
     if json:
@@ -54,7 +54,7 @@ def show(name: str = "default", /, *, json: Json = False) -> None:
         name: Name of the key.
         json: Print JSON.
     """
-    from moecap.signing import load_key
+    from moecap.publishing.signing import load_key
 
     _answer(load_key(name), json)
 
@@ -71,7 +71,7 @@ def register(name: str = "default", /, *, url: str, token: str | None = None, js
     """
     from moecap.cli.board import open_board
     from moecap.cli.output import print_json, print_table
-    from moecap.signing import load_key
+    from moecap.publishing.signing import load_key
 
     key = load_key(name)
     with open_board(url, token, needed_for="moecap keys register") as board:

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 if TYPE_CHECKING:
     from moecap.client import Leaderboard, Submission
-    from moecap.margin import Comparison
+    from moecap.publishing.margin import Comparison
 
 __all__ = ["reproduce"]
 
@@ -62,8 +62,8 @@ def reproduce(
     from moecap.cli.board import open_board
     from moecap.cli.output import print_json, print_line, print_table, remark
     from moecap.errors import BadInputError, RunError
-    from moecap.margin import compare_runs
-    from moecap.published import asked_result, differing, repeating_config
+    from moecap.publishing.margin import compare_runs
+    from moecap.publishing.published import asked_result, differing, repeating_config
     from moecap.report.page import write_report
     from moecap.runner.reporter import Reporter
     from moecap.runner.reproduction import reproduction_command
@@ -104,7 +104,7 @@ def _submitted(board: Leaderboard, run: Path, original: str, key: str | None, al
     """Send the new result as one that repeats the original, after showing what leaves this machine."""
     from moecap.cli.output import remark
     from moecap.cli.submit import manifest_lines, signing_key
-    from moecap.submission import prepare
+    from moecap.publishing.submission import prepare
 
     with TemporaryDirectory(prefix="moecap-") as folder:
         package = prepare(run, Path(folder), key=signing_key(key), allowed=allow)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from moecap.client import Submission
-    from moecap.signing import SigningKey
-    from moecap.submission import Manifest
+    from moecap.publishing.signing import SigningKey
+    from moecap.publishing.submission import Manifest
 
 __all__ = ["manifest_lines", "signing_key", "submission_lines", "submit"]
 
@@ -48,7 +48,7 @@ def submit(
     from moecap.cli.board import open_board
     from moecap.cli.output import print_json, print_line, remark
     from moecap.errors import LeaderboardError
-    from moecap.submission import prepare
+    from moecap.publishing.submission import prepare
 
     signs = signing_key(key)
     board = None if dry_run else open_board(url, token, needed_for="moecap submit")
@@ -85,7 +85,7 @@ def signing_key(name: str | None) -> SigningKey | None:
     """
     from moecap.cli.output import remark
     from moecap.errors import NotAvailableError
-    from moecap.signing import DEFAULT_KEY, load_key
+    from moecap.publishing.signing import DEFAULT_KEY, load_key
 
     if name is not None:
         return load_key(name)

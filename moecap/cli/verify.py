@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from moecap.verification import Verification
+    from moecap.verification.recomputation import Verification
 
 __all__ = ["verify"]
 
@@ -24,7 +24,7 @@ def verify(run: str | None = None, /, *, data: Path | None = None, url: str | No
         json: Print JSON.
     """
     from moecap.errors import BadInputError
-    from moecap.verification import verify_run
+    from moecap.verification.recomputation import verify_run
 
     if run is None:
         raise BadInputError(
@@ -33,7 +33,7 @@ def verify(run: str | None = None, /, *, data: Path | None = None, url: str | No
     if url is None:
         return _answer(verify_run(Path(run), data), {}, json)
     from moecap.cli.board import open_board
-    from moecap.published import check_published, fetched
+    from moecap.publishing.published import check_published, fetched
 
     with open_board(url) as board, fetched(board, run) as (folder, result):
         checked = check_published(folder, result, data)

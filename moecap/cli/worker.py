@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from moecap.worker import Done
+    from moecap.publishing.worker import Done
 
 __all__ = ["worker"]
 
@@ -46,7 +46,7 @@ def worker(
     from moecap.cli.submit import signing_key
     from moecap.data.cache import cache_root
     from moecap.hardware.resolve import resolve_hardware
-    from moecap.worker import Worker
+    from moecap.publishing.worker import Worker
 
     served: list[Done] = []
 

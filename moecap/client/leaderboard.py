@@ -10,10 +10,10 @@ from typing import IO, Any, Literal, Self, TypeVar
 
 from pydantic import ValidationError
 
-from moecap.archive import MAX_UNPACKED_BYTES
 from moecap.client.answers import EvaluationRequest, Key, PublicKey, Row, Submission
 from moecap.client.transport import Transport
 from moecap.errors import LeaderboardError
+from moecap.publishing.archive import MAX_UNPACKED_BYTES
 from moecap.result import MAX_RESULT_BYTES
 
 __all__ = ["Leaderboard"]

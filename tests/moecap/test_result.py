@@ -8,7 +8,7 @@ import pytest
 import rfc8785
 
 from moecap.result import read_result, write_result
-from moecap.verification import verify_run
+from moecap.verification.recomputation import verify_run
 
 pytestmark = pytest.mark.engine
 

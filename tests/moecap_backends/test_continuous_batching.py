@@ -15,7 +15,7 @@ from moecap.errors import BadInputError, NotAvailableError, RunError, UnknownNam
 from moecap.observations.reader import read_observations
 from moecap.observations.recorder import Recorder
 from moecap.result import read_result
-from moecap.verification import verify_run
+from moecap.verification.recomputation import verify_run
 from moecap_backends.continuous_batching import ContinuousBackend, ContinuousEngine, _Load
 from moecap_backends.transformers import TransformersBackend
 

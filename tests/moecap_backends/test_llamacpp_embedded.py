@@ -17,7 +17,7 @@ from moecap.settings import with_settings
 from moecap.tasks.arc import ArcEasy
 from moecap.tasks.base import TaskOptions
 from moecap.tokenizer import Tokenizer, exact_length_prompts
-from moecap.verification import verify_run
+from moecap.verification.recomputation import verify_run
 from moecap_backends.gguf_files.vocabulary import vocabulary
 from moecap_backends.llamacpp import LlamacppBackend
 

@@ -17,7 +17,7 @@ from moecap.observations.schema import Phase
 from moecap.runner.reporter import Reporter
 from moecap.runner.run import run
 from moecap.settings import with_settings
-from moecap.verification import verify_run
+from moecap.verification.recomputation import verify_run
 from moecap_backends.llamacpp import LlamacppBackend
 from moecap_backends.llamacpp_feeding import fed_steps
 from moecap_backends.llamacpp_passes import Pass

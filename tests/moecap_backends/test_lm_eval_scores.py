@@ -23,7 +23,7 @@ from moecap.tasks.lm_eval.catalogue import manager
 from moecap.tasks.lm_eval.data import at_hand
 from moecap.tasks.lm_eval.model import EngineModel, load_tokenizer
 from moecap.tokenizer import Tokenizer as ModelTokenizer
-from moecap.verification import verify_run
+from moecap.verification.recomputation import verify_run
 from moecap_backends.transformers import TransformersEngine
 
 pytestmark = pytest.mark.engine

@@ -9,7 +9,7 @@ from moecap.cli import main
 from moecap.errors import BadInputError, RunError, UnknownNameError
 from moecap.observations.reader import read_observations
 from moecap.observations.recorder import Recorder
-from moecap.verification import verify_run
+from moecap.verification.recomputation import verify_run
 from moecap_backends.transformers import TransformersBackend, TransformersEngine
 
 pytestmark = pytest.mark.engine

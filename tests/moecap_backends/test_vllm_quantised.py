@@ -11,7 +11,7 @@ from moecap.models.accounting import checkpoint_bytes, kv_bytes_per_token
 from moecap.runner.reporter import Reporter
 from moecap.runner.run import run
 from moecap.settings import with_settings
-from moecap.verification import verify_run
+from moecap.verification.recomputation import verify_run
 
 pytestmark = [pytest.mark.engine, pytest.mark.vllm]
 

@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
 
-from moecap.archive import pack
 from moecap.files import file_sha256
+from moecap.publishing.archive import pack
 from moecap.result import Result, write_result
 from moecap_leaderboard.app import create_app
 from moecap_leaderboard.examiners import Examiners

@@ -275,7 +275,7 @@ def test_a_disk_that_is_full_is_the_servers_problem_and_not_the_senders(board, m
 
     parts, headers = make_run().parts, board.key("ada")
     for place in (
-        "moecap.archive._copy",
+        "moecap.publishing.archive._copy",
         "moecap_leaderboard.blobs.shutil.copyfileobj",
         "starlette.datastructures.UploadFile.write",
     ):

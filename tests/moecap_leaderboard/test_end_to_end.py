@@ -20,12 +20,12 @@ import pytest
 from recording_proxy import RecordingProxy
 from service_process import ServiceProcess
 
-from moecap.archive import pack
 from moecap.cli import main
-from moecap.disclosure import find_private, machine_private
 from moecap.errors import LeaderboardError
+from moecap.publishing.archive import pack
+from moecap.publishing.disclosure import find_private, machine_private
+from moecap.publishing.signing import load_key
 from moecap.result import read_result, write_result
-from moecap.signing import load_key
 
 pytestmark = pytest.mark.engine
 

@@ -34,9 +34,9 @@ def test_a_true_result_is_published_recomputed_and_can_be_verified_by_anyone(boa
     assert found["result"] == run.result
     assert [line["action"] for line in found["history"]] == ["receive", "publish"]
 
-    from moecap.archive import unpack
-    from moecap.verification import verify_run
-    from moecap.withholding import verify_without
+    from moecap.publishing.archive import unpack
+    from moecap.publishing.withholding import verify_without
+    from moecap.verification.recomputation import verify_run
 
     archive = board.client.get(f"/api/v1/results/{identifier}/observations")
     (tmp_path / "archive").write_bytes(archive.content)
@@ -214,8 +214,8 @@ def _outcome(answer, rule):
 
 
 def test_a_signature_counts_where_its_key_is_the_submitters(board, make_run, monkeypatch, tmp_path):
+    from moecap.publishing.signing import new_key, sign_result
     from moecap.result import read_result, write_result
-    from moecap.signing import new_key, sign_result
 
     monkeypatch.setenv("MOECAP_CONFIG", str(tmp_path / "config"))
     key, run = new_key(), make_run()

@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from starlette.responses import Response
 
 from moecap import __version__
-from moecap.margin import MARGINS
+from moecap.publishing.margin import MARGINS
 from moecap.result import MAX_RESULT_BYTES, SCHEMA_VERSION, Result
 from moecap_leaderboard.api.answers import ServiceOf, answer, written
 from moecap_leaderboard.keys import SCOPES

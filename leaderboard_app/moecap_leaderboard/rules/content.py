@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 import moecap
-from moecap.consistency import Difference
 from moecap.result import Result
+from moecap.verification.statements import Difference
 from moecap_leaderboard.metrics import HEADLINES
 from moecap_leaderboard.rules.rule import Evidence, Finding, Rule, failed, flagged, passed, skipped
 
@@ -65,7 +65,7 @@ def _files(evidence: Evidence) -> Finding:
 
 
 def _may_stay() -> str:
-    from moecap.withholding import WITHHOLDABLE
+    from moecap.publishing.withholding import WITHHOLDABLE
 
     return ", ".join(WITHHOLDABLE)
 

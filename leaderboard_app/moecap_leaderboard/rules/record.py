@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from moecap.errors import MoecapError
-from moecap.margin import compare_runs
 from moecap.metrics.value import Metric
+from moecap.publishing.margin import compare_runs
 from moecap.result import Result
 from moecap_leaderboard.rules.rule import Finding, failed, flagged, passed, skipped
 
@@ -29,7 +29,7 @@ def signature(result: Result, owner_of: Mapping[str, str], owner: str) -> Findin
     """
     if result.signature is None:
         return skipped("it is not signed")
-    from moecap.signing import signer
+    from moecap.publishing.signing import signer
 
     try:
         key = signer(result)

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from moecap.consistency import Difference
-from moecap.disclosure import Finding as Disclosed
 from moecap.metrics.summary import RunFacts
 from moecap.observations.reader import Observations
+from moecap.publishing.disclosure import Finding as Disclosed
+from moecap.publishing.withholding import Partial
 from moecap.result import Result
-from moecap.withholding import Partial
+from moecap.verification.statements import Difference
 
 __all__ = ["Evidence", "Finding", "Rule", "failed", "finding_report", "flagged", "passed", "skipped"]
 

@@ -7,8 +7,8 @@ import tarfile
 
 import pytest
 
-from moecap.archive import pack
 from moecap.cli import main
+from moecap.publishing.archive import pack
 from moecap.result import read_result, write_result
 
 pytestmark = pytest.mark.engine

@@ -10,7 +10,7 @@ from moecap.client import EvaluationRequest, Leaderboard
 from moecap.errors import LeaderboardError, RunError
 from moecap.hardware.registry import load_profile
 from moecap.hardware.resolve import ResolvedHardware
-from moecap.worker import Worker
+from moecap.publishing.worker import Worker
 
 CLAIMED = {
     "id": "q1",
@@ -27,7 +27,7 @@ MACHINE = ResolvedHardware(load_profile("h100"), 1, True, 1, "packaged")
 @pytest.fixture
 def watch(board, tmp_path, monkeypatch):
     """A function that watches a process of so many seconds as a worker watches a run; what the worker said follows."""
-    monkeypatch.setattr("moecap.worker.RENEWED_EVERY_S", 0.2)
+    monkeypatch.setattr("moecap.publishing.worker.RENEWED_EVERY_S", 0.2)
     said = []
 
     def run(seconds, longest=60.0):

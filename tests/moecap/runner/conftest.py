@@ -59,7 +59,7 @@ def project(tmp_path: Path) -> Callable[..., Any]:
     from moecap.runner.reporter import Reporter
     from moecap.runner.run import run
     from moecap.settings import with_settings
-    from moecap.verification import verify_run
+    from moecap.verification.recomputation import verify_run
 
     made = 0
 

@@ -18,7 +18,7 @@ from moecap.result import read_result
 from moecap.runner.reporter import Reporter
 from moecap.runner.run import run
 from moecap.settings import with_settings
-from moecap.verification import verify_run
+from moecap.verification.recomputation import verify_run
 
 pytestmark = pytest.mark.engine
 

@@ -17,7 +17,7 @@ from moecap.result import read_result
 from moecap.runner.reporter import Reporter
 from moecap.runner.run import run
 from moecap.settings import with_settings
-from moecap.verification import verify_run
+from moecap.verification.recomputation import verify_run
 
 CONTRACT = """decode.s_mbu decode.s_mfu prefill.s_mbu prefill.s_mfu all.s_mbu all.s_mfu decode.s_mbu_paper decode.mbu
 decode.mfu busy_fraction ttft.p50 ttft.p99 tpot.p50 tpot.p99 itl.p50 e2e.p50 output_tokens_per_second

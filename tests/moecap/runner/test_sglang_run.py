@@ -14,7 +14,7 @@ from moecap.runner.reporter import Reporter
 from moecap.runner.run import run
 from moecap.settings import with_settings
 from moecap.telemetry import descendants
-from moecap.verification import verify_run
+from moecap.verification.recomputation import verify_run
 
 pytestmark = [pytest.mark.engine, pytest.mark.sglang]
 

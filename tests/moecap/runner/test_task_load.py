@@ -21,7 +21,7 @@ from moecap.runner.run import run
 from moecap.runner.task_load import refuse_questions
 from moecap.settings import with_settings
 from moecap.tasks.base import prompts_digest
-from moecap.verification import verify_run
+from moecap.verification.recomputation import verify_run
 from moecap_backends.openai import OpenaiBackend
 
 pytestmark = pytest.mark.engine

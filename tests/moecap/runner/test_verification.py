@@ -25,7 +25,7 @@ from moecap.runner.reporter import Reporter
 from moecap.runner.reproduction import public_hardware, reproduction_command
 from moecap.runner.run import run
 from moecap.settings import with_settings
-from moecap.verification import verify_run
+from moecap.verification.recomputation import verify_run
 
 pytestmark = pytest.mark.engine
 

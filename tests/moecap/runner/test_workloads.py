@@ -15,7 +15,7 @@ from moecap.runner.reporter import Reporter
 from moecap.runner.run import run
 from moecap.settings import with_settings
 from moecap.tokenizer import Tokenizer
-from moecap.verification import verify_run
+from moecap.verification.recomputation import verify_run
 from moecap_backends.openai import OpenaiEngine
 
 pytestmark = pytest.mark.engine

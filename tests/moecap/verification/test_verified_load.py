@@ -3,10 +3,10 @@
 import pandas as pd
 import pytest
 
-from moecap.load_consistency import load_pairs
 from moecap.runner.asked import asked_arrivals, asked_lengths
 from moecap.runner.reproduction import reproduction_command
 from moecap.settings import with_settings
+from moecap.verification.load import load_pairs
 
 
 def _load(config, **changes):

@@ -16,7 +16,6 @@ from moecap.errors import MoecapError
 from moecap.facts import model_formats
 from moecap.hardware.profile import HardwareProfile, ProfileSource
 from moecap.hardware.registry import load_profile, names_file, packaged_id
-from moecap.load_consistency import load_pairs
 from moecap.metrics.constants import constants_in_force
 from moecap.metrics.summary import RunFacts
 from moecap.models.accounting import count_parameters
@@ -27,11 +26,12 @@ from moecap.models.reading import is_quantised, read_model
 from moecap.observations.reader import Observations
 from moecap.plugins import BACKENDS, load_plugin
 from moecap.projection.precision import QUANTISED
-from moecap.projection_consistency import projection_pairs
 from moecap.result import Flag, HardwareRecord, Result
 from moecap.runner.declared_layout import engine_problem, layout_problem
 from moecap.runner.reproduction import reproduction_command
-from moecap.sample_consistency import task_pairs
+from moecap.verification.load import load_pairs
+from moecap.verification.projection import projection_pairs
+from moecap.verification.samples import task_pairs
 
 __all__ = ["Difference", "flag_differences", "record_differences"]
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moecap.disclosure import Private, find_private, machine_private, without_private
 from moecap.errors import BadInputError
+from moecap.publishing.disclosure import Private, find_private, machine_private, without_private
 
 HOST = Private("this machine's name", "gpu-box-7")
 USER = Private("this user's name", "müller")

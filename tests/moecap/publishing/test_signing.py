@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from moecap.cli import main
 from moecap.errors import BadInputError, VerificationError
+from moecap.publishing.signing import load_key, new_key, sign_result, signer
 from moecap.result import read_result, write_result
-from moecap.signing import load_key, new_key, sign_result, signer
-from moecap.verification import verify_run
+from moecap.verification.recomputation import verify_run
 
 
 @pytest.fixture(autouse=True)

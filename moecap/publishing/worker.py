@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import IO, Any
 
 from moecap.client import EvaluationRequest, Leaderboard, Submission
-from moecap.disclosure import without_private
 from moecap.errors import LeaderboardError, MoecapError, RunError
 from moecap.hardware.registry import packaged_id
 from moecap.hardware.resolve import HOST_NAMES, ResolvedHardware
 from moecap.interruption import interruptible
-from moecap.requested import request_problem
+from moecap.publishing.disclosure import without_private
+from moecap.publishing.requested import request_problem
+from moecap.publishing.signing import SigningKey
+from moecap.publishing.submission import prepare
 from moecap.result import RESULT_FILE, read_result
-from moecap.signing import SigningKey
-from moecap.submission import prepare
 
 __all__ = ["Done", "Worker", "unfit"]
 

@@ -6,14 +6,14 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from moecap.archive import pack
-from moecap.disclosure import Finding, find_private, machine_private
 from moecap.errors import BadInputError, VerificationError
 from moecap.files import file_sha256
+from moecap.publishing.archive import pack
+from moecap.publishing.disclosure import Finding, find_private, machine_private
+from moecap.publishing.signing import SigningKey, sign_result
+from moecap.publishing.withholding import verify_without
 from moecap.result import RESULT_FILE, read_result, write_result
-from moecap.signing import SigningKey, sign_result
-from moecap.verification import Verification, verify_run
-from moecap.withholding import verify_without
+from moecap.verification.recomputation import Verification, verify_run
 
 __all__ = ["LeftOut", "Manifest", "Package", "SentFile", "prepare"]
 

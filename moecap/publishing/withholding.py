@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from moecap.verification import Verification
+from moecap.verification.recomputation import Verification
 
 __all__ = ["WITHHOLDABLE", "Partial", "verify_without"]
 

@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 
 import moecap
-from moecap.consistency import Difference, flag_differences, record_differences
-from moecap.data_consistency import check_data
 from moecap.errors import BadInputError, MoecapError
 from moecap.facts import result_facts
 from moecap.files import file_sha256
@@ -23,7 +21,9 @@ from moecap.observations.reader import Observations, Routing, read_observations
 from moecap.observations.schema import TABLES
 from moecap.result import RESULT_FILE, Flag, Result, read_result
 from moecap.runner.result_flags import result_flags
-from moecap.sample_consistency import check_samples
+from moecap.verification.samples import check_samples
+from moecap.verification.statements import Difference, flag_differences, record_differences
+from moecap.verification.task_data import check_data
 
 __all__ = ["Verification", "verify_run"]
 

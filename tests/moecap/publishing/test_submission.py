@@ -12,9 +12,9 @@ import pytest
 from moecap.cli import main
 from moecap.errors import BadInputError, VerificationError
 from moecap.files import file_sha256
+from moecap.publishing.signing import new_key, signer
+from moecap.publishing.submission import prepare
 from moecap.result import read_result, write_result
-from moecap.signing import new_key, signer
-from moecap.submission import prepare
 
 pytestmark = pytest.mark.engine
 

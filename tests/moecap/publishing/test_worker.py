@@ -7,8 +7,8 @@ import pytest
 from moecap.config import RunConfig
 from moecap.hardware.registry import load_profile
 from moecap.hardware.resolve import ResolvedHardware
-from moecap.requested import REQUESTABLE
-from moecap.worker import unfit
+from moecap.publishing.requested import REQUESTABLE
+from moecap.publishing.worker import unfit
 
 MACHINE = ResolvedHardware(load_profile("h100"), 1, True, 2, "packaged")
 

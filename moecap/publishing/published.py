@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from moecap.archive import unpack
 from moecap.client import Leaderboard
 from moecap.config import RunConfig
 from moecap.data.cache import cache_root
 from moecap.errors import BadInputError, VerificationError
 from moecap.hardware.resolve import resolve_hardware
+from moecap.publishing.archive import unpack
+from moecap.publishing.signing import signer
+from moecap.publishing.withholding import WITHHOLDABLE, Partial, verify_without
 from moecap.result import RESULT_FILE, Result, read_result
 from moecap.settings import with_settings
-from moecap.signing import signer
-from moecap.verification import verify_run
-from moecap.withholding import WITHHOLDABLE, Partial, verify_without
+from moecap.verification.recomputation import verify_run
 
 __all__ = ["Checked", "asked_result", "check_published", "differing", "fetched", "repeating_config"]
 

@@ -6,8 +6,8 @@ import tarfile
 
 import pytest
 
-from moecap.archive import MAX_FILES, pack, unpack
 from moecap.errors import BadInputError
+from moecap.publishing.archive import MAX_FILES, pack, unpack
 
 FILES = {"steps.parquet": b"\x00\xff" * 700_000, "environment.json": b"{}", "empty.npz": b""}
 
@@ -84,7 +84,7 @@ def test_a_name_twice_and_too_many_names_are_refused(tmp_path):
 
 
 def test_a_bomb_is_refused_before_it_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr("moecap.archive.MAX_UNPACKED_BYTES", 1_000_000)
+    monkeypatch.setattr("moecap.publishing.archive.MAX_UNPACKED_BYTES", 1_000_000)
     with pytest.raises(BadInputError, match="more than 1000000 bytes"):
         _unpacked(_archive(("a", bytes(600_000), tarfile.REGTYPE), ("b", bytes(600_000), tarfile.REGTYPE)), tmp_path)
     assert not (tmp_path / "folder" / "b").exists()

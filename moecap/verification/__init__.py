@@ -1,0 +1,1 @@
+"""What a result states, checked against what its directory holds."""
