@@ -33,6 +33,7 @@ class ContinuousBackend(TransformersBackend):
     """The transformers backend with ``batching=continuous``."""
 
     open_loop: ClassVar[bool] = True
+    capabilities: ClassVar[frozenset[str]] = TransformersBackend.capabilities - {"hidden_states", "gradients"}
 
     def open(self, job: EngineJob) -> Engine:
         """Load the model and start the manager."""
@@ -266,7 +267,7 @@ class ContinuousEngine(TransformersEngine):
             tokens = inputs["input_ids"].numel()
             step = _Step(*self._fed(load, tokens), self._one_token.around(tokens))
             step.kernel.__enter__()
-        except Exception as error:
+        except Exception as error:  # kept, since the manager's thread would only log it
             self._problem = error
             raise
         self._step = step

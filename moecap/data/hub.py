@@ -8,11 +8,9 @@ from pathlib import Path
 
 from moecap.data.download import downloads_allowed
 from moecap.errors import NotAvailableError
+from moecap.models.hub import reaches
 
 __all__ = ["HubFiles", "hub_answers", "hub_folder"]
-
-PATIENCE_S = 10.0
-"""Seconds in which the hub must answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +28,9 @@ class HubFiles:
 
 def hub_answers() -> bool:
     """Whether the hub may be asked and answers at all, asked once: its client would retry for half a minute."""
-    from huggingface_hub import constants, get_session
+    from huggingface_hub import constants
 
-    if not downloads_allowed():
-        return False
-    try:
-        get_session().head(constants.ENDPOINT, timeout=PATIENCE_S)
-    except Exception:  # offline mode, no name, no route, no answer: all the same here
-        return False
-    return True
+    return downloads_allowed() and reaches(constants.ENDPOINT)
 
 
 def hub_folder(files: HubFiles, revision: str | None, say: Callable[[str], None]) -> Path:

@@ -50,7 +50,8 @@ class ReconstructedSteps:
     Attributes:
         steps: The steps in the order in which they ended; routed experts are not among them.
         lockstep: Share of a request's tokens after which its next one came in the very next step that decodes: 1 where
-            the arrivals agree with an engine that advances every running request in each step.
+            the arrivals agree with an engine that advances every running request in each step. Tokens that came
+            together at the start of an answer show no such thing and count as out of step.
     """
 
     steps: Steps
@@ -67,6 +68,7 @@ class _Tokens:
         time: When it came, ns; for all but the last token of a burst spread over the time since the one before it.
         seen: Whether the time is that of a chunk.
         last: Whether it is the last that came.
+        guessed: Whether it came in one burst with the first of its request, so that nothing tells when it was made.
     """
 
     owner: IntArray
@@ -74,6 +76,7 @@ class _Tokens:
     time: npt.NDArray[np.float64]
     seen: BoolArray
     last: BoolArray
+    guessed: BoolArray
 
 
 def reconstruct_steps(
@@ -145,6 +148,7 @@ def _tokens(bearing: pd.DataFrame, owner: IntArray, sent: npt.NDArray[np.float64
         time=end[row] - behind * gap[row],
         seen=behind == 0,
         last=np.diff(owners, append=-1) != 0,
+        guessed=opens[begins][row] & (number > 1),
     )
 
 
@@ -311,6 +315,6 @@ def _lockstep(tokens: _Tokens, step: IntArray) -> float:
     decodes[step[tokens.number > 1]] = 1
     passed = np.cumsum(decodes)[step]
     follows = tokens.number[1:] > 1
-    between = np.diff(passed)[follows]
+    between, guessed = np.diff(passed)[follows], tokens.guessed[1:][follows]
     # from the first token, of a step that may not decode itself, the next step that decodes is one more
-    return float((between == 1).mean()) if len(between) else 1.0
+    return float(((between == 1) & ~guessed).mean()) if len(between) else 1.0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from moecap.errors import NotAvailableError
 
-__all__ = ["HubModelMissingError", "fetch_checkpoint", "fetch_config"]
+__all__ = ["HubModelMissingError", "fetch_checkpoint", "fetch_config", "reaches"]
 
 CHECKPOINT_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "tokenizer*", "*.model", "*.jinja")
 
@@ -32,7 +32,7 @@ def fetch_config(hub_id: str, revision: str | None) -> Path:
         HubModelMissingError: If the hub has no such model.
         NotAvailableError: If it cannot be reached, or does not give the file.
     """
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_download, hf_hub_url
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
@@ -43,7 +43,7 @@ def fetch_config(hub_id: str, revision: str | None) -> Path:
     )
 
     try:
-        offline = not _is_reachable(hub_id)
+        offline = not reaches(hf_hub_url(hub_id, "config.json"))
         path = hf_hub_download(hub_id, "config.json", revision=revision, local_files_only=offline)
     except GatedRepoError:
         reason = "is gated; accept its terms on the hub and log in with `hf auth login`"
@@ -79,11 +79,11 @@ def fetch_checkpoint(
     Raises:
         NotAvailableError: If the hub cannot be reached or refuses.
     """
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import hf_hub_url, snapshot_download
 
     say(f"fetching {hub_id}")
     try:
-        offline = not _is_reachable(hub_id)
+        offline = not reaches(hf_hub_url(hub_id, "config.json"))
         patterns = [p for p in CHECKPOINT_FILES if not (tokenizer_only and "safetensors" in p)]
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=patterns, local_files_only=offline))
     except Exception as error:  # the hub's client and its transport raise many kinds
@@ -94,11 +94,10 @@ def fetch_checkpoint(
         ) from None
 
 
-def _is_reachable(hub_id: str) -> bool:
+def reaches(url: str) -> bool:
     """Whether the hub answers at all, asked once: its client would retry for half a minute."""
-    from huggingface_hub import get_session, hf_hub_url
+    from huggingface_hub import get_session
 
-    url = hf_hub_url(hub_id, "config.json")
     try:
         get_session().head(url, timeout=_PATIENCE_S)
     except Exception:  # offline mode, no name, no route, no answer: all the same here

@@ -50,6 +50,7 @@ def make_plan(config: RunConfig, say: Say) -> Plan:
         UsageError: If anything that was asked for does not exist, does not fit together or is not here.
     """
     _refuse_unbuilt(config)
+    _refuse_idle(config)
     refuse_output(config.output)
     model_config, model = load_model_config(config.model, config.revision)
     read_model(model_config, model.id)
@@ -149,6 +150,12 @@ def _refuse_unbuilt(config: RunConfig) -> None:
     """Options of the contract whose capability this version does not have yet: never ignored in silence."""
     if config.repeats > 1:
         raise NotBuiltError("--repeats above 1 is not built yet; this version measures a load once")
+
+
+def _refuse_idle(config: RunConfig) -> None:
+    """Options that nothing would read: never ignored in silence."""
+    if config.task_arg and not config.task:
+        raise BadInputError(f"--task-arg {config.task_arg[0]}: no task is run; name one with --task, or leave it out")
 
 
 def _refuse_for_projections(config: RunConfig) -> None:

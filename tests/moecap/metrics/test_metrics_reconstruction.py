@@ -86,6 +86,16 @@ def test_tokens_that_no_engine_would_give_in_lockstep_are_not_called_reconstruct
     assert reconstruct_steps(requests, chunks).lockstep < LOCKSTEP
 
 
+def test_answers_that_come_whole_are_not_called_reconstructed():
+    """Behind something that holds answers back until they end, four at a time look like one after the other."""
+    load = served_load(
+        [Job(12, n) for n in (20, 26, 22, 24, 21, 25, 23, 20)], concurrency=4, rng=np.random.default_rng(0)
+    )
+    whole = load.chunks.groupby("request")["time_ns"].transform("max")
+    load.chunks["time_ns"] = whole + load.chunks["request"] * 1000
+    assert rebuilt(load).lockstep < LOCKSTEP
+
+
 def test_an_idle_server_is_in_no_step():
     # two requests, the second sent a second after the first has ended: its step begins when it was sent
     load = served_load([Job(50, 3), Job(50, 3)], concurrency=1, rng=np.random.default_rng(0))

@@ -253,7 +253,7 @@ def test_what_the_hub_refuses(
     def refuse(*_: object, **__: object) -> str:
         raise raised()
 
-    monkeypatch.setattr(hub, "_is_reachable", lambda _: True)
+    monkeypatch.setattr(hub, "reaches", lambda _: True)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
     with pytest.raises(kind) as caught:
         load_model_config("org/name", "v9")
@@ -268,7 +268,7 @@ def test_the_hub_gives_a_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         asked.append((hub_id, file, revision, local_files_only))
         return str(tmp_path / file)
 
-    monkeypatch.setattr(hub, "_is_reachable", lambda _: True)
+    monkeypatch.setattr(hub, "reaches", lambda _: True)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", give)
     config, ref = load_model_config("org/name")
     assert (config, ref.origin, ref.id) == (MIXTRAL, "hub", "org/name")
@@ -312,7 +312,7 @@ def test_a_path_that_does_not_exist_is_called_a_missing_folder_and_no_hub_id(nam
 def test_what_may_be_a_folder_or_a_hub_id_is_called_both(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "w").mkdir()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(hub, "_is_reachable", lambda _: False)
+    monkeypatch.setattr(hub, "reaches", lambda _: False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(NotAvailableError, match="there is no folder 'w/none', and the model 'w/none' is not in the"):
         load_model_config("w/none")

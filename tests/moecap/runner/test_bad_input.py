@@ -194,3 +194,9 @@ def test_an_empty_folder_of_the_user_stays_where_it_was(base, tmp_path, capsys):
     _refused(capsys, [*base, "--output", str(folder), "--engine-arg", "score_batch_size=0"], "not a positive")
     assert folder.is_dir()
     assert not list(folder.iterdir())
+
+
+def test_arguments_for_a_task_where_none_runs_are_not_ignored(capsys, base):
+    task = base.index("--task")
+    words = [*base[:task], *base[task + 2 :], "--task", "none", "--task-arg", "shots=1"]
+    _refused(capsys, words, "--task-arg shots=1: no task is run")
