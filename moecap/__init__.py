@@ -13,6 +13,6 @@ The pieces, in the order in which data flows through them:
 ``moecap.client``     a leaderboard's API
 """
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.2.0.dev0"
 
 __all__ = ["__version__"]

@@ -30,7 +30,7 @@ COMMANDS_HERE: dict[str, tuple[str, str]] = {
     "cache": ("moecap.cli.cache:app", "Models, data sets and probes in the cache."),
     "doctor": ("moecap.cli.doctor:doctor", "What is wrong with this installation, and the remedy."),
     "schema": ("moecap.cli.schema:schema", "JSON Schema of result, run-config and hardware files."),
-    "sweep": ("moecap.cli.planned:sweep", "Run the product of lists of settings. (not built yet)"),
+    "sweep": ("moecap.cli.sweep:sweep", "Run the product of lists of settings, resumably."),
     "search": ("moecap.cli.planned:search", "Find the highest load that meets service levels. (not built yet)"),
     "recommend": ("moecap.cli.recommend:recommend", "Rank hardware and engines for a model by projected cost."),
     "validate": ("moecap.cli.validate:validate", "Error of the projection on published points."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import NoReturn
 
 from moecap.errors import NotBuiltError
 
@@ -11,33 +11,11 @@ __all__ = [
     "compare",
     "import_results",
     "search",
-    "sweep",
 ]
 
 
 def _refuse(command: str, instead: str) -> NoReturn:
     raise NotBuiltError(f"moecap {command} is not built yet; {instead}")
-
-
-def sweep(
-    file: Path,
-    /,
-    *,
-    executor: Literal["local", "ray"] = "local",
-    resume: bool = False,
-    dry_run: bool = False,
-    json: bool = False,
-) -> None:
-    """Run every combination of the lists in a YAML file, resumably, here or on a Ray cluster.
-
-    Args:
-        file: YAML whose lists multiply.
-        executor: Where the runs happen.
-        resume: Continue a sweep without repeating finished runs.
-        dry_run: Show the plan with its estimated time and cost, and run nothing.
-        json: Print JSON.
-    """
-    _refuse("sweep", "call moecap run once for each combination")
 
 
 def search(*, slo: str, json: bool = False) -> None:

@@ -33,9 +33,9 @@ def run(
         json: Print the result as JSON on stdout.
         options: The run configuration.
     """
-    from moecap.cli.options_file import read_options_file
     from moecap.cli.output import print_json, remark
     from moecap.cli.summary import print_summary
+    from moecap.options_file import read_options_file
     from moecap.report.page import write_report
     from moecap.runner.reporter import Reporter
     from moecap.runner.run import run as run_config

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,10 @@ from moecap.tasks.base import Task
 from moecap.telemetry import Telemetry
 from moecap.tokenizer import Tokenizer
 
-__all__ = ["Execution", "execute"]
+__all__ = ["Execution", "Opener", "execute", "open_engine"]
+
+Opener = Callable[[Plan, EngineJob], AbstractContextManager[Engine]]
+"""Gives the engine of a run, for as long as that needs it."""
 
 
 @dataclass(slots=True)
@@ -42,7 +45,14 @@ class Execution:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def execute(plan: Plan, directory: Path, execution: Execution, reporter: Reporter) -> None:
+def open_engine(plan: Plan, job: EngineJob) -> Engine:
+    """The engine of a run alone, which ends with it."""
+    return plan.backend().open(job)
+
+
+def execute(
+    plan: Plan, directory: Path, execution: Execution, reporter: Reporter, opener: Opener = open_engine
+) -> None:
     """Run a plan to its end, filling ``execution`` as it goes, so that an interruption loses nothing.
 
     Args:
@@ -50,6 +60,7 @@ def execute(plan: Plan, directory: Path, execution: Execution, reporter: Reporte
         directory: The run directory, in which a server writes its log.
         execution: Filled in place.
         reporter: Hears how far the run is.
+        opener: Gives the engine.
 
     Raises:
         MoecapError: If the engine cannot be opened or fails.
@@ -80,41 +91,43 @@ def execute(plan: Plan, directory: Path, execution: Execution, reporter: Reporte
         _project(plan, job, execution, clock, reporter)
         return
     tokenizer = Tokenizer(plan.checkpoint)
-    with bus_order(), Telemetry(recorder, _energy_counter(plan, recorder)) as telemetry:
-        engine = plan.backend().open(job)
+    with (
+        bus_order(),
+        Telemetry(recorder, _energy_counter(plan, recorder)) as telemetry,
+        opener(plan, job) as engine,
+    ):
         clock.mark("open")
-        with engine:
-            execution.engine = engine.info
-            reporter.say(
-                f"{plan.spec.name} on {plan.hardware.profile.name}, {engine.info.name} {engine.info.version}, "
-                f"{engine.info.weight_dtype}"
-            )
-            _check_peak(plan, recorder, telemetry, "before")
-            clock.mark("peak_before")
-            recorder.stage = "warmup"
-            _warm_up(plan, engine, plan.sending.workload.warmup, recorder)
-            clock.mark("warmup")
-            recorder.stage = "load"
-            try:
-                with clock.marking("load"):
-                    _send_load(plan, engine, recorder, reporter)
-                _check_peak(plan, recorder, telemetry, "after")
-                clock.mark("peak_after")
-            except BaseException:
-                for task, _ in plan.sending.tasks:
-                    task.stop_asking()
-                raise
-            finally:  # what was answered until then is kept, whatever ends the run
-                for task, items in plan.sending.tasks:
-                    if _in_load(plan, task):
-                        recorder.samples.extend(_answered(plan, task, items, recorder, tokenizer))
-                        clock.mark(f"task.{task.name}")
-            recorder.stage = "score"
+        execution.engine = engine.info
+        reporter.say(
+            f"{plan.spec.name} on {plan.hardware.profile.name}, {engine.info.name} {engine.info.version}, "
+            f"{engine.info.weight_dtype}"
+        )
+        _check_peak(plan, recorder, telemetry, "before")
+        clock.mark("peak_before")
+        recorder.stage = "warmup"
+        _warm_up(plan, engine, plan.sending.workload.warmup, recorder)
+        clock.mark("warmup")
+        recorder.stage = "load"
+        try:
+            with clock.marking("load"):
+                _send_load(plan, engine, recorder, reporter)
+            _check_peak(plan, recorder, telemetry, "after")
+            clock.mark("peak_after")
+        except BaseException:
+            for task, _ in plan.sending.tasks:
+                task.stop_asking()
+            raise
+        finally:  # what was answered until then is kept, whatever ends the run
             for task, items in plan.sending.tasks:
-                if not _in_load(plan, task):
-                    with reporter.bar(f"{task.name} questions", len(items)) as done:
-                        recorder.samples.extend(task.run(items, engine, tokenizer, recorder, done))
+                if _in_load(plan, task):
+                    recorder.samples.extend(_answered(plan, task, items, recorder, tokenizer))
                     clock.mark(f"task.{task.name}")
+        recorder.stage = "score"
+        for task, items in plan.sending.tasks:
+            if not _in_load(plan, task):
+                with reporter.bar(f"{task.name} questions", len(items)) as done:
+                    recorder.samples.extend(task.run(items, engine, tokenizer, recorder, done))
+                clock.mark(f"task.{task.name}")
 
 
 def _of_projection(plan: Plan) -> dict[str, Any]:

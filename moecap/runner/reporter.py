@@ -25,18 +25,23 @@ class Reporter:
     def __init__(self, quiet: bool = False) -> None:
         self._console = Console(stderr=True, quiet=quiet, highlight=False)
         self._start = time.monotonic()
+        self._warned: set[str] = set()
 
     def say(self, text: str) -> None:
         """One line, with the seconds since the start."""
         self._console.print(f"[dim]{time.monotonic() - self._start:6.1f} s[/dim]  {text}", soft_wrap=True)
 
     def warn(self, title: str, lines: Sequence[str]) -> None:
-        """A framed warning that cannot be overlooked.
+        """A framed warning that cannot be overlooked; the next time of the same title only its first line.
 
         Args:
             title: What it is about, in a few words.
             lines: What is to be known, a paragraph each.
         """
+        if title in self._warned:
+            self.say(f"{title}: {lines[0]}")
+            return
+        self._warned.add(title)
         text = Text("\n".join(lines))
         self._console.print(
             Panel(text, title=title, style="bold yellow", expand=False, width=min(100, self._console.width))

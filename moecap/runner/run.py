@@ -26,7 +26,7 @@ from moecap.projection.coefficients import calibrated
 from moecap.projection.record import ProjectionRecord
 from moecap.result import BackendRecord, HardwareRecord, ModelRecord, Provenance, Result, write_result
 from moecap.runner.environment import environment, software
-from moecap.runner.execution import Execution, execute
+from moecap.runner.execution import Execution, Opener, execute, open_engine
 from moecap.runner.places import public_argument, public_config, public_endpoint, without_places
 from moecap.runner.plan import make_plan
 from moecap.runner.planned import Plan
@@ -61,12 +61,13 @@ class RunOutcome:
         return None if self.error is None else _problem(self.error)
 
 
-def run(config: RunConfig, reporter: Reporter) -> RunOutcome:
+def run(config: RunConfig, reporter: Reporter, opener: Opener = open_engine) -> RunOutcome:
     """Run a configuration and leave a run directory, whatever happens once the engine is being opened.
 
     Args:
         config: What to do.
         reporter: Hears how far it is.
+        opener: Gives the engine; its own by default.
 
     Returns:
         The outcome; a failure or an interruption is in it and in ``result.json``.
@@ -90,7 +91,7 @@ def run(config: RunConfig, reporter: Reporter) -> RunOutcome:
             try:
                 story.store(execution, "failed", RunError(UNENDED))
                 interruption.release()
-                execute(plan, directory, execution, reporter)
+                execute(plan, directory, execution, reporter, opener)
             finally:
                 interruption.hold()  # nothing disturbs what follows: the storing, and in the command line the report
         except KeyboardInterrupt as caught:

@@ -11,7 +11,6 @@ from moecap.cli.app import COMMANDS_HERE
 from moecap.plugins import COMMANDS, plugin_names
 
 PLANNED = {
-    "sweep": ["sweep", "file.yaml", "--executor", "ray", "--resume", "--dry-run"],
     "search": ["search", "--slo", "ttft=2s,tpot=80ms"],
     "compare": ["compare", "a", "b", "--fail-on", "tpot:5%"],
     "import": ["import", "file.json"],

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from moecap.cli.options_file import read_options_file
+from moecap.options_file import read_options_file
 from moecap.errors import BadInputError
 
 

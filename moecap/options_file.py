@@ -1,4 +1,4 @@
-"""The YAML file of ``moecap run --config``: any option as a key, each given once."""
+"""YAML files whose keys are options, each given once: that of ``moecap run --config``, and that of a sweep."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from moecap.errors import BadInputError
 __all__ = ["read_options_file"]
 
 
-def read_options_file(path: Path) -> dict[str, Any]:
+def read_options_file(path: Path, what: str = "--config") -> dict[str, Any]:
     """Read the options of a file.
 
     Args:
         path: A YAML mapping whose keys are options, written with ``-`` or ``_``.
+        what: What the file is, for messages.
 
     Raises:
         BadInputError: If it cannot be read, is no such mapping, or gives an option twice.
@@ -25,20 +26,26 @@ def read_options_file(path: Path) -> dict[str, Any]:
     try:
         if not path.is_file():
             reason = "no such file" if not path.exists() else "not a plain file"
-            raise BadInputError(f"--config {path}: cannot be read ({reason}); give a YAML file")
+            raise BadInputError(f"{what} {path}: cannot be read ({reason}); give a YAML file")
         with path.open(encoding="utf-8") as file:
             content = yaml.load(file, _OptionLoader)
+    except _KeyError as error:
+        raise BadInputError(f"{what} {path}: {error}") from None
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise BadInputError(f"--config {path}: cannot be read ({reason}); give a YAML file") from None
+        raise BadInputError(f"{what} {path}: cannot be read ({reason}); give a YAML file") from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         reason = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise BadInputError(f"--config {path}: not YAML ({reason}); mend the file") from None
+        raise BadInputError(f"{what} {path}: not YAML ({reason}); mend the file") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise BadInputError(f"--config {path}: not a mapping of options; write lines such as 'concurrency: 8'")
+        raise BadInputError(f"{what} {path}: not a mapping of options; write lines such as 'concurrency: 8'")
     return content
+
+
+class _KeyError(Exception):
+    """What is wrong with a key."""
 
 
 class _OptionLoader(yaml.SafeLoader):
@@ -52,9 +59,9 @@ class _OptionLoader(yaml.SafeLoader):
                 continue
             name = self.construct_object(key, deep=True)
             if not isinstance(name, str):
-                raise BadInputError(f"--config {self.name}: the key {name!r} is no name of an option; mend the file")
+                raise _KeyError(f"the key {name!r} is no name of an option; mend the file")
             if _key(name) in own:
-                raise BadInputError(f"--config {self.name}: {_key(name)} is given twice; give it once")
+                raise _KeyError(f"{_key(name)} is given twice; give it once")
             own.add(_key(name))
         return {_key(name): value for name, value in super().construct_mapping(node, deep).items()}
 
