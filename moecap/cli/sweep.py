@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from moecap.runner.reporter import Reporter
     from moecap.sweep.estimate import Estimate
     from moecap.sweep.folder import Outcome
     from moecap.sweep.grid import Sweep
@@ -41,23 +42,20 @@ def sweep(
 
     Args:
         file: YAML whose lists multiply.
-        executor: Where the runs happen: local; ray is not built yet.
+        executor: Where the runs happen: here, or on the Ray cluster that RAY_ADDRESS names.
         resume: Continue a sweep without repeating finished runs.
         dry_run: Show the plan with its estimated time and cost, and run nothing.
         json: Print JSON: the plan of a dry run, else what became of each run.
     """
     from moecap.cli.output import print_json, remark
-    from moecap.errors import NotBuiltError
     from moecap.runner.reporter import Reporter
     from moecap.sweep.estimate import estimate
     from moecap.sweep.folder import finished, taken
     from moecap.sweep.grid import read_sweep
 
-    if executor == "ray":
-        raise NotBuiltError("--executor ray is not built yet; leave it out and the runs happen here")
     asked = read_sweep(file)
     reporter = Reporter()
-    estimates = [estimate(cell, reporter.say) for cell in asked.cells]
+    estimates = [estimate(cell, reporter.say, elsewhere=executor == "ray") for cell in asked.cells]
     done = [resume and finished(asked, cell) is not None for cell in asked.cells]
     if dry_run:
         if json:
@@ -66,10 +64,8 @@ def sweep(
             _print_plan(asked, estimates, done, stderr=False)
         return 0
     with taken(asked, resume=resume):
-        from moecap.sweep.local import run_sweep
-
         _print_plan(asked, estimates, done, stderr=True)
-        outcomes = run_sweep(asked, reporter)
+        outcomes = _run(asked, executor, reporter)
     if json:
         import json as codec
 
@@ -84,6 +80,16 @@ def sweep(
     if failed:
         remark(f"moecap: {len(failed)} of {len(asked.cells)} runs are not complete; --resume tries them again")
     return 1 if failed else 0
+
+
+def _run(asked: Sweep, executor: str, reporter: Reporter) -> Mapping[str, Outcome]:
+    if executor == "ray":
+        from moecap.sweep.cluster import run_on_cluster
+
+        return run_on_cluster(asked, reporter)
+    from moecap.sweep.local import run_sweep
+
+    return run_sweep(asked, reporter)
 
 
 def _plan(asked: Sweep, estimates: Sequence[Estimate], done: Sequence[bool]) -> dict[str, Any]:

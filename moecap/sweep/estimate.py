@@ -10,6 +10,7 @@ import numpy as np
 from moecap.config import RunConfig
 from moecap.errors import MoecapError
 from moecap.hardware.profile import HardwareProfile
+from moecap.hardware.registry import load_profile
 from moecap.metrics.constants import constant_value, constants_in_force
 from moecap.models.parallelism import Parallelism
 from moecap.models.reading import read_model
@@ -33,7 +34,8 @@ class Estimate:
     """What is known of a run before it starts.
 
     Attributes:
-        kind: ``measured``, ``projected``, or ``refused`` where it cannot run.
+        kind: ``measured``, ``projected``, ``refused`` where it cannot run, or ``elsewhere`` where a node of a cluster
+            decides.
         backend: Name of the backend.
         hardware: Id of the profile.
         seconds: Of its load, by the closed form of the projection, of a run that measures; the opening of the engine
@@ -50,17 +52,20 @@ class Estimate:
     reason: str = ""
 
 
-def estimate(cell: Cell, say: Callable[[str], None]) -> Estimate:
+def estimate(cell: Cell, say: Callable[[str], None], *, elsewhere: bool = False) -> Estimate:
     """What is known of a run.
 
     Args:
         cell: The run.
         say: Told one line before this host is probed.
+        elsewhere: Whether it runs on a node of a cluster, whose hardware and engines are not known here.
     """
     config = cell.config
     try:
         content, model = load_model_config(config.model, config.revision)
         spec = read_model(content, model.id)
+        if elsewhere:
+            return _elsewhere(config, spec)
         choice = choose(config, model, say)
     except MoecapError as error:
         return Estimate("refused", reason=str(error))
@@ -68,16 +73,22 @@ def estimate(cell: Cell, say: Callable[[str], None]) -> Estimate:
     if backend.projects:
         seconds = _PROJECTION_S + _PROJECTION_TOKEN_S * config.num_requests * config.output_len
         return Estimate("projected", backend.name, profile.id, seconds, 0.0)
-    load = _load_seconds(config, spec, profile, backend.name)
+    return _priced("measured", config, spec, profile, backend.name)
+
+
+def _elsewhere(config: RunConfig, spec: ModelSpec) -> Estimate:
+    """Of a run on a node: what follows from the hardware that it names, if it is to measure there."""
+    if config.hw == "auto":
+        return Estimate("elsewhere", config.backend)
+    return _priced("elsewhere", config, spec, load_profile(config.hw), config.backend)
+
+
+def _priced(kind: str, config: RunConfig, spec: ModelSpec, profile: HardwareProfile, backend: str) -> Estimate:
+    load = _load_seconds(config, spec, profile, backend)
     count = config.num_gpus or 1
     rent = constant_value(constants_in_force(config.costs, config.usd_per_hour, profile, count), "usd_per_hour")
-    return Estimate(
-        "measured",
-        backend.name,
-        profile.id,
-        load,
-        None if load is None or rent is None else load * rent * count / 3600.0,
-    )
+    usd = None if load is None or rent is None else load * rent * count / 3600.0
+    return Estimate(kind, backend, profile.id, load, usd)
 
 
 def _load_seconds(config: RunConfig, spec: ModelSpec, profile: HardwareProfile, backend: str) -> float | None:

@@ -11,7 +11,8 @@
       - {hw: a100, concurrency: 32}
 
 Every key outside ``grid``, ``exclude`` and ``output`` is an option of ``moecap run``. A name in ``grid`` is one, too,
-with dots for nested ones (``cost.usd_per_hour``); several with commas between them change together.
+with dots for nested ones (``cost.usd_per_hour``); several with commas between them change together. ``ray`` says what a
+run demands of a node of a cluster: ``cpus``, ``gpus`` and ``resources``, in ``grid`` too (``ray.gpus``).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -37,6 +38,8 @@ __all__ = ["Cell", "Sweep", "read_sweep"]
 MOST_CELLS = 10_000
 """Runs of one sweep at most."""
 
+_CLUSTER = "ray"
+
 _MOST_IN_NAME = 60
 """Letters of its settings in the name of a cell's folder."""
 
@@ -50,17 +53,20 @@ class Cell:
         settings: What distinguishes it: option → value.
         config: Its whole configuration, without a place for its output.
         digest: The first 8 hexadecimal digits of the SHA-256 of the configuration's canonical JSON.
+        demands: What it demands of a node of a cluster: ``cpus``, ``gpus`` and ``resources`` by name.
     """
 
     number: int
     settings: Mapping[str, Any]
     config: RunConfig
     digest: str
+    demands: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """The name of its folder: its settings and its digest, so that it is found again in a file that has grown."""
-        words = [f"{key.rsplit('.', 1)[-1]}-{_short(value)}" for key, value in self.settings.items()]
+        of_run = {key: value for key, value in self.settings.items() if key.split(".")[0] != _CLUSTER}
+        words = [f"{key.rsplit('.', 1)[-1]}-{_short(value)}" for key, value in of_run.items()]
         named = re.sub(r"[^A-Za-z0-9._-]+", "-", "_".join(words))[:_MOST_IN_NAME].strip("-_.")
         return f"{named}-{self.digest}" if named else f"run-{self.digest}"
 
@@ -120,7 +126,8 @@ def _axes(path: Path, grid: object) -> list[list[dict[str, Any]]]:
     for key, values in grid.items():
         names = [name.strip() for name in key.split(",")]
         for name in names:
-            if name.split(".")[0] not in RunConfig.model_fields or name == "output" or name in seen:
+            known = (*RunConfig.model_fields, _CLUSTER)
+            if name.split(".")[0] not in known or name == "output" or name in seen:
                 problem = "is in it twice" if name in seen else "is no option that a list can change"
                 raise BadInputError(f"sweep {path}: grid: {name!r} {problem}; see moecap schema run-config")
             seen.add(name)
@@ -153,13 +160,34 @@ def _cell(path: Path, number: int, shared: Mapping[str, Any], settings: Mapping[
             node[parent] = child = dict(child) if isinstance(child, dict) else {}
             node = child
         node[last] = value
+    demands = values.pop(_CLUSTER, {})
     try:
         config = with_settings(values, ())
+        _check_demands(demands)
     except BadInputError as error:
         where = f" (run {number}: {_words(settings)})" if settings else ""
         raise BadInputError(f"sweep {path}{where}: {error}") from None
     canonical = rfc8785.dumps(config.model_dump(mode="json"))
-    return Cell(number, dict(settings), config, hashlib.sha256(canonical).hexdigest()[:8])
+    return Cell(number, dict(settings), config, hashlib.sha256(canonical).hexdigest()[:8], demands)
+
+
+def _check_demands(demands: object) -> None:
+    """Refuse demands on a cluster that are none.
+
+    Raises:
+        BadInputError: If they are no numbers by known names.
+    """
+    if not isinstance(demands, dict):
+        raise BadInputError(f"ray: {demands!r} is no mapping; write lines such as 'gpus: 1' under it")
+    if unknown := set(demands) - {"cpus", "gpus", "resources"}:
+        raise BadInputError(f"ray: no demand named {min(unknown)!r}; known: cpus, gpus, resources")
+    named = demands.get("resources", {})
+    if not isinstance(named, dict):
+        raise BadInputError(f"ray: resources is {named!r} and no mapping; write lines such as 'h100: 1' under it")
+    for name, number in {**demands, **named}.items():
+        is_number = isinstance(number, int | float) and not isinstance(number, bool)
+        if name != "resources" and not (is_number and number >= 0):
+            raise BadInputError(f"ray: {name} is {number!r} and no number from 0 on")
 
 
 def _words(settings: Mapping[str, Any]) -> str:

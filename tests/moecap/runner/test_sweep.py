@@ -93,11 +93,6 @@ def test_two_sweeps_do_not_work_in_one_folder(file, capsys):
     assert "another sweep works there" in capsys.readouterr().err
 
 
-def test_a_cluster_is_not_built_yet(file, capsys):
-    assert _sweep(file(**PROJECTED), "--executor", "ray") == 2
-    assert "not built yet" in capsys.readouterr().err
-
-
 @pytest.mark.engine
 def test_one_engine_serves_all_loads_that_it_can(file, run_options, monkeypatch):
     opened = []
