@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from moecap.errors import RunError
+from moecap.errors import NotAvailableError, RunError
 from moecap.models.parallelism import ONE_DEVICE, Parallelism
 from moecap.models.spec import ModelSpec
 from moecap.observations.recorder import Recorder, RequestRecord
@@ -18,6 +18,7 @@ from moecap.tokenizer import Message
 
 if TYPE_CHECKING:
     from moecap.hardware.profile import HardwareProfile
+    from moecap.in_process import InProcessModel
     from moecap.metrics.memory_layout import Layout
     from moecap.projection.record import ProjectionRecord
 
@@ -164,16 +165,33 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """A given answer to score: log-likelihood of ``target`` after ``context``, both token ids and not empty."""
+    """A given answer to score: log-likelihood of ``target`` after ``context``, both token ids and not empty.
+
+    Attributes:
+        id: Its name.
+        context: What stands before it.
+        target: The answer.
+        mass_of: Token ids whose joint probability is wanted before each token of the answer, too; an engine that does
+            not see the whole vocabulary leaves it out.
+    """
 
     id: str
     context: tuple[int, ...]
     target: tuple[int, ...]
+    mass_of: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
     """The score of a continuation: natural-log likelihood, and whether greedy decoding would have produced it.
+
+    Attributes:
+        log_likelihood: Of the whole answer, nats.
+        is_greedy: Whether greedy decoding would have produced it.
+        tokens: The likelihood of each of its tokens after those before it, nats, [target]; their sum is that of the
+            whole. Empty from an engine that gives only the sum.
+        mass: Log-probability, in the place of each token, that it is one of ``mass_of``, nats, [target]; empty where
+            that was not asked for or cannot be told.
 
     Raises:
         RunError: If the likelihood is no finite number.
@@ -181,6 +199,8 @@ class Scored:
 
     log_likelihood: float
     is_greedy: bool
+    tokens: tuple[float, ...] = ()
+    mass: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not isfinite(self.log_likelihood):
@@ -310,6 +330,10 @@ class Engine(ABC):
         self, continuations: Sequence[Continuation], recorder: Recorder, done: Callable[[int], None]
     ) -> list[Scored]:
         """Log-likelihoods of given answers, in the order given; ``done`` hears how many are complete."""
+
+    def in_process(self) -> InProcessModel:
+        """The model itself, from a backend that declares ``hidden_states`` and ``gradients``."""
+        raise NotAvailableError(f"{self.info.name} holds its model in another process; take --backend transformers")
 
     @abstractmethod
     def close(self) -> None:

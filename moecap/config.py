@@ -55,7 +55,7 @@ class RunConfig(BaseModel):
     limit: Positive | None = 50
     """Items of each accuracy task; 0 means all of them."""
     data: Path | None = None
-    """Folder with data sets in their published formats, in place of the cache."""
+    """Folder with data sets in their published formats, or a file where a task takes one, in place of the cache."""
     dataset: str = "auto"
     """What is sent: a data set name, a file (docs/workloads.md), `tasks`, or `auto`: the tasks if one generates."""
     dataset_sha256: str | None = None

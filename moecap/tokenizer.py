@@ -56,6 +56,23 @@ class Tokenizer:
             begin -= 1
         return whole[: begin + len(tokens)]
 
+    def encode_spans(self, text: str) -> list[tuple[int, int, int]]:
+        """Token ids of a text as ``encode`` gives them, each with its first character and that after its last.
+
+        Two tokens that share the bytes of one character both have it.
+        """
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        return [(token, *span) for token, span in zip(encoding.ids, encoding.offsets, strict=True)]
+
+    @cached_property
+    def space_tokens(self) -> tuple[int, ...]:
+        """Ids of all tokens that begin with white space where they follow a word, ascending."""
+        word = self._tokenizer.encode("a", add_special_tokens=False).ids
+        bare = len(self._tokenizer.decode(word))
+        ids = range(self._tokenizer.get_vocab_size())
+        after = self._tokenizer.decode_batch([[*word, token] for token in ids], skip_special_tokens=True)
+        return tuple(token for token, text in zip(ids, after, strict=True) if text[bare : bare + 1].isspace())
+
     @cached_property
     def chat_template(self) -> ChatTemplate | None:
         """How the model wants a conversation; ``None`` where its checkpoint does not say."""

@@ -89,6 +89,7 @@ class ContinuousEngine(TransformersEngine):
             for name, default in (("max_batch_tokens", BATCH_TOKENS), ("max_requests", job.concurrency))
         }
         super().__init__(job)
+        self._shares = False  # the manager's attention knows no cache but its own
         self._load: _Load | None = None
         self._step: _Step | None = None
         self._problem: Exception | None = None

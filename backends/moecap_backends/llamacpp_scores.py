@@ -100,4 +100,5 @@ def found_score(reply: Reply, token: int, from_all: bool) -> Found | None:
 
 def scored(tokens: Sequence[Found]) -> Scored:
     """The score of an answer from those of its tokens."""
-    return Scored(sum(token.log_probability for token in tokens), all(token.likeliest for token in tokens))
+    each = tuple(token.log_probability for token in tokens)
+    return Scored(sum(each), all(token.likeliest for token in tokens), each)

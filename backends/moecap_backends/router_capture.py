@@ -9,6 +9,8 @@ after the pass.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,7 @@ class RouterCapture:
         self._selected: list[torch.Tensor] = []
         self._modules = [m for _, m in model.named_modules() if ROUTER.search(type(m).__name__)]
         self._handles: list[Any] = []
+        self._listening = True
         self.attach()
 
     @property
@@ -51,7 +54,18 @@ class RouterCapture:
             handle.remove()
         self._handles = []
 
+    @contextmanager
+    def listening(self, listening: bool) -> Iterator[None]:
+        """Whether the passes within the context are captured."""
+        before, self._listening = self._listening, listening
+        try:
+            yield
+        finally:
+            self._listening = before
+
     def _keep(self, _module: torch.nn.Module, _inputs: Any, output: Any) -> None:
+        if not self._listening:
+            return
         parts = output if isinstance(output, tuple | list) else (output,)
         for part in parts:
             if torch.is_tensor(part) and part.ndim > 1 and not part.is_floating_point():

@@ -38,4 +38,5 @@ def scored(continuation: Continuation, reply: Reply) -> Scored:
     if tuple(token for _, token, _ in given) != continuation.target:
         raise RunError(f"SGLang scored other tokens than those of {continuation.id!r}; report it with its version")
     greedy = all(own[0] >= top[0][0] for own, top in zip(given, best, strict=True))
-    return Scored(sum(own[0] for own in given), greedy)
+    tokens = tuple(float(own[0]) for own in given)
+    return Scored(sum(tokens), greedy, tokens)

@@ -7,6 +7,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,6 +24,7 @@ from moecap.backend import (
     refuse_unknown,
 )
 from moecap.errors import BadInputError, RunError
+from moecap.in_process import InProcessModel
 from moecap.models.spec import ModelSpec
 from moecap.observations.recorder import Recorder, RequestRecord
 from moecap.observations.schema import Phase
@@ -41,7 +43,7 @@ class TransformersBackend(Backend):
 
     name: ClassVar[str] = "transformers"
     capabilities: ClassVar[frozenset[str]] = frozenset(
-        {"generate", "logprobs", "prompt_logprobs", "routed_experts", "step_stats"}
+        {"generate", "logprobs", "prompt_logprobs", "hidden_states", "gradients", "routed_experts", "step_stats"}
     )
     sampling: ClassVar[frozenset[str]] = frozenset({"natural_end", "stop"})
     summary: ClassVar[str] = "Hugging Face transformers in this process; exact steps and routing"
@@ -102,6 +104,7 @@ class TransformersEngine(Engine):
         from moecap_backends.answer_end import AnswerEnd, end_tokens
         from moecap_backends.cpu_kernels import OneTokenKernel
         from moecap_backends.router_capture import RouterCapture
+        from moecap_backends.shared_prefix import is_shareable
 
         logging.set_verbosity_error()
         logging.disable_progress_bar()
@@ -124,6 +127,7 @@ class TransformersEngine(Engine):
         if not self._captures:
             self.capture.detach()
         config = self._model.config
+        self._shares = is_shareable(config)
         details = {
             "torch": str(torch.__version__),
             "attention": str(getattr(config, "_attn_implementation", "unknown")),
@@ -154,6 +158,11 @@ class TransformersEngine(Engine):
         del self._model
         if self._device == "cuda":
             self._torch.cuda.empty_cache()
+
+    def in_process(self) -> InProcessModel:
+        """The module; its weights ask for no gradient from now on, which the engine's own passes never did."""
+        self._model.requires_grad_(False)
+        return InProcessModel(self._model, self._device, partial(self.capture.listening, False))
 
     def generate(
         self,
@@ -238,6 +247,7 @@ class TransformersEngine(Engine):
         """Score given answers in batches of similar length, with logits only for the rows that predict the answer.
 
         Answers whose tokens but the last are the same, such as the letters of a multiple choice, are one sequence.
+        What many sequences begin with, such as the same demonstrations, is fed once.
         """
         torch = self._torch
         results: dict[int, Scored] = {}
@@ -246,21 +256,25 @@ class TransformersEngine(Engine):
         alike: dict[tuple[int, ...], list[int]] = {}
         for i, c in enumerate(continuations):
             alike.setdefault(c.context + c.target[:-1], []).append(i)
-        for indices in self._score_batches(continuations, [members[0] for members in alike.values()]):
+        for shared, cache, indices in self._score_batches(continuations, list(alike.values()), recorder, base):
             inputs = [continuations[i].context + continuations[i].target[:-1] for i in indices]
             members = [alike[tokens] for tokens in inputs]
             kept = [max(len(continuations[i].target) for i in group) for group in members]
-            ids, mask = self._pad(inputs)
-            options: dict[str, Any] = {}
+            ids, mask = self._pad([tokens[shared:] for tokens in inputs])
+            options: dict[str, Any] = {} if cache is None else {"past_key_values": cache}
             if (mask == 0).any():
-                options = {"attention_mask": mask, "position_ids": (mask.cumsum(-1) - 1).clamp(min=0)}
-            output, start, duration = self._pass(input_ids=ids, use_cache=False, logits_to_keep=max(kept), **options)
+                whole = torch.cat([torch.ones_like(mask[:, :1]).expand(-1, shared), mask], dim=1)
+                positions = (whole.cumsum(-1) - 1).clamp(min=0)[:, shared:]
+                options |= {"attention_mask": whole, "position_ids": positions}
+            output, start, duration = self._pass(
+                input_ids=ids, use_cache=cache is not None, logits_to_keep=max(kept), **options
+            )
             recorder.step(
                 start_ns=start,
                 duration_ns=duration,
                 seq_request=[base + i for i in indices],
-                seq_start=[0] * len(inputs),
-                seq_new=[len(i) for i in inputs],
+                seq_start=[shared] * len(inputs),
+                seq_new=[len(i) - shared for i in inputs],
                 phase=Phase.SCORE,
                 logits_tokens=sum(kept),
                 experts=self._take(mask != 0),
@@ -271,21 +285,58 @@ class TransformersEngine(Engine):
                 for i in group:
                     target = torch.tensor(continuations[i].target, device=logits.device)
                     own = logp[-len(target) :]
-                    total = own.gather(1, target[:, None]).sum().item()
-                    results[i] = Scored(total, bool((own.argmax(-1) == target).all()))
+                    tokens = own.gather(1, target[:, None])[:, 0]
+                    greedy = bool((own.argmax(-1) == target).all())
+                    results[i] = Scored(
+                        tokens.sum().item(), greedy, tuple(tokens.tolist()), _mass(own, continuations[i].mass_of)
+                    )
             done(len(results))
         return [results[i] for i in range(len(continuations))]
 
-    def _score_batches(self, continuations: Sequence[Continuation], chosen: Sequence[int]) -> Iterator[list[int]]:
-        """Batches of the chosen continuations, the longest first."""
+    def _score_batches(
+        self, continuations: Sequence[Continuation], alike: Sequence[Sequence[int]], recorder: Recorder, base: int
+    ) -> Iterator[tuple[int, Any, list[int]]]:
+        """Batches of the first of those that are alike, the longest first, after what they share was fed.
+
+        Each comes with the tokens that are fed already and the cache that holds them, or 0 and ``None``.
+        """
+        from moecap_backends.shared_prefix import PrefixGroup, prefix_groups
+
         for c in continuations:
             if not c.context or not c.target:
                 raise RunError(f"continuation {c.id!r} has an empty context or answer; a task must give both")
             if len(c.context) + len(c.target) - 1 > self._max_context:
                 raise RunError(f"continuation {c.id!r} is longer than the model's {self._max_context} tokens")
-        order = sorted(chosen, key=lambda i: -len(continuations[i].context) - len(continuations[i].target))
-        for first in range(0, len(order), self._batch_size):
-            yield order[first : first + self._batch_size]
+        tokens = [continuations[group[0]].context + continuations[group[0]].target[:-1] for group in alike]
+        most = [min(len(continuations[i].context) for i in group) - 1 for group in alike]
+        apart = [PrefixGroup(0, tuple(range(len(alike))))]
+        for group in prefix_groups(tokens, most) if self._shares else apart:
+            order = sorted(group.members, key=lambda i: -len(tokens[i]))
+            number = alike[order[0]][0]
+            cache = (
+                self._feed_shared(tokens[order[0]][: group.length], recorder, base + number) if group.length else None
+            )
+            for first in range(0, len(order), self._batch_size):
+                yield group.length, cache, [alike[i][0] for i in order[first : first + self._batch_size]]
+
+    def _feed_shared(self, tokens: tuple[int, ...], recorder: Recorder, number: int) -> Any:
+        """Feed what several sequences begin with, as a step of one of them, and return the cache that they use."""
+        from moecap_backends.shared_prefix import SharedPrefix
+
+        ids, mask = self._pad([tokens])
+        output, start, duration = self._pass(input_ids=ids, use_cache=True, logits_to_keep=1)
+        recorder.step(
+            start_ns=start,
+            duration_ns=duration,
+            seq_request=[number],
+            seq_start=[0],
+            seq_new=[len(tokens)],
+            phase=Phase.SCORE,
+            logits_tokens=1,
+            experts=self._take(mask != 0),
+            num_experts=self._experts,
+        )
+        return SharedPrefix(output.past_key_values)
 
     def _pad(self, sequences: Sequence[Sequence[int]]) -> tuple[Any, Any]:
         """Token ids and mask, both [batch, longest], padded on the left."""
@@ -301,7 +352,7 @@ class TransformersEngine(Engine):
     def _pass(self, **inputs: Any) -> tuple[Any, int, int]:
         """One forward pass: its output, its start in monotonic ns and its duration in ns (device time on a GPU)."""
         torch = self._torch
-        with torch.inference_mode():
+        with torch.inference_mode(), self.capture.listening(True):
             if self._device == "cuda":
                 begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
                 start = time.monotonic_ns()
@@ -319,6 +370,16 @@ class TransformersEngine(Engine):
         token = self._torch.zeros((1, 1), dtype=self._torch.long, device=self._device)
         with self._torch.inference_mode():
             self._model(input_ids=token, use_cache=False)
+
+
+def _mass(logp: Any, of: Sequence[int]) -> tuple[float, ...]:
+    """Log-probability in each row that the token is one of some.
+
+    Args:
+        logp: Log-probabilities, [rows, vocabulary].
+        of: Their ids; without any, none is asked for.
+    """
+    return tuple(logp[:, list(of)].logsumexp(-1).tolist()) if of else ()
 
 
 def _load(job: EngineJob) -> tuple[Any, int]:

@@ -290,4 +290,5 @@ def _scored(continuation: Continuation, reply: Reply) -> Scored:
     entries = json.loads(reply.body)["choices"][0]["prompt_logprobs"]
     given = entries[-len(continuation.target) :]
     own = [entry[str(token)] for token, entry in zip(continuation.target, given, strict=True)]
-    return Scored(sum(e["logprob"] for e in own), all(e["rank"] == 1 for e in own))
+    tokens = tuple(float(e["logprob"]) for e in own)
+    return Scored(sum(tokens), all(e["rank"] == 1 for e in own), tokens)

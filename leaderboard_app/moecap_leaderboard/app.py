@@ -1,4 +1,4 @@
-"""The web application: the API under ``/api/v1`` and a page that says what is here."""
+"""The web application: the API under ``/api/v1`` and the pages."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import Response
 
 from moecap import __version__
-from moecap_leaderboard.api import about, keys, landing, requests, results, submissions
+from moecap_leaderboard.api import about, description, keys, requests, results, submissions
 from moecap_leaderboard.middleware import BodyLimit, Head, Measured, RateLimit, problem_response
-from moecap_leaderboard.problems import PROBLEMS, Problem
+from moecap_leaderboard.pages.site import mount_pages
+from moecap_leaderboard.pages.upload_room import UploadRoom
+from moecap_leaderboard.problems import PROBLEMS, ProblemError
 from moecap_leaderboard.service import Service
 
 __all__ = ["create_app"]
@@ -58,9 +60,7 @@ _KINDS = {401: "no-key", 403: "no-scope", 404: "not-found", 405: "no-method", 41
 
 
 def create_app(service: Service) -> FastAPI:
-    """The application over an open service, which it closes when it ends.
-
-    Pages mount on what is returned (``gradio.mount_gradio_app``), after the routes of the API.
+    """The application over an open service, which it closes when it ends: the API, and the pages after it.
 
     Args:
         service: The store and everything that works on it.
@@ -78,6 +78,8 @@ def create_app(service: Service) -> FastAPI:
         version=__version__,
         summary="Accuracy, cost and performance of Mixture-of-Experts models, recomputed from the observations.",
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.service = service
     app.state.registry = CollectorRegistry()
@@ -87,47 +89,53 @@ def create_app(service: Service) -> FastAPI:
     for router in (results.router, submissions.router, requests.router, keys.router, about.router):
         app.include_router(router, prefix=API, responses=_PROBLEM_ANSWERS)
     app.include_router(about.health_router)
-    app.include_router(landing.router)
+    app.include_router(description.router)
+    mount_pages(app, service)
     _explain_problems(app)
     limits = service.settings.limits
     app.add_middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["GET"], expose_headers=["ETag", "Location"])
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
     app.add_middleware(Head)
     app.add_middleware(BodyLimit, limit=limits.body_bytes)
-    app.add_middleware(RateLimit, limits=limits)
+    app.add_middleware(UploadRoom)
+    app.add_middleware(RateLimit, limits=limits, writes=service.writes)
     app.add_middleware(Measured, registry=app.state.registry)
     return app
 
 
-def _no_space() -> Problem:
-    return Problem("unavailable", "the server's disk is full; tell its administrator", retry_after=_FULL_SECONDS)
+def _no_space() -> ProblemError:
+    return ProblemError("unavailable", "the server's disk is full; tell its administrator", retry_after=_FULL_SECONDS)
 
 
 def _explain_problems(app: FastAPI) -> None:
     """Let every error be problem details."""
 
-    @app.exception_handler(Problem)
-    async def _known(request: Request, problem: Problem) -> Response:
+    @app.exception_handler(ProblemError)
+    async def _known(request: Request, problem: ProblemError) -> Response:
         return problem_response(problem, request.url.path)
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, error: RequestValidationError) -> Response:
         errors = [{"where": ".".join(str(part) for part in one["loc"]), "text": one["msg"]} for one in error.errors()]
         first = f"{errors[0]['where']}: {errors[0]['text']}" if errors else "the request cannot be read"
-        problem = Problem("bad-request", f"{first}; see /docs", errors=errors)
+        problem = ProblemError("bad-request", f"{first}; see /docs", errors=errors)
         return problem_response(problem, request.url.path)
 
     @app.exception_handler(StatementError)
     async def _unstorable(request: Request, error: StatementError) -> Response:
         if not isinstance(error, DataError) and not isinstance(error.orig, ValueError):
             raise error
-        problem = Problem("bad-request", "a text or a number cannot be kept: no zero characters, no half characters")
+        problem = ProblemError(
+            "bad-request", "a text or a number cannot be kept: no zero characters, no half characters"
+        )
         return problem_response(problem, request.url.path)
 
     @app.exception_handler(NoConnectionError)
     @app.exception_handler(OperationalError)
     async def _busy(request: Request, error: Exception) -> Response:
-        problem = Problem("unavailable", "the database does not answer in time; try again", retry_after=_BUSY_SECONDS)
+        problem = ProblemError(
+            "unavailable", "the database does not answer in time; try again", retry_after=_BUSY_SECONDS
+        )
         return problem_response(problem, request.url.path)
 
     @app.exception_handler(OSError)
@@ -139,16 +147,16 @@ def _explain_problems(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def _unforeseen(request: Request, error: Exception) -> Response:
         return problem_response(
-            Problem("internal", "the server failed and has logged why; tell its administrator"), request.url.path
+            ProblemError("internal", "the server failed and has logged why; tell its administrator"), request.url.path
         )
 
     @app.exception_handler(StarletteHTTPException)
     async def _other(request: Request, error: HTTPException) -> Response:
-        if isinstance(error.__cause__, Problem):  # raised while a body was read
+        if isinstance(error.__cause__, ProblemError):  # raised while a body was read
             return problem_response(error.__cause__, request.url.path)
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in _FULL:
             return problem_response(_no_space(), request.url.path)
-        problem = Problem(
+        problem = ProblemError(
             _KINDS.get(error.status_code, "bad-request"), f"{error.detail}: {request.url.path}; see /docs"
         )
         return problem_response(problem, request.url.path, dict(error.headers or {}))

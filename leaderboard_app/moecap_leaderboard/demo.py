@@ -36,7 +36,7 @@ def fill_empty(service: Service) -> dict[str, int] | None:
         How many of each kind; ``None`` where the store holds submissions already, and stays as it is.
 
     Raises:
-        Problem: If a run of the demonstration is refused.
+        ProblemError: If a run of the demonstration is refused.
     """
     with service.database.reading() as session:
         if session.scalar(select(Submission.id).limit(1)) is not None:

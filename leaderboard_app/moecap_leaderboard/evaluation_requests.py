@@ -12,12 +12,15 @@ import msgspec
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
-from moecap.publishing.requested import request_problem
+from moecap.publishing.requested import request_difference, request_problem
+from moecap.result import RESULT_FILE, Result, read_result
+from moecap_leaderboard.blobs import Blobs
 from moecap_leaderboard.cursors import encoded, time_and_id
 from moecap_leaderboard.database import Database
 from moecap_leaderboard.history import one_at_a_time
 from moecap_leaderboard.keys import Caller
-from moecap_leaderboard.problems import Problem
+from moecap_leaderboard.problems import ProblemError
+from moecap_leaderboard.reports import files_of
 from moecap_leaderboard.states import LIVE
 from moecap_leaderboard.tables import EvaluationRequest, Submission, now_us
 from moecap_leaderboard.times import rfc3339
@@ -32,14 +35,14 @@ LEASE_SECONDS = (60, 3600)
 class Requests:
     """All requests."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, blobs: Blobs) -> None:
+        self._database, self._blobs = database, blobs
 
     def add(self, config: Mapping[str, Any], note: str | None, owner: str) -> dict[str, Any]:
         """Queue a run.
 
         Raises:
-            Problem: If the configuration is none, or names a path, a file or a server.
+            ProblemError: If the configuration is none, or names a path, a file or a server.
         """
         check_config(config)
         row = EvaluationRequest(
@@ -60,7 +63,7 @@ class Requests:
         """One request.
 
         Raises:
-            Problem: If there is none.
+            ProblemError: If there is none.
         """
         self._expire()
         with self._database.reading() as session:
@@ -69,7 +72,7 @@ class Requests:
     def page(self, state: str | None, limit: int, cursor: str | None) -> dict[str, Any]:
         """Requests in the order in which they came, of one state or all."""
         if state is not None and state not in REQUEST_STATES:
-            raise Problem("bad-request", f"no state {state[:40]!r}; known: {', '.join(REQUEST_STATES)}")
+            raise ProblemError("bad-request", f"no state {state[:40]!r}; known: {', '.join(REQUEST_STATES)}")
         self._expire()
         chosen = select(EvaluationRequest).order_by(EvaluationRequest.created_us, EvaluationRequest.id)
         if state is not None:
@@ -86,17 +89,25 @@ class Requests:
             "next": encoded(rows[limit - 1].created_us, rows[limit - 1].id) if len(rows) > limit else None,
         }
 
+    def ended(self, limit: int) -> list[dict[str, Any]]:
+        """Requests that were completed, failed or cancelled, those that came last first."""
+        self._expire()
+        chosen = select(EvaluationRequest).where(EvaluationRequest.state.in_(("completed", "failed", "cancelled")))
+        last = (EvaluationRequest.created_us.desc(), EvaluationRequest.id.desc())
+        with self._database.reading() as session:
+            return [self._said(session, row) for row in session.scalars(chosen.order_by(*last).limit(limit))]
+
     def claim(self, identifier: str, worker: str, seconds: int, caller: Caller) -> dict[str, Any]:
         """Take a queued request; the answer holds the secret of the lease.
 
         Raises:
-            Problem: If it is not queued.
+            ProblemError: If it is not queued.
         """
         lease = secrets.token_urlsafe(24)
         with self._database.writing() as session:
             row = self._due(session, identifier)
             if row.state != "queued":
-                raise Problem("not-queued", f"request {identifier} is {row.state}; claim another of GET /requests")
+                raise ProblemError("not-queued", f"request {identifier} is {row.state}; claim another of GET /requests")
             row.state, row.worker, row.worker_owner = "claimed", worker, caller.owner
             row.attempts += 1
             row.lease_sha256, row.lease_expires_us = _hash(lease), now_us() + _lease(seconds)
@@ -113,13 +124,18 @@ class Requests:
         """End a request with the submission that answers it.
 
         Raises:
-            Problem: If there is no such submission of the worker's on the board or about to be.
+            ProblemError: If there is no such submission of the worker's on the board or about to be, or it is of
+                another run than was asked for.
         """
         with self._database.writing() as session:
             row = self._leased(session, identifier, lease)
             sent = session.get(Submission, submission)
             if sent is None or sent.owner != caller.owner or sent.state not in LIVE:
-                raise Problem("conflict", f"submission {submission[:40]} is none of {caller.owner}'s that was accepted")
+                raise ProblemError(
+                    "conflict", f"submission {submission[:40]} is none of {caller.owner}'s that was accepted"
+                )
+            if other := request_difference(row.config, self._result(session, sent)):
+                raise ProblemError("conflict", f"submission {submission} does not answer request {identifier}: {other}")
             row.state, row.submission, row.lease_sha256, row.lease_expires_us = "completed", submission, None, None
             return self._said(session, row)
 
@@ -136,9 +152,9 @@ class Requests:
         with self._database.writing() as session:
             row = self._due(session, identifier)
             if row.owner != caller.owner and not caller.may("moderate"):
-                raise Problem("no-scope", f"request {identifier} is of {row.owner}; its owner can cancel it")
+                raise ProblemError("no-scope", f"request {identifier} is of {row.owner}; its owner can cancel it")
             if row.state not in ("queued", "claimed"):
-                raise Problem("conflict", f"request {identifier} is {row.state} already")
+                raise ProblemError("conflict", f"request {identifier} is {row.state} already")
             row.state, row.lease_sha256, row.lease_expires_us = "cancelled", None, None
             return self._said(session, row)
 
@@ -154,10 +170,13 @@ class Requests:
     def _leased(self, session: Session, identifier: str, lease: str) -> EvaluationRequest:
         row = self._due(session, identifier)
         if row.state != "claimed" or row.lease_sha256 != _hash(lease):
-            raise Problem(
+            raise ProblemError(
                 "lease-lost", f"request {identifier} is {row.state} and not held by this lease; claim another"
             )
         return row
+
+    def _result(self, session: Session, sent: Submission) -> Result:
+        return read_result(self._blobs.path(files_of(session, sent)[RESULT_FILE]))
 
     def _expire(self) -> None:
         """Give back what is held beyond its lease."""
@@ -195,20 +214,20 @@ def check_config(config: Mapping[str, Any]) -> None:
     """Refuse what no worker takes: paths, files and servers of one machine, and arguments of programs.
 
     Raises:
-        Problem: With why.
+        ProblemError: With why.
     """
     try:
         msgspec.json.encode(dict(config))
     except ValueError:
-        raise Problem("bad-request", "config holds a text that is no Unicode; mend it") from None
+        raise ProblemError("bad-request", "config holds a text that is no Unicode; mend it") from None
     if problem := request_problem(config):
-        raise Problem("bad-request", f"no worker takes this config: {problem}")
+        raise ProblemError("bad-request", f"no worker takes this config: {problem}")
 
 
 def _found(session: Session, identifier: str) -> EvaluationRequest:
     row = session.get(EvaluationRequest, identifier)
     if row is None:
-        raise Problem("not-found", f"no request {identifier[:40]}; GET /api/v1/requests lists them")
+        raise ProblemError("not-found", f"no request {identifier[:40]}; GET /api/v1/requests lists them")
     return row
 
 
@@ -220,7 +239,7 @@ def _release(row: EvaluationRequest) -> None:
 def _lease(seconds: int) -> int:
     least, most = LEASE_SECONDS
     if not least <= seconds <= most:
-        raise Problem("bad-request", f"a lease of {seconds} s; take {least} to {most} s and renew it")
+        raise ProblemError("bad-request", f"a lease of {seconds} s; take {least} to {most} s and renew it")
     return seconds * 1_000_000
 
 

@@ -1,4 +1,4 @@
-"""Processes that examine submissions: files that crash, hang or fill memory end their process and not the service."""
+"""Processes that examine submissions and draw reports: files that crash, hang or fill memory end them alone."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import multiprocessing
 import queue
 import resource
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from moecap.errors import BadInputError, MoecapError, NotAvailableError
+from moecap.report.page import run_page
+from moecap.report.reported_run import read_run
 from moecap_leaderboard.examination import Examination, examine
 
 __all__ = ["Examiners"]
@@ -71,13 +73,34 @@ class Examiners:
         Raises:
             BadInputError: If the result does not fit its schema, or the files crash, stall or overfill their process.
         """
+        found: Examination = self._worked(examine, folder, tuple(sent))
+        return found
+
+    def draw(self, folder: Path) -> str:
+        """The report of a run directory as HTML, drawn in one of the processes.
+
+        Raises:
+            BadInputError: As :meth:`examine`.
+        """
+        page: str = self._worked(draw, folder)
+        return page
+
+    def work(self, task: Callable[..., Any], *arguments: Any) -> Any:
+        """What a function of some module gives in one of the processes; arguments and answer are pickled.
+
+        Raises:
+            BadInputError: As :meth:`examine`.
+        """
+        return self._worked(task, *arguments)
+
+    def _worked(self, work: Callable[..., Any], *arguments: Any) -> Any:
         examiner = self._idle.get()
         try:
             if examiner is not None and examiner.worn:
                 examiner.end()
                 examiner = None
             examiner = examiner or _Examiner(self._memory)
-            answer = examiner.ask(folder, sent, self._seconds)
+            answer = examiner.ask(work, arguments, self._seconds)
             if answer is None:
                 examiner.end()
                 examiner = None
@@ -86,9 +109,10 @@ class Examiners:
                 )
         finally:
             self._idle.put(examiner)
-        if isinstance(answer, str):
-            raise BadInputError(answer)
-        return answer
+        good, content = answer
+        if not good:
+            raise BadInputError(content)
+        return content
 
     def close(self) -> None:
         """End every process that is idle."""
@@ -114,23 +138,28 @@ class _Examiner:
         """Whether the process has done its share or has ended."""
         return self._asked >= _TASKS_EACH or not self._process.is_alive()
 
-    def ask(self, folder: Path, sent: Sequence[str], seconds: float) -> Examination | str | None:
-        """What was found, what is wrong with the result, or ``None`` where no answer came."""
+    def ask(self, work: Callable[..., Any], arguments: tuple[Any, ...], seconds: float) -> tuple[bool, Any] | None:
+        """True and what the work gave, false and what is wrong with the files, or ``None`` where no answer came."""
         self._asked += 1
         try:
-            self._pipe.send((folder, tuple(sent)))
+            self._pipe.send((work, arguments))
             if not self._pipe.poll(seconds):
                 return None
-            answer: Any = self._pipe.recv()
+            answer: tuple[bool, Any] = self._pipe.recv()
         except (EOFError, OSError):
             return None
-        return answer if isinstance(answer, dict) else str(answer)
+        return answer
 
     def end(self) -> None:
         """End the process at once."""
         self._process.kill()
         self._process.join()
         self._pipe.close()
+
+
+def draw(folder: Path) -> str:
+    """The report of a run directory."""
+    return run_page(read_run(folder))
 
 
 def _serve(pipe: Connection, memory_bytes: int) -> None:
@@ -141,15 +170,15 @@ def _serve(pipe: Connection, memory_bytes: int) -> None:
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     while True:
         try:
-            folder, sent = pipe.recv()
+            work, arguments = pipe.recv()
         except (EOFError, KeyboardInterrupt):
             return
         try:
-            answer: Examination | str = examine(folder, sent)
+            answer: tuple[bool, Any] = True, work(*arguments)
         except MoecapError as error:
-            answer = str(error)
+            answer = False, str(error)
         except MemoryError:
-            answer = "the files need more memory than is allowed"
+            answer = False, "the files need more memory than is allowed"
         except Exception as error:  # whatever a stranger's files break; the process goes on
-            answer = f"the files cannot be examined ({type(error).__name__})"
+            answer = False, f"the files cannot be examined ({type(error).__name__})"
         pipe.send(answer)

@@ -16,11 +16,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from moecap_leaderboard.database import Database
-from moecap_leaderboard.problems import Problem
+from moecap_leaderboard.problems import ProblemError
 from moecap_leaderboard.tables import Key, SigningKey, now_us
 from moecap_leaderboard.times import rfc3339
 
-__all__ = ["SCOPES", "Caller", "Keys"]
+__all__ = ["SCOPES", "Caller", "Keys", "allowed"]
 
 SCOPES = ("submit", "work", "moderate", "admin")
 
@@ -51,6 +51,19 @@ class Caller:
         return scope in self.scopes or "admin" in self.scopes
 
 
+def allowed(caller: Caller | None, scope: str) -> Caller:
+    """The caller, who must have a scope.
+
+    Raises:
+        ProblemError: If there is none, or it has not the scope.
+    """
+    if caller is None:
+        raise ProblemError("no-key", f"a key with the scope {scope} is needed: Authorization: Bearer KEY", scope=scope)
+    if not caller.may(scope):
+        raise ProblemError("no-scope", f"the key of {caller.owner} has not the scope {scope}", scope=scope)
+    return caller
+
+
 class Keys:
     """All keys."""
 
@@ -61,7 +74,7 @@ class Keys:
         """Make a key; what the server says of it, and the key itself, which is kept nowhere.
 
         Raises:
-            Problem: If the owner, a scope or the expiry cannot be.
+            ProblemError: If the owner, a scope or the expiry cannot be.
         """
         key = f"moecap_{secrets.token_hex(8)}_{secrets.token_urlsafe(32)}"
         return self.add(key, owner, scopes, expires), key
@@ -70,19 +83,21 @@ class Keys:
         """Take a key that was made elsewhere; one that is there already stays as it is.
 
         Raises:
-            Problem: If it is no key, or the owner, a scope or the expiry cannot be.
+            ProblemError: If it is no key, or the owner, a scope or the expiry cannot be.
         """
         parts = _KEY.fullmatch(key)
         if parts is None:
-            raise Problem("bad-request", "a key is moecap_ID_SECRET with 16 hexadecimal digits and 43 characters")
+            raise ProblemError("bad-request", "a key is moecap_ID_SECRET with 16 hexadecimal digits and 43 characters")
         if not _OWNER.fullmatch(owner) or owner in _RESERVED:
-            raise Problem("bad-request", f"no owner {owner[:60]!r}; take up to 39 of a to z, 0 to 9 and -")
+            raise ProblemError("bad-request", f"no owner {owner[:60]!r}; take up to 39 of a to z, 0 to 9 and -")
         unknown = [scope for scope in scopes if scope not in SCOPES]
         if unknown or not scopes:
             asked = repr(unknown[0][:40]) if unknown else "''"
-            raise Problem("bad-request", f"no scope {asked}; known: {', '.join(SCOPES)}")
+            raise ProblemError("bad-request", f"no scope {asked}; known: {', '.join(SCOPES)}")
         if expires is not None and (expires.tzinfo is None or expires <= datetime.now(UTC)):
-            raise Problem("bad-request", "expires is no time to come with its zone; give 2030-01-01T00:00:00Z or null")
+            raise ProblemError(
+                "bad-request", "expires is no time to come with its zone; give 2030-01-01T00:00:00Z or null"
+            )
         row = Key(
             id=parts["id"],
             owner=owner,
@@ -99,7 +114,7 @@ class Keys:
         """Who a header ``Authorization`` is; ``None`` without one.
 
         Raises:
-            Problem: If the key is unknown, revoked or expired.
+            ProblemError: If the key is unknown, revoked or expired.
         """
         if not authorization:
             return None
@@ -113,7 +128,9 @@ class Keys:
         same = hmac.compare_digest(_hash(parts["secret"] if parts else "?"), expected)
         ended = row is not None and row.expires_us is not None and row.expires_us <= now_us()
         if row is None or not same or row.revoked_us is not None or ended:
-            raise Problem("no-key", "the key is not known, was revoked or has expired; ask an administrator for one")
+            raise ProblemError(
+                "no-key", "the key is not known, was revoked or has expired; ask an administrator for one"
+            )
         return Caller(row.id, row.owner, frozenset(row.scopes.split(",")))
 
     def get(self, identifier: str) -> dict[str, Any]:
@@ -130,7 +147,7 @@ class Keys:
         """End a key.
 
         Raises:
-            Problem: If there is none.
+            ProblemError: If there is none.
         """
         with self._database.writing() as session:
             row = _found(session, Key, identifier)
@@ -140,15 +157,15 @@ class Keys:
         """Take a public key for an owner's signatures, and say whether it is new.
 
         Raises:
-            Problem: If it is no key, or another's.
+            ProblemError: If it is no key, or another's.
         """
         if not _PUBLIC.fullmatch(public_key):
-            raise Problem("bad-request", "public_key is not the 43 characters that moecap keys new prints")
+            raise ProblemError("bad-request", "public_key is not the 43 characters that moecap keys new prints")
         try:
             with self._database.writing() as session:
                 if row := session.get(SigningKey, public_key):
                     if row.owner != owner or row.revoked_us is not None:
-                        raise Problem(
+                        raise ProblemError(
                             "conflict", "this public key was registered before; make another: moecap keys new"
                         )
                     return _signing_key(row), False
@@ -168,12 +185,12 @@ class Keys:
         """End a public key of the caller, or as an administrator anybody's.
 
         Raises:
-            Problem: If there is none, or it is another's.
+            ProblemError: If there is none, or it is another's.
         """
         with self._database.writing() as session:
             row = _found(session, SigningKey, public_key)
             if row.owner != caller.owner and not caller.may("admin"):
-                raise Problem(
+                raise ProblemError(
                     "no-scope", f"this public key is of {row.owner}; its owner or an administrator can end it"
                 )
             row.revoked_us = row.revoked_us or now_us()
@@ -193,7 +210,7 @@ def _added(session: Session, row: R) -> R:
 def _found(session: Session, table: type[R], identifier: str) -> R:
     row = session.get(table, identifier)
     if row is None:
-        raise Problem("not-found", f"no key {identifier[:60]}; GET lists them")
+        raise ProblemError("not-found", f"no key {identifier[:60]}; GET lists them")
     return row
 
 

@@ -13,9 +13,9 @@ from sqlalchemy.orm import Session, aliased
 from moecap_leaderboard.cursors import decoded, encoded
 from moecap_leaderboard.database import Database
 from moecap_leaderboard.metrics import is_sortable
-from moecap_leaderboard.problems import Problem
+from moecap_leaderboard.problems import ProblemError
 from moecap_leaderboard.states import TIERS, tier_of
-from moecap_leaderboard.tables import Figure, Submission
+from moecap_leaderboard.tables import Document, Figure, Submission
 from moecap_leaderboard.times import rfc3339
 
 __all__ = ["MAX_LIMIT", "Filters", "Page", "all_items", "conditions", "items_of", "page"]
@@ -35,9 +35,11 @@ class Filters:
     tier: str | None = None
     q: str | None = None
     model: tuple[str, ...] = ()
+    family: tuple[str, ...] = ()
     hardware: tuple[str, ...] = ()
     engine: tuple[str, ...] = ()
     precision: tuple[str, ...] = ()
+    task: tuple[str, ...] = ()
     owner: tuple[str, ...] = ()
     configuration: tuple[str, ...] = ()
     devices: tuple[int, ...] = ()
@@ -57,7 +59,7 @@ class Page:
     next: str | None
 
 
-_EQUAL = ("model", "hardware", "engine", "precision", "owner", "configuration", "devices")
+_EQUAL = ("model", "family", "hardware", "engine", "precision", "owner", "configuration", "devices")
 _BOUNDED = ("concurrency", "input_len", "output_len")
 
 
@@ -80,6 +82,8 @@ def conditions(filters: Filters) -> list[ColumnElement[bool]]:
             found.append(column >= least)
         if (most := getattr(filters, f"{name}_max")) is not None:
             found.append(column <= most)
+    if filters.task:
+        found.append(or_(*(Submission.tasks.contains(f" {name} ", autoescape=True) for name in filters.task)))
     if filters.q:
         found.append(Submission.names.contains(filters.q.lower(), autoescape=True))
     if filters.tier is not None:
@@ -95,7 +99,7 @@ def _at_least(tier: str) -> ColumnElement[bool]:
         "reproduced": and_(Submission.recomputed, Submission.reproduced_by > 0),
     }
     if tier not in reached:
-        raise Problem("bad-request", f"no tier {tier[:40]!r}; known: {', '.join(TIERS)}")
+        raise ProblemError("bad-request", f"no tier {tier[:40]!r}; known: {', '.join(TIERS)}")
     return reached[tier]
 
 
@@ -110,7 +114,7 @@ def page(session: Session, filters: Filters, sort: str, limit: int, cursor: str 
         cursor: Where the page before ended.
 
     Raises:
-        Problem: If the sort is none, or the cursor is not of these filters and this sort.
+        ProblemError: If the sort is none, or the cursor is not of these filters and this sort.
     """
     order = _Order.of(sort)
     mark = hashlib.sha256(repr((filters, sort)).encode()).hexdigest()[:12]
@@ -148,7 +152,7 @@ class _Order:
     def of(cls, sort: str) -> _Order:
         name = sort.removeprefix("-")
         if name != "published" and not is_sortable(name):
-            raise Problem(
+            raise ProblemError(
                 "bad-request", f"rows cannot be sorted by {name[:80]!r}; GET /api/v1/schema names the metrics"
             )
         return cls(None if name == "published" else name, sort.startswith("-"))
@@ -212,10 +216,20 @@ def items_of(session: Session, rows: Sequence[Submission]) -> list[dict[str, Any
             .group_by(Submission.configuration, Submission.owner)
         )
         counts = {(config, owner): (live, every) for config, owner, live, every in session.execute(counted)}
-    return [_item(row, *counts.get((row.configuration, row.owner), (0, 0))) for row in rows]
+    stated = _not_recomputed(session, rows)
+    return [_item(row, *counts.get((row.configuration, row.owner), (0, 0)), stated.get(row.id, [])) for row in rows]
 
 
-def _item(row: Submission, versions: int, attempts: int) -> dict[str, Any]:
+def _not_recomputed(session: Session, rows: Sequence[Submission]) -> dict[str, list[str]]:
+    """Metrics that measured rows show as stated, by the submission."""
+    measured = [row.id for row in rows if row.kind == "measured"]
+    if not measured:
+        return {}
+    chosen = select(Document.submission, Document.not_recomputed).where(Document.submission.in_(measured))
+    return dict(session.execute(chosen).all())
+
+
+def _item(row: Submission, versions: int, attempts: int, not_recomputed: list[str]) -> dict[str, Any]:
     summary = row.summary
     tombstone = row.state != "published"
     return {
@@ -235,6 +249,7 @@ def _item(row: Submission, versions: int, attempts: int) -> dict[str, Any]:
         "precision": summary["precision"],
         "workload": summary["workload"],
         "metrics": {} if tombstone else summary["metrics"],
+        "not_recomputed": [] if tombstone else [name for name in not_recomputed if name in summary["metrics"]],
         "flags": summary["flags"],
         "source": summary["source"],
         "owner": row.owner,
@@ -253,4 +268,4 @@ def _decoded(cursor: str, mark: str) -> _Place:
         number = type(value) in (int, float) and abs(value) < 2**63
         if theirs == mark and phase in (0, 1) and number and isinstance(last, str):
             return phase, value, last
-    raise Problem("bad-request", "the cursor is not one of these filters and this sort; start again without it")
+    raise ProblemError("bad-request", "the cursor is not one of these filters and this sort; start again without it")

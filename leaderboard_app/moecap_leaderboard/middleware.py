@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import threading
 import time
-from collections import OrderedDict
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from moecap_leaderboard.problems import Problem
+from moecap_leaderboard.problems import ProblemError
+from moecap_leaderboard.rates import Buckets, client_of
 from moecap_leaderboard.settings import Limits
 
 __all__ = ["BodyLimit", "Head", "Measured", "RateLimit", "problem_response"]
 
 _READS = ("GET", "HEAD", "OPTIONS")
 _UNLIMITED = ("/healthz", "/metrics")
-_CLIENTS = 20_000
-"""Clients that are remembered; the one that was quiet for longest is forgotten first."""
+_FILES = ("/assets/", "/static/", "/look/")
+"""Files of the pages, some dozens a page, which browsers keep."""
+_FILES_A_READ = 10
+_UPLOADS = "/gradio_api/upload"
+"""Where a page's file is kept for a while without a key."""
+_WRITES_AN_UPLOAD = 30
+_QUESTIONS = ("/gradio_api/run/", "/gradio_api/queue/", "/gradio_api/component_server", "/gradio_api/reset")
+"""Where pages POST what they ask; nothing is written by it."""
 
 
-def problem_response(problem: Problem, instance: str, headers: dict[str, str] | None = None) -> JSONResponse:
+def problem_response(problem: ProblemError, instance: str, headers: dict[str, str] | None = None) -> JSONResponse:
     """A problem as the API answers it."""
     if "retry_after" in problem.members:
         headers = {**(headers or {}), "Retry-After": str(problem.members["retry_after"])}
@@ -47,7 +51,9 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         said = dict(scope["headers"]).get(b"content-length", b"0")
-        problem = Problem("too-large", f"the body is larger than {self._limit} bytes; send less", limit=self._limit)
+        problem = ProblemError(
+            "too-large", f"the body is larger than {self._limit} bytes; send less", limit=self._limit
+        )
         if not said.isdigit() or int(said) > self._limit:
             await problem_response(problem, scope["path"])(scope, receive, send)
             return
@@ -59,7 +65,7 @@ class BodyLimit:
                 message = await asyncio.wait_for(receive(), None if whole else self._seconds)
             except TimeoutError:
                 text = f"nothing more of the body came for {self._seconds:g} s; send it again"
-                raise Problem("too-slow", text) from None
+                raise ProblemError("too-slow", text) from None
             whole = not message.get("more_body", False)
             left -= len(message.get("body", b""))
             if left < 0:
@@ -70,22 +76,23 @@ class BodyLimit:
 
 
 class RateLimit:
-    """Refuses what a client asks beyond its rate: a bucket for its reads and one for the rest."""
+    """Refuses what a client asks beyond its rate: a bucket each for reads, pages' files, uploads and the rest."""
 
-    def __init__(self, app: ASGIApp, limits: Limits) -> None:
-        self._app = app
-        self._reads = _Buckets(limits.reads_per_second, limits.reads_at_once)
-        self._writes = _Buckets(limits.writes_per_minute / 60, max(1, int(limits.writes_per_minute)))
+    def __init__(self, app: ASGIApp, limits: Limits, writes: Buckets) -> None:
+        self._app, self._writes = app, writes
+        self._reads = Buckets(limits.reads_per_second, limits.reads_at_once)
+        self._files = Buckets(limits.reads_per_second * _FILES_A_READ, limits.reads_at_once * _FILES_A_READ)
+        uploads = limits.writes_per_minute / _WRITES_AN_UPLOAD
+        self._uploads = Buckets(uploads / 60, max(1, int(uploads)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         if scope["type"] != "http" or scope["path"] in _UNLIMITED:
             await self._app(scope, receive, send)
             return
-        buckets = self._reads if scope["method"] in _READS else self._writes
-        left, wait = buckets.take(_client(scope))
+        left, wait = self._buckets(scope["method"], scope["path"]).take(client_of(scope))
         if wait:
-            problem = Problem("too-many-requests", f"too many requests; wait {wait} s", retry_after=wait)
+            problem = ProblemError("too-many-requests", f"too many requests; wait {wait} s", retry_after=wait)
             await problem_response(problem, scope["path"], {"X-RateLimit-Remaining": "0"})(scope, receive, send)
             return
 
@@ -96,20 +103,12 @@ class RateLimit:
 
         await self._app(scope, receive, with_rest)
 
-
-def _client(scope: Scope) -> str:
-    """The address that a request comes from; the server takes a proxy's word for it where it is told to.
-
-    Of IPv6 the network of 64 bits, which is one client's as a rule, who would have as many limits as addresses.
-    """
-    said: str = scope["client"][0] if scope.get("client") else ""
-    try:
-        address = ipaddress.ip_address(said.partition("%")[0])
-    except ValueError:
-        return said
-    if address.version == 4:
-        return said
-    return str(address.ipv4_mapped or ipaddress.ip_network((int(address), 64), strict=False))
+    def _buckets(self, method: str, path: str) -> Buckets:
+        if method not in _READS:
+            if path == _UPLOADS:
+                return self._uploads
+            return self._reads if path.startswith(_QUESTIONS) else self._writes
+        return self._files if path.startswith(_FILES) else self._reads
 
 
 class Head:
@@ -132,28 +131,6 @@ class Head:
             await self._app(asked, receive, without_body)
         finally:
             scope["route"] = asked.get("route")
-
-
-class _Buckets:
-    """Tokens of each client: so many a second, so many at once."""
-
-    def __init__(self, rate: float, size: int) -> None:
-        self._rate, self._size = rate, size
-        self._state: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def take(self, client: str) -> tuple[int, int]:
-        """Take a token: how many are left, and the seconds to wait where there was none."""
-        now = time.monotonic()
-        with self._lock:
-            tokens, since = self._state.pop(client, (float(self._size), now))
-            tokens = min(self._size, tokens + (now - since) * self._rate)
-            wait = 0 if tokens >= 1 else int((1 - tokens) / self._rate) + 1
-            tokens -= not wait
-            self._state[client] = (tokens, now)
-            if len(self._state) > _CLIENTS:
-                self._state.popitem(last=False)
-        return int(tokens), wait
 
 
 class Measured:

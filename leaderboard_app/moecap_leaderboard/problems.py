@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["PROBLEMS", "Problem"]
+__all__ = ["PROBLEMS", "ProblemError"]
 
 PROBLEMS: dict[str, tuple[int, str]] = {
     "bad-request": (400, "The request cannot be used"),
@@ -28,7 +28,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
 """Status and title of each type of problem."""
 
 
-class Problem(Exception):  # noqa: N818
+class ProblemError(Exception):
     """A problem of a known type.
 
     Args:

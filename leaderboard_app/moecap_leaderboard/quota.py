@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from moecap_leaderboard.problems import Problem
+from moecap_leaderboard.problems import ProblemError
 from moecap_leaderboard.tables import SentFile, Submission, now_us
 
 __all__ = ["check_quota"]
@@ -24,7 +24,7 @@ def check_quota(session: Session, owner: str, more: int, most: int) -> None:
         most: Bytes that are allowed in 24 hours.
 
     Raises:
-        Problem: If it would be more.
+        ProblemError: If it would be more.
     """
     sent = (
         select(func.coalesce(func.sum(SentFile.bytes), 0))
@@ -32,7 +32,7 @@ def check_quota(session: Session, owner: str, more: int, most: int) -> None:
         .where(Submission.owner == owner, Submission.created_us > now_us() - _DAY_US)
     )
     if (before := int(session.scalar(sent) or 0)) + more > most:
-        raise Problem(
+        raise ProblemError(
             "too-many-requests",
             f"{owner} has sent {before} bytes in 24 hours and sends {more} more; {most} are allowed: send later",
             retry_after=_WAIT_SECONDS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +11,39 @@ from sqlalchemy import ColumnElement, String
 from moecap.errors import BadInputError
 from moecap.publishing.archive import unpack
 from moecap.result import RESULT_FILE, Result, read_result
-from moecap_leaderboard.problems import Problem
+from moecap_leaderboard.problems import ProblemError
 from moecap_leaderboard.rows import row_of_result
 from moecap_leaderboard.tables import Figure, Submission
 
-__all__ = ["parsed", "unpacked"]
+__all__ = ["parsed", "repeated", "unpacked"]
 
 
 def unpacked(archive: Path, folder: Path) -> tuple[str, ...]:
     """Unpack the observation files into a folder and return their names.
 
     Raises:
-        Problem: If the archive cannot be read, or holds what is no observation.
+        ProblemError: If the archive cannot be read, or holds what is no observation.
     """
     try:
         sent = unpack(archive, folder)
     except BadInputError as error:
-        raise Problem("bad-archive", str(error)) from None
+        raise ProblemError("bad-archive", str(error)) from None
     if RESULT_FILE in sent:
-        raise Problem("bad-archive", f"the archive holds {RESULT_FILE}, which is a part of its own; leave it out")
+        raise ProblemError("bad-archive", f"the archive holds {RESULT_FILE}, which is a part of its own; leave it out")
     return sent
+
+
+def repeated(text: str | None) -> str | None:
+    """The id of the result that a submission repeats; empty and ``None`` are no repetition.
+
+    Raises:
+        ProblemError: If it is no id.
+    """
+    if text and not re.fullmatch("[0-9a-f]{64}", text):
+        raise ProblemError(
+            "bad-request", "reproduces is no id of a result, which has 64 digits 0 to 9 and a to f; leave it out"
+        )
+    return text or None
 
 
 def parsed(folder: Path, raw: bytes) -> Result:
@@ -49,7 +63,9 @@ def parsed(folder: Path, raw: bytes) -> Result:
     too_long = [
         name
         for name, value in row.columns.items()
-        if isinstance(value, str) and name != "names" and len(value) > _width(Submission.__table__.c[name])
+        if isinstance(value, str)
+        and name not in ("names", "tasks")
+        and len(value) > _width(Submission.__table__.c[name])
     ]
     too_long += [name for name in row.figures if len(name) > _width(Figure.__table__.c.name)]
     if too_long:

@@ -11,12 +11,12 @@ from sqlalchemy.orm import Session
 from moecap.result import RESULT_FILE
 from moecap_leaderboard.blobs import Blobs
 from moecap_leaderboard.listing import items_of
-from moecap_leaderboard.problems import Problem
+from moecap_leaderboard.problems import ProblemError
 from moecap_leaderboard.states import TOMBSTONES, tier_of
 from moecap_leaderboard.tables import Audit, Document, SentFile, Submission
 from moecap_leaderboard.times import rfc3339
 
-__all__ = ["files_of", "published", "result_report", "submission_report"]
+__all__ = ["file_sizes", "files_of", "history", "published", "result_report", "row_or_tombstone", "submission_report"]
 
 
 def submission_report(session: Session, row: Submission) -> dict[str, Any]:
@@ -60,18 +60,26 @@ def published(session: Session, result: str) -> Submission:
     """The row of a result that is on the board.
 
     Raises:
-        Problem: If there is none, or its tombstone alone.
+        ProblemError: If there is none, or its tombstone alone.
+    """
+    row = row_or_tombstone(session, result)
+    if row.state != "published":
+        said = f"result {result[:16]} was {row.state}; its history says why"
+        raise ProblemError("gone", said, history=history(session, row))
+    return row
+
+
+def row_or_tombstone(session: Session, result: str) -> Submission:
+    """The row of a result that is on the board, else the newest of its tombstones.
+
+    Raises:
+        ProblemError: If there is neither.
     """
     chosen = select(Submission).where(Submission.result == result).order_by(Submission.created_us.desc())
     rows = session.scalars(chosen.where(Submission.state.in_(("published", *TOMBSTONES)))).all()
-    live = next((row for row in rows if row.state == "published"), None)
-    if live is not None:
-        return live
-    if rows:
-        raise Problem(
-            "gone", f"result {result[:16]} was {rows[0].state}; its history says why", history=history(session, rows[0])
-        )
-    raise Problem("not-found", f"no result {result[:64]}; GET /api/v1/results lists them")
+    if not rows:
+        raise ProblemError("not-found", f"no result {result[:64]}; GET /api/v1/results lists them")
+    return next((row for row in rows if row.state == "published"), rows[0])
 
 
 def result_report(session: Session, blobs: Blobs, row: Submission) -> dict[str, Any]:
@@ -107,6 +115,12 @@ def result_report(session: Session, blobs: Blobs, row: Submission) -> dict[str, 
 def files_of(session: Session, row: Submission) -> dict[str, str]:
     """Digests of the files that were sent, by their names."""
     chosen = select(SentFile.name, SentFile.sha256).where(SentFile.submission == row.id).order_by(SentFile.name)
+    return dict(session.execute(chosen).all())
+
+
+def file_sizes(session: Session, row: Submission) -> dict[str, int]:
+    """Bytes of the files that were sent, by their names."""
+    chosen = select(SentFile.name, SentFile.bytes).where(SentFile.submission == row.id).order_by(SentFile.name)
     return dict(session.execute(chosen).all())
 
 

@@ -12,11 +12,12 @@ import rfc8785
 from moecap.metrics.accuracy import is_score
 from moecap.metrics.value import Metric
 from moecap.result import Result
+from moecap_leaderboard.families import family_of
 from moecap_leaderboard.figures import FiguresRecord
 from moecap_leaderboard.metrics import HEADLINES, is_sortable
 from moecap_leaderboard.prices import COSTS, own_price
 
-__all__ = ["Row", "configuration", "row_of_figures", "row_of_result", "setup"]
+__all__ = ["Row", "configuration", "row_of_figures", "row_of_result", "setup", "tasks_text"]
 
 _NOT_WORKLOAD = (
     *("model", "revision", "hw", "num_gpus", "precision", "backend"),  # as asked for; the row says what it was
@@ -136,6 +137,7 @@ def _row(summary: dict[str, Any], metrics: Mapping[str, Metric], aside: Collecti
     columns = {
         "kind": kind,
         "model": model["id"],
+        "family": family_of(model["id"]),
         "hardware": hardware["id"],
         "devices": hardware["count"],
         "engine": engine["name"],
@@ -145,6 +147,7 @@ def _row(summary: dict[str, Any], metrics: Mapping[str, Metric], aside: Collecti
         "output_len": workload["output_len"],
         "configuration": config,
         "names": " ".join(dict.fromkeys(names)).lower(),
+        "tasks": tasks_text(workload["tasks"]),
         "ranked": not summary["unranked_because"],
     }
     figures = {
@@ -153,6 +156,11 @@ def _row(summary: dict[str, Any], metrics: Mapping[str, Metric], aside: Collecti
         if metric.value is not None and is_sortable(name) and name not in aside
     }
     return Row(columns, summary, figures)
+
+
+def tasks_text(tasks: Collection[str]) -> str:
+    """Names of tasks with a blank before and after each, so that one is found whole."""
+    return "".join(f" {name}" for name in tasks) + (" " if tasks else "")
 
 
 def _shown(metrics: Mapping[str, Metric]) -> dict[str, Any]:

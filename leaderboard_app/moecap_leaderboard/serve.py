@@ -19,7 +19,7 @@ def serve(
     demo: bool = False,
     snapshot: Path | None = None,
 ) -> int:
-    """Serve the leaderboard: the REST API and a page that leads to it.
+    """Serve the leaderboard: its pages and the REST API.
 
     Args:
         db: URL of the database, sqlite:///FILE or postgresql://HOST/NAME; DATABASE_URL or a file of SQLite by default.
@@ -35,6 +35,7 @@ def serve(
         import uvicorn
 
         from moecap_leaderboard.app import create_app
+        from moecap_leaderboard.connections import BoundedProtocol
         from moecap_leaderboard.service import Service
         from moecap_leaderboard.settings import Settings
     except ModuleNotFoundError as error:
@@ -59,7 +60,12 @@ def serve(
     listening = _listening(host, port)
     remark(f"moecap leaderboard on {_url(listening)}; its API under /api/v1, described at /docs")
     config = uvicorn.Config(
-        create_app(service), log_level="warning", server_header=False, timeout_graceful_shutdown=_LAST_SECONDS
+        create_app(service),
+        http=BoundedProtocol,
+        limit_concurrency=service.settings.limits.connections,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=_LAST_SECONDS,
     )
     uvicorn.Server(config).run(sockets=[listening])
     return 0

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from moecap.errors import BadInputError
 from moecap_leaderboard.blobs import Blobs
 from moecap_leaderboard.database import Database, open_database
+from moecap_leaderboard.drawn_reports import DrawnReports
 from moecap_leaderboard.evaluation_requests import Requests
 from moecap_leaderboard.examiners import Examiners
 from moecap_leaderboard.keys import Keys
-from moecap_leaderboard.problems import Problem
+from moecap_leaderboard.problems import ProblemError
+from moecap_leaderboard.rates import Buckets
 from moecap_leaderboard.settings import Settings
 from moecap_leaderboard.submissions import Submissions
 
@@ -19,7 +21,11 @@ __all__ = ["Service"]
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Everything that answers requests, and the pages, work with."""
+    """Everything that answers requests, and the pages, work with.
+
+    Attributes:
+        writes: How often each client may write, through the API and the pages together.
+    """
 
     settings: Settings
     database: Database
@@ -28,6 +34,8 @@ class Service:
     keys: Keys
     submissions: Submissions
     requests: Requests
+    reports: DrawnReports
+    writes: Buckets
     shares_examiners: bool
 
     @classmethod
@@ -51,9 +59,11 @@ class Service:
         if settings.admin_key is not None:
             try:
                 keys.add(settings.admin_key, "admin", ["admin"])
-            except Problem as problem:
+            except ProblemError as problem:
                 raise BadInputError(f"MOECAP_ADMIN_KEY: {problem}") from None
-        return cls(settings, database, blobs, examiners, keys, submissions, Requests(database), shared)
+        requests, reports = Requests(database, blobs), DrawnReports(blobs, examiners)
+        writes = Buckets(settings.limits.writes_per_minute / 60, max(1, int(settings.limits.writes_per_minute)))
+        return cls(settings, database, blobs, examiners, keys, submissions, requests, reports, writes, shared)
 
     def close(self) -> None:
         """End its own processes that are idle and close the database."""

@@ -21,6 +21,7 @@ class Limits:
         reads_at_once: Reads that it may make in a burst.
         writes_per_minute: Other requests that it may make on and on, and in a burst.
         owner_bytes_per_day: What the files of one owner's submissions may take in 24 hours, unpacked.
+        connections: Connections of all clients that are open at once; an open page holds one or two.
     """
 
     body_bytes: int = 64_000_000
@@ -28,6 +29,7 @@ class Limits:
     reads_at_once: int = 200
     writes_per_minute: float = 120.0
     owner_bytes_per_day: int = 20_000_000_000
+    connections: int = 1000
 
     @classmethod
     def from_environment(cls) -> Limits:
@@ -43,6 +45,7 @@ class Limits:
             reads_at_once=int(_number("MOECAP_READS_AT_ONCE", default.reads_at_once)),
             writes_per_minute=_number("MOECAP_WRITES_PER_MINUTE", default.writes_per_minute),
             owner_bytes_per_day=int(_number("MOECAP_OWNER_BYTES_PER_DAY", default.owner_bytes_per_day)),
+            connections=int(_number("MOECAP_CONNECTIONS", default.connections)),
         )
 
 

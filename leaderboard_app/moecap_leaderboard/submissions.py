@@ -25,13 +25,14 @@ from moecap_leaderboard.database import Database
 from moecap_leaderboard.examination import Examination
 from moecap_leaderboard.examiners import Examiners
 from moecap_leaderboard.history import log, move, one_at_a_time, publish
+from moecap_leaderboard.judgement import Judgement, judge
 from moecap_leaderboard.keys import Caller
 from moecap_leaderboard.measurements import same_measurement
-from moecap_leaderboard.problems import Problem
+from moecap_leaderboard.problems import ProblemError
 from moecap_leaderboard.quota import check_quota
 from moecap_leaderboard.reception import parsed, unpacked
 from moecap_leaderboard.rows import Row, row_of_result, setup
-from moecap_leaderboard.rules.record import RECORD_RULES, reproduction, signature, standing
+from moecap_leaderboard.rules.record import reproduction, signature, standing
 from moecap_leaderboard.rules.rule import Finding, finding_report
 from moecap_leaderboard.settings import Limits
 from moecap_leaderboard.states import LIVE, MODERATED
@@ -40,6 +41,9 @@ from moecap_leaderboard.tables import Audit, Document, Figure, SentFile, Signing
 __all__ = ["Sent", "Submissions"]
 
 _NOTHING_FOUND: Examination = {"rules": [], "recomputed": {}, "withheld": [], "not_recomputed": []}
+
+_ACTIONS = {"pending": "hold", "rejected": "reject"}
+"""What the audit log calls a decision."""
 
 _CIRCUMSTANTIAL = {"examination", "standing", "reproduction"}
 """Rules that the same content may break today and not tomorrow."""
@@ -95,8 +99,8 @@ class Submissions:
 
         Raises:
             BadInputError: If the result cannot be read; nothing is kept then.
-            Problem: If the archive cannot be read, this result is published already, or its owner has sent too much in
-                a day; nothing is kept either.
+            ProblemError: If the archive cannot be read, this result is published already, or its owner has sent too
+                much in a day; nothing is kept either.
             NotAvailableError: If too many submissions wait.
         """
         with tempfile.TemporaryDirectory(prefix="moecap-submission-") as name, self._examiners.place():
@@ -107,6 +111,33 @@ class Submissions:
             if new:
                 self._check(identifier, content, folder, sent)
         return Sent(identifier, new)
+
+    def preview(self, result: bytes, archive: Path | None, owner: str, reproduces: str | None = None) -> Judgement:
+        """What would become of a submission, with nothing kept.
+
+        Args:
+            result: The bytes of ``result.json``.
+            archive: The observation files, as ``moecap.publishing.archive`` packs them.
+            owner: Who would submit.
+            reproduces: Id of the result that this one repeats.
+
+        Raises:
+            BadInputError: If the result cannot be read.
+            ProblemError: If it would not be taken in at all.
+            NotAvailableError: If too many submissions wait.
+        """
+        with tempfile.TemporaryDirectory(prefix="moecap-preview-") as name, self._examiners.place():
+            folder = Path(name)
+            sent = unpacked(archive, folder) if archive is not None else ()
+            content = parsed(folder, result)
+            with self._database.reading() as session:
+                self._admit(session, content, owner, sum(path.stat().st_size for path in folder.iterdir()))
+            found = self._examined(folder, sent)
+            submission = _new(row_of_result(content), "", content.id, owner)
+            submission.reproduces = reproduces
+            with self._database.reading() as session:
+                standings = self._standings(session, submission, content)
+            return judge(content, found, standings, review=self._review)
 
     def resume(self) -> int:
         """Examine what was received before the service ended, and return how many submissions that were."""
@@ -141,33 +172,33 @@ class Submissions:
         """Take one's own row off the board, where a tombstone stays.
 
         Raises:
-            Problem: If there is no such submission of this owner, or it is not on the board.
+            ProblemError: If there is no such submission of this owner, or it is not on the board.
         """
         with self._database.writing() as session:
             submission = _locked(session, identifier)
             if submission.owner != owner:
-                raise Problem(
+                raise ProblemError(
                     "no-scope", f"submission {identifier} is of {submission.owner}; its owner can withdraw it"
                 )
             if submission.state not in LIVE:
-                raise Problem("conflict", f"submission {identifier} is {submission.state} and cannot be withdrawn")
+                raise ProblemError("conflict", f"submission {identifier} is {submission.state} and cannot be withdrawn")
             move(session, submission, "withdrawn", owner, "withdraw", reason)
 
     def moderate(self, identifier: str, moderator: Caller, state: str, reason: str) -> None:
         """Publish or reject what is pending, or invalidate what is published.
 
         Raises:
-            Problem: If there is no such submission, that state does not follow from its own, or a moderator who is no
-                administrator would publish what is their own.
+            ProblemError: If there is no such submission, that state does not follow from its own, or a moderator who is
+                no administrator would publish what is their own.
         """
         with self._database.writing() as session:
             submission = _locked(session, identifier)
             allowed = MODERATED.get(submission.state, ())
             if state not in allowed:
                 known = f"it can be {' or '.join(allowed)}" if allowed else "nothing follows from that"
-                raise Problem("conflict", f"submission {identifier} is {submission.state}; {known}")
+                raise ProblemError("conflict", f"submission {identifier} is {submission.state}; {known}")
             if state == "published" and moderator.owner == submission.owner and not moderator.may("admin"):
-                raise Problem("no-scope", f"submission {identifier} is your own; another moderator has to look")
+                raise ProblemError("no-scope", f"submission {identifier} is your own; another moderator has to look")
             if state == "published":
                 publish(session, submission, moderator.owner, reason)
             else:
@@ -182,14 +213,7 @@ class Submissions:
             content, known = _attempt(session, digests)
             if known is not None:
                 return known, False
-            live = select(Submission).where(Submission.result == result.id, Submission.state.in_(LIVE))
-            if published := session.scalar(live):
-                raise Problem(
-                    "already-published",
-                    f"this result is {published.state} already; withdraw it before it is sent in another form",
-                    submission=published.id,
-                )
-            check_quota(session, owner, sum((folder / name).stat().st_size for name in digests), self._owner_bytes)
+            self._admit(session, result, owner, sum((folder / name).stat().st_size for name in digests))
         for name in digests:
             self._blobs.add(folder / name)
         try:
@@ -209,54 +233,41 @@ class Submissions:
                 same = select(Submission.id).where(Submission.content_sha256 == content)
                 return str(session.scalars(same).one()), False
 
+    def _admit(self, session: Session, result: Result, owner: str, size: int) -> None:
+        """Refuse a result that is on the board, or about to be, and more than its owner may send in a day."""
+        live = select(Submission).where(Submission.result == result.id, Submission.state.in_(LIVE))
+        if published := session.scalar(live):
+            raise ProblemError(
+                "already-published",
+                f"this result is {published.state} already; withdraw it before it is sent in another form",
+                submission=published.id,
+            )
+        check_quota(session, owner, size, self._owner_bytes)
+
     def _check(self, identifier: str, result: Result, folder: Path, sent: tuple[str, ...]) -> None:
         """Examine a received submission and decide."""
-        try:
-            found = self._examiners.examine(folder, sent)
-        except BadInputError as error:
-            report = finding_report("examination", "The files can be examined.", Finding("failed", str(error)))
-            found = _NOTHING_FOUND | {"rules": [report]}
+        found = self._examined(folder, sent)
         with self._database.writing() as session:
             submission = _locked(session, identifier)
             if submission.state != "received":
                 return
-            standings = self._standings(session, submission, result)
-            found["rules"] += [finding_report(key, RECORD_RULES[key], value) for key, value in standings.items()]
-            remarks = [
-                {"name": f"rule.{rule['id']}", "level": "warning", "text": rule["detail"]}
-                for rule in found["rules"]
-                if rule["outcome"] == "flagged" and rule["id"] not in standings
-            ]
-            row = row_of_result(result, found["not_recomputed"] if result.kind == "measured" else (), remarks)
-            submission.summary, submission.ranked = row.summary, row.columns["ranked"]
-            submission.signed = standings["signature"].outcome == "passed"
-            submission.recomputed = any(r["id"] == "recomputation" and r["outcome"] == "passed" for r in found["rules"])
-            submission.reproduces_within = (
-                submission.recomputed
-                and "reproduction" in standings
-                and (standings["reproduction"].outcome == "passed")
-            )
-            _document(session, submission, found, row.figures)
-            self._decide(session, submission, result, found["rules"], remarks)
+            judgement = judge(result, found, self._standings(session, submission, result), review=self._review)
+            submission.summary, submission.ranked = judgement.row.summary, judgement.row.columns["ranked"]
+            submission.signed, submission.recomputed = judgement.signed, judgement.recomputed
+            submission.reproduces_within = judgement.reproduces_within
+            _document(session, submission, judgement.found, judgement.row.figures)
+            if judgement.state == "published":
+                publish(session, submission, SERVER)
+                return
+            submission.state = judgement.state
+            log(session, submission, SERVER, _ACTIONS[judgement.state], judgement.reason)
 
-    def _decide(
-        self,
-        session: Session,
-        submission: Submission,
-        result: Result,
-        rules: list[dict[str, Any]],
-        remarks: list[dict[str, str]],
-    ) -> None:
-        broken = [rule["id"] for rule in rules if rule["outcome"] == "failed"]
-        doubtful = result.kind == "imported" or (remarks and result.hardware.profile.kind == "accelerator")
-        if broken:
-            submission.state = "rejected"
-            log(session, submission, SERVER, "reject", f"rules: {', '.join(broken)}")
-        elif self._review or doubtful:
-            submission.state = "pending"
-            log(session, submission, SERVER, "hold", "a moderator has to look")
-        else:
-            publish(session, submission, SERVER)
+    def _examined(self, folder: Path, sent: tuple[str, ...]) -> Examination:
+        try:
+            return self._examiners.examine(folder, sent)
+        except BadInputError as error:
+            report = finding_report("examination", "The files can be examined.", Finding("failed", str(error)))
+            return _NOTHING_FOUND | {"rules": [report]}
 
     def _standings(self, session: Session, submission: Submission, result: Result) -> dict[str, Finding]:
         """What the rules find that rest on what is known here."""
@@ -343,10 +354,10 @@ def _locked(session: Session, identifier: str) -> Submission:
     """The submission, while no other transaction changes states.
 
     Raises:
-        Problem: If there is none.
+        ProblemError: If there is none.
     """
     one_at_a_time(session)
     submission = session.get(Submission, identifier)
     if submission is None:
-        raise Problem("not-found", f"no submission {identifier}; its id is in the answer to what was sent")
+        raise ProblemError("not-found", f"no submission {identifier}; its id is in the answer to what was sent")
     return submission

@@ -13,6 +13,8 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Index, Integer, String, Text, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from moecap_leaderboard.families import LONGEST
+
 __all__ = [
     "Audit",
     "Base",
@@ -66,7 +68,12 @@ class SigningKey(Base):
 
 
 class Submission(Base):
-    """One row of the leaderboard in one version, or what was refused."""
+    """One row of the leaderboard in one version, or what was refused.
+
+    Attributes:
+        names: What the search looks in, in small letters.
+        tasks: Names of the tasks that ran, with a blank before and after each; empty without any.
+    """
 
     __tablename__ = "submissions"
     id: Mapped[str] = mapped_column(_ID, primary_key=True)
@@ -78,6 +85,7 @@ class Submission(Base):
     created_us: Mapped[int] = mapped_column(BigInteger)
     published_us: Mapped[int | None] = mapped_column(BigInteger)
     model: Mapped[str] = mapped_column(String(200))
+    family: Mapped[str] = mapped_column(String(LONGEST))
     hardware: Mapped[str] = mapped_column(String(100))
     devices: Mapped[int] = mapped_column(Integer)
     engine: Mapped[str] = mapped_column(String(100))
@@ -87,6 +95,7 @@ class Submission(Base):
     output_len: Mapped[int | None] = mapped_column(Integer)
     configuration: Mapped[str] = mapped_column(String(16))
     names: Mapped[str] = mapped_column(Text)
+    tasks: Mapped[str] = mapped_column(Text)
     signed: Mapped[bool] = mapped_column(default=False)
     recomputed: Mapped[bool] = mapped_column(default=False)
     reproduces: Mapped[str | None] = mapped_column(_DIGEST)
@@ -102,6 +111,10 @@ class Submission(Base):
         Index("submissions_state", "state", "published_us", "id"),
         Index("submissions_model", "model", "kind", "state", "newest", "published_us", "id"),
         Index("submissions_hardware", "hardware", "kind", "state", "newest", "published_us", "id"),
+        Index(
+            "submissions_counted",
+            *("state", "newest", "kind", "model", "family", "hardware", "engine", "precision", "concurrency"),
+        ),
         Index("submissions_versions", "configuration", "owner", "published_us"),
         Index("submissions_result", "result", "state"),
         Index(

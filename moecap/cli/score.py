@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from moecap.metrics.value import Metric
 
 __all__ = ["score"]
 
@@ -37,16 +42,22 @@ def score(
     from moecap.metrics.corpus_scores import corpus_metrics
     from moecap.runner.plan import assignments
     from moecap.tasks.base import TaskOptions, load_task
+    from moecap.tasks.method import MethodTask
     from moecap.tasks.offline import score_predictions
 
     if limit < 0:
         raise BadInputError(f"--limit {limit}: give a number from 0 on")
     options = TaskOptions(limit or None, data, assignments(task_arg, "--task-arg"), remark)
     asked = load_task(task)
-    samples = score_predictions(asked, options, predictions, gold)
+    of_method: Mapping[str, Metric] = {}
+    if isinstance(asked, MethodTask):
+        samples, found = asked.score(options, predictions, gold)
+        of_method = {f"task.{task}_{name}": metric for name, metric in found.items()}
+    else:
+        samples = score_predictions(asked, options, predictions, gold)
     if not samples:
         raise BadInputError(f"--gold {gold}: no question in it; give JSON lines with id and gold")
-    metrics = {**accuracy_metrics(samples), **corpus_metrics(samples)}
+    metrics = {**accuracy_metrics(samples), **corpus_metrics(samples), **of_method}
     missing = sum(sample["answer"] is None for sample in samples)
     if json:
         content = {name: metric.model_dump() for name, metric in metrics.items()}

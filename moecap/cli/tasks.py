@@ -38,6 +38,7 @@ def show(task: str, /, *, json: bool = False) -> None:
     """
     from moecap.cli.output import print_json, print_table
     from moecap.tasks.base import load_task
+    from moecap.tasks.method import MethodTask
 
     found = load_task(task)
     facts = {
@@ -51,7 +52,14 @@ def show(task: str, /, *, json: bool = False) -> None:
         "arguments": list(found.takes),
         "about": " ".join((type(found).__doc__ or "").replace("``", "").split()),
     }
+    figures = found.published() if isinstance(found, MethodTask) else ()
+    sizes = found.sizes if isinstance(found, MethodTask) else {}
     if json:
-        print_json(facts)
+        print_json(facts | {"sizes": sizes, "published": [figure.model_dump() for figure in figures]})
         return
+    for size, arguments in sizes.items():
+        facts[f"size={size}"] = [f"{name}={value}" for name, value in arguments.items()]
     print_table(("", ""), [(k, ", ".join(v) or "none" if isinstance(v, list) else str(v)) for k, v in facts.items()])
+    if figures:
+        rows = [(f.metric, f.setting, f"{f.value:g} {f.unit}", f.source, f.mark) for f in figures]
+        print_table(("published", "setting", "value", "source", "how it is known"), rows)

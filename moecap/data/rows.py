@@ -12,6 +12,8 @@ from moecap.data.packages import fetch
 from moecap.data.progress import Progress
 from moecap.data.published import Row, arrow_rows, published_rows
 from moecap.data.sets import data_set
+from moecap.data.snippets import NAME as SNIPPETS
+from moecap.data.snippets import snippet_rows
 from moecap.errors import BadInputError, NotAvailableError, UnknownNameError
 
 __all__ = ["data_set_rows"]
@@ -45,6 +47,9 @@ def data_set_rows(
     wanted = known.configs if config is None else (config,)
     if data is not None:
         for one in wanted:
+            if name == SNIPPETS:
+                yield from snippet_rows(data, one)
+                continue
             yield from published_rows(data, known.source, one, split)
         return
     if split not in known.splits:
@@ -56,17 +61,25 @@ def data_set_rows(
     folder = fetch(known.files, [members[one] for one in wanted], progress=progress)
     for one in wanted:
         path = folder / members[one]
+        if name == SNIPPETS:
+            yield from snippet_rows(path, one)
+            continue
         yield from _request_rows(path, _PUBLISHED[name]) if path.suffix == ".gz" else arrow_rows(path)
 
 
 def _request_rows(path: Path, published: Callable[[dict[str, Any]], dict[str, Any]]) -> Iterator[Row]:
-    """Evaluation requests, one a question, as rows of the published data set."""
+    """The questions of evaluation requests, of which each has one or more, as rows of the published data set."""
     number = 0
+    seen = set()
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             for line in file:
                 number += 1
-                yield f"{path}, line {number}", published(json.loads(line)["doc"])
+                request = json.loads(line)
+                question = request["doc"].get("id", request["doc_id"])
+                if question not in seen:
+                    seen.add(question)
+                    yield f"{path}, line {number}", published(request["doc"])
     except (EOFError, OSError, UnicodeDecodeError) as error:
         raise BadInputError(f"{path} cannot be read after line {number} ({error}); fetch it again") from error
     except (KeyError, TypeError, ValueError) as error:
@@ -85,5 +98,9 @@ def _math_500(doc: dict[str, Any]) -> dict[str, Any]:
     return {"problem": doc["problem"], "solution": doc["solution"], "level": doc["level"]}
 
 
-_PUBLISHED = {"gsm8k": _gsm8k, "math": _math, "math_500": _math_500}
+def _qasper_yesno(doc: dict[str, Any]) -> dict[str, Any]:
+    return {name: doc[name] for name in ("id", "title", "abstract", "full_text", "question", "question_id", "answer")}
+
+
+_PUBLISHED = {"gsm8k": _gsm8k, "math": _math, "math_500": _math_500, "qasper_yesno": _qasper_yesno}
 """What an evaluation request keeps of the columns of its data set."""

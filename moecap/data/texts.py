@@ -13,7 +13,7 @@ import msgspec
 from moecap.data.conversations import read_prompts, read_sessions, read_sharegpt
 from moecap.data.recording import RecordedSession, RecordedTurn, Recording
 from moecap.data.traces import MOONCAKE_BLOCK, csv_rows, read_azure, read_burstgpt, read_mooncake
-from moecap.errors import BadInputError, UnknownNameError
+from moecap.errors import BadInputError, NotAvailableError, UnknownNameError
 from moecap.files import file_sha256
 
 __all__ = ["TEXT_SETS", "read_recording"]
@@ -37,7 +37,8 @@ def read_recording(dataset: str, data: Path | None, seed: int, most: int) -> Rec
 
     Args:
         dataset: A name of ``TEXT_SETS``, or a file in one of the known formats.
-        data: Folder with data sets in their published formats, or ``None`` for the cache.
+        data: Folder or file with the data that the user gives, or ``None``; a text set that is not in it is taken from
+            the cache, since what is given may be a task's alone.
         seed: Seed of the order.
         most: Requests that are needed; of a trace no more are read.
 
@@ -46,9 +47,7 @@ def read_recording(dataset: str, data: Path | None, seed: int, most: int) -> Rec
     """
     path = Path(dataset)
     if dataset in TEXT_SETS:
-        from moecap.data.arc import load_arc
-
-        texts = [q.question + "\n" + "\n".join(q.choices) for q in load_arc("easy", split="test", data=data)]
+        texts = _questions(data)
         random.Random(seed).shuffle(texts)
         sessions = [RecordedSession(f"question {i}", (RecordedTurn(text=text),)) for i, text in enumerate(texts, 1)]
         return Recording("texts", tuple(sessions))
@@ -69,6 +68,18 @@ def read_recording(dataset: str, data: Path | None, seed: int, most: int) -> Rec
     elif all(session.at is not None for session in sessions):
         sessions.sort(key=lambda session: session.at or 0.0)
     return Recording(kind, tuple(sessions), block, digest)
+
+
+def _questions(data: Path | None) -> list[str]:
+    from moecap.data.arc import load_arc
+
+    try:
+        questions = load_arc("easy", split="test", data=data)
+    except NotAvailableError:
+        if data is None:
+            raise
+        questions = load_arc("easy", split="test")
+    return [question.question + "\n" + "\n".join(question.choices) for question in questions]
 
 
 def _parts(path: Path, most: int) -> Parts:

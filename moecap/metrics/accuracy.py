@@ -12,7 +12,7 @@ from moecap.errors import BadInputError
 from moecap.metrics.bootstrap import interval
 from moecap.metrics.value import Metric, absent, measured
 
-__all__ = ["JUDGE_FAILED", "UNRIGHT", "accuracy_metrics", "is_score", "mean_metric", "wilson"]
+__all__ = ["JUDGE_FAILED", "UNRIGHT", "accuracy_metrics", "graded", "is_score", "mean_metric", "wilson"]
 
 Z95 = 1.959963984540054
 
@@ -41,6 +41,18 @@ def wilson(successes: int, n: int, z: float = Z95) -> tuple[float, float]:
 def is_score(name: str) -> bool:
     """Whether a metric ``accuracy.*`` is a score, and not its standard error or the share of what has none."""
     return not name.endswith(("_stderr", *(f"_{what}" for what in (*UNRIGHT, JUDGE_FAILED))))
+
+
+def graded(tasks: Iterable[str], metrics: Iterable[str]) -> tuple[str, ...]:
+    """The tasks that give an accuracy, or would have: not a method that gives other numbers alone.
+
+    Args:
+        tasks: Names of tasks.
+        metrics: Names of the metrics of the result.
+    """
+    names = tuple(metrics)
+    others = {t for t in tasks if f"accuracy.{t}" not in names and any(n.startswith(f"task.{t}_") for n in names)}
+    return tuple(task for task in tasks if task not in others)
 
 
 def accuracy_metrics(samples: Iterable[Mapping[str, Any]]) -> dict[str, Metric]:

@@ -36,6 +36,7 @@ from moecap.models.products import format_names
 from moecap.models.spec import ModelSpec
 from moecap.observations.reader import Observations
 from moecap.projection.record import ProjectionRecord
+from moecap.tasks.method import Passes, method_metrics
 
 __all__ = ["RunFacts", "hardware_peaks", "phase_masks", "run_metrics"]
 
@@ -188,6 +189,10 @@ def run_metrics(seen: SeenSteps, facts: RunFacts) -> dict[str, Metric]:
     metrics |= server_metrics(observations)
     metrics |= accuracy_metrics(observations.samples)
     metrics |= corpus_metrics(observations.samples)
+    recorded = len(observations.steps) and not seen.reconstructed
+    experts = max((layer.experts for layer in facts.spec.moe_layers), default=0)
+    passes = Passes(observations.steps, observations.routing, experts) if recorded else None
+    metrics |= method_metrics(observations.tables, passes)
     return metrics | projection_metrics(facts, metrics, requests, observations.steps)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from moecap.observations.integrity import (
     check_steps,
 )
 from moecap.observations.schema import MOMENTS, PEAKS, SERVER_METRICS, SERVER_MOMENTS, TABLES
+from moecap.observations.task_tables import TaskTables, read_task_tables
 
 __all__ = ["Observations", "Ragged", "RequestRouting", "Routing", "Steps", "read_observations"]
 
@@ -113,6 +115,7 @@ class Observations:
     samples: tuple[dict[str, Any], ...]
     server_metrics: pd.DataFrame
     request_routing: RequestRouting | None = None
+    tables: TaskTables = dataclasses.field(default_factory=dict)
 
 
 def read_observations(directory: Path) -> Observations:
@@ -141,6 +144,7 @@ def read_observations(directory: Path) -> Observations:
         request_routing=routing if isinstance(routing, RequestRouting) else None,
         samples=_read_samples(directory / "samples.jsonl"),
         server_metrics=_read_server_metrics(directory / "server_metrics.parquet"),
+        tables=read_task_tables(directory),
     )
 
 

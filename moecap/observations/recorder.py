@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from moecap.files import replace_file
 from moecap.observations.schema import OPTIONAL_TABLES, TABLES, Phase
+from moecap.observations.task_tables import task_table_file
 
 __all__ = ["Recorder", "RequestRecord", "chunk_gaps"]
 
@@ -100,6 +101,7 @@ class Recorder:
     _peaks: list[tuple[int, str, str, float]] = field(default_factory=list)
     _server_metrics: list[tuple[int, str, str, str, float]] = field(default_factory=list)
     _routes: list[tuple[int, int, npt.NDArray[np.integer[Any]]]] = field(default_factory=list)
+    _task_tables: dict[str, pa.Table] = field(default_factory=dict)
 
     @property
     def steps(self) -> int:
@@ -228,6 +230,10 @@ class Recorder:
         """What a server said of itself at one time: name, labels and value of each number."""
         self._server_metrics.extend((time_ns, moment, *sample) for sample in samples)
 
+    def table(self, task: str, name: str, table: pa.Table) -> None:
+        """Facts that a task leaves beside its samples; a table of the same task and name replaces the one before."""
+        self._task_tables[task_table_file(task, name)] = table
+
     def write(self, directory: Path) -> list[str]:
         """Write every observation file atomically and return the names that were written."""
         rows = [[getattr(r, name) for r in self.requests] for name in TABLES["requests.parquet"].names]
@@ -248,7 +254,10 @@ class Recorder:
                 table = pa.table(dict(zip(schema.names, columns[name], strict=True)), schema=schema)
             with replace_file(directory / name) as file:
                 pq.write_table(table, file, compression="zstd")
-        written = list(schemas)
+        for name, table in self._task_tables.items():
+            with replace_file(directory / name) as file:
+                pq.write_table(table, file, compression="zstd")
+        written = [*schemas, *self._task_tables]
         routing = self._routing()
         if routing:
             with replace_file(directory / "routing.npz") as file:

@@ -21,7 +21,7 @@ from moecap.projection.placement import Placement
 from moecap.projection.steady import Load, SteadyState, steady_plan, steady_state
 from moecap.projection.work import WorkModel
 
-__all__ = ["DEVICES", "ENGINES", "Offer", "Refusal", "offers", "price_of"]
+__all__ = ["DEVICES", "ENGINES", "Offer", "Refusal", "is_rent", "offers", "price_of"]
 
 DEVICES = (1, 2, 4, 8)
 """Devices of one server that share a model by tensor parallelism."""
@@ -165,7 +165,7 @@ def price_of(profile: HardwareProfile, devices: int) -> Price | None:
     A provider whose name says ``1x`` or ``8x`` rents that many devices together.
     """
     prices = [price for price in profile.prices if price.usd_per_hour > 0 and _sold(price) in (0, devices)]
-    return next((price for price in prices if _rented(price)), prices[0] if prices else None)
+    return next((price for price in prices if is_rent(price)), prices[0] if prices else None)
 
 
 def _sold(price: Price) -> int:
@@ -174,7 +174,8 @@ def _sold(price: Price) -> int:
     return int(found[1]) if found else 0
 
 
-def _rented(price: Price) -> bool:
+def is_rent(price: Price) -> bool:
+    """Whether anyone can rent at a price; else it is what an operator pays for the device."""
     return _OPERATORS_COST not in price.provider
 
 
@@ -247,7 +248,7 @@ def _offer(
         low=cost / factor,
         high=cost * factor,
         priced=f"{price.provider}, {price.date or 'no date'}",
-        rented=_rented(price),
+        rented=is_rent(price),
         layout=None if placed is None else placed.layout.model_dump(exclude_defaults=True),
         binding="" if placed is None else binding_tier(deployment, context=context, sequences=concurrency),
     )

@@ -6,16 +6,19 @@ import gzip
 import io
 import tarfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
 from moecap.errors import BadInputError
 
-__all__ = ["MAX_FILES", "MAX_UNPACKED_BYTES", "pack", "unpack"]
+__all__ = ["MAX_FILES", "MAX_UNPACKED_BYTES", "UNREADABLE", "copy_member", "pack", "pass_over", "tar_members", "unpack"]
 
 MAX_FILES = 64
 MAX_UNPACKED_BYTES = 1_000_000_000
+
+UNREADABLE = (tarfile.TarError, EOFError, gzip.BadGzipFile, ValueError, zlib.error)
+"""What reading an archive that is none raises."""
 
 _COPIED_AT_ONCE = 1 << 20
 
@@ -54,8 +57,7 @@ def unpack(archive: Path, folder: Path) -> tuple[str, ...]:
     left = MAX_UNPACKED_BYTES
     try:
         with gzip.open(archive) as stream:
-            while (header := stream.read(tarfile.BLOCKSIZE)).strip(b"\0"):
-                member = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
+            for member in tar_members(stream):
                 name = member.name
                 if not member.isreg() or Path(name).name != name or name in ("", ".", "..") or "\0" in name:
                     raise BadInputError(f"the archive holds {name[:80]!r}, which is no plain file without a folder")
@@ -64,26 +66,47 @@ def unpack(archive: Path, folder: Path) -> tuple[str, ...]:
                 left -= member.size
                 if left < 0 or member.size < 0:
                     raise BadInputError(f"the archive holds more than {MAX_UNPACKED_BYTES} bytes")
-                _copy(stream, folder / name, member.size)
+                copy_member(stream, member, folder / name)
                 names.append(name)
-            if not header:
-                raise EOFError("it ends without an end")
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile, ValueError, zlib.error) as error:
+    except UNREADABLE as error:
         raise BadInputError(f"the archive cannot be read ({error or type(error).__name__}); fetch it again") from None
     return tuple(names)
 
 
-def _copy(stream: gzip.GzipFile, path: Path, size: int) -> None:
-    """Write the content of a member and pass over what fills its last block.
+def tar_members(stream: IO[bytes] | gzip.GzipFile) -> Iterator[tarfile.TarInfo]:
+    """The headers of a tar, one by one; whoever takes them reads each content to the end of its last block.
 
-    Headers are read one by one here, since ``tarfile`` would read an extended header of any length into memory.
+    ``tarfile`` itself would read an extended header of any length into memory.
+
+    Raises:
+        EOFError: If it ends without an end.
+        TarError: If something is no header.
     """
+    while (header := stream.read(tarfile.BLOCKSIZE)).strip(b"\0"):
+        yield tarfile.TarInfo.frombuf(header, "utf-8", "strict")
+    if not header:
+        raise EOFError("it ends without an end")
+
+
+def copy_member(stream: IO[bytes] | gzip.GzipFile, member: tarfile.TarInfo, path: Path) -> None:
+    """Write the content of a member, and pass over what fills its last block."""
     with path.open("xb") as file:
-        left = size
-        while left:
-            part = stream.read(min(left, _COPIED_AT_ONCE))
-            if not part:
-                raise EOFError("it ends in the middle of a file")
+        for part in _content(stream, member.size):
             file.write(part)
-            left -= len(part)
+
+
+def pass_over(stream: IO[bytes] | gzip.GzipFile, member: tarfile.TarInfo) -> None:
+    """Read the content of a member, and what fills its last block, for nothing."""
+    for _ in _content(stream, member.size):
+        pass
+
+
+def _content(stream: IO[bytes] | gzip.GzipFile, size: int) -> Iterator[bytes]:
+    left = size
+    while left:
+        part = stream.read(min(left, _COPIED_AT_ONCE))
+        if not part:
+            raise EOFError("it ends in the middle of a file")
+        yield part
+        left -= len(part)
     stream.read(-size % tarfile.BLOCKSIZE)

@@ -8,13 +8,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from moecap.config import RunConfig
+from moecap.config import TASKS_AS_LOAD, RunConfig
 from moecap.errors import MoecapError
-from moecap.hardware.registry import names_file
+from moecap.hardware.registry import names_file, packaged_id
 from moecap.models.registry import EMBEDDED, short_names
+from moecap.result import Result
 from moecap.settings import first_problem
 
-__all__ = ["REQUESTABLE", "request_problem"]
+__all__ = ["REQUESTABLE", "request_difference", "request_problem"]
 
 REQUESTABLE = frozenset(
     "model revision hw num_gpus tensor_parallel precision backend task limit dataset texts lengths concurrency rate "
@@ -72,3 +73,45 @@ def _too_much(wanted: RunConfig) -> str:
         return ""
     asked = f"{wanted.num_requests} requests and {tokens} tokens"
     return f"it asks for {asked}; {MOST_REQUESTS} and {MOST_TOKENS} are the most"
+
+
+def request_difference(config: Mapping[str, Any], result: Result) -> str:
+    """In what a result is of another run than a request asked for; empty where it is of that run.
+
+    What the request leaves to the machine (``auto``, nothing) may have come to anything; so may the lengths that the
+    data or the tasks decide. Of other keys that it does not set it asks for the default.
+
+    Args:
+        config: A configuration in which :func:`request_problem` finds nothing.
+        result: The result.
+    """
+    if result.kind != "measured":
+        return f"it is {result.kind}, and a request is for a measurement"
+    wanted, run = RunConfig.model_validate(dict(config)), result.workload
+    decided: tuple[str, ...] = ()
+    if run.lengths == "data" or run.dataset == TASKS_AS_LOAD:
+        decided = ("num_requests", "input_len", "output_len")
+    for name in sorted(REQUESTABLE):
+        asked, had = getattr(wanted, name), getattr(run, name)
+        left_open = asked in ("auto", None) and name != "limit"  # no limit is all items
+        if left_open or asked == had or name in decided or _came_to(name, asked, result):
+            continue
+        return f"{name} is {_shown(had)} there, and {_shown(asked)} was asked for"
+    return ""
+
+
+def _came_to(name: str, asked: Any, result: Result) -> bool:
+    """Whether what ran is what was asked for, by another name or by default."""
+    if name == "hw":
+        return packaged_id(asked) == result.hardware.id
+    ran: dict[str, tuple[Any, ...]] = {
+        "model": (result.model.id, result.model.name),
+        "backend": (result.backend.name,),
+        "num_gpus": (result.hardware.count,),
+    }
+    return asked in ran.get(name, ())
+
+
+def _shown(value: Any) -> str:
+    """A value of a configuration in words."""
+    return ", ".join(value) or "none" if isinstance(value, tuple) else str(value)

@@ -31,12 +31,9 @@ def accuracy_section(run: ReportedRun) -> Section:
     metrics = {n: m for n, m in run.result.metrics.items() if n.startswith("accuracy.") and is_score(n)}
     if not metrics:
         asked = ", ".join(run.result.workload.task)
-        ended = f": the run is {run.result.status}" if run.result.status != "complete" else ""
-        why = (
-            f"{asked} was asked for and did not finish{ended}"
-            if asked
-            else "no accuracy task was run (moecap run --task)"
-        )
+        complete = run.result.status == "complete"
+        ended = "gives none" if complete else f"was asked for and did not finish: the run is {run.result.status}"
+        why = f"{asked} {ended}" if asked else "no accuracy task was run (moecap run --task)"
         return Section(NAME, HEADING, paragraph(f"No accuracy: {why}.", class_="missing"))
     rows: list[tuple[Child, ...]] = []
     for name, metric in metrics.items():

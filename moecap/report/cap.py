@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from moecap.metrics.accuracy import graded
 from moecap.metrics.value import Metric, absent, measured
 
 __all__ = ["Axis", "CapRule", "Label", "Place", "axis_metric", "cap_label", "cap_rule", "place", "places"]
@@ -112,6 +113,7 @@ def axis_metric(axis: Axis, metrics: Mapping[str, Metric], tasks: tuple[str, ...
     """
     if axis.metric != "accuracy":
         return metrics.get(axis.metric, absent("1", f"this result has no metric {axis.metric}"))
+    tasks = graded(tasks, metrics)
     if not tasks:
         return absent("1", "no accuracy task was run")
     found = [metrics.get(f"accuracy.{task}") for task in tasks]

@@ -14,8 +14,9 @@ from moecap.report.figures import NO_VALUE, display, display_value
 from moecap.report.markup import Html, data_table, element, join, paragraph
 from moecap.report.reported_run import Evidence, ReportedRun
 from moecap.report.section import Chart, Section, chart_figure, how_to_read, metric_value
+from moecap.result import Result
 
-__all__ = ["cost_section", "costs_at_one_dollar"]
+__all__ = ["constants_table", "cost_section", "costs_at_one_dollar"]
 
 NAME, HEADING = "cost", "Cost"
 ROWS = (
@@ -123,7 +124,7 @@ def _below(run: ReportedRun) -> tuple[Html, ...]:
     return (
         data_table("What the system costs", ("", "Value", ""), hours, numeric=(1,)),
         data_table(f"Energy over the steady state; a counter's scope: {scope}", ("", "Value"), energy, numeric=(1,)),
-        _constants(run),
+        constants_table(run.result),
     )
 
 
@@ -189,8 +190,9 @@ def _curve(run: ReportedRun, unit: dict[str, float]) -> tuple[Chart | None, str]
     return Chart("chart-cost", traces, layout, 290, "Decode cost over utilisation"), sentence
 
 
-def _constants(run: ReportedRun) -> Html:
-    hardware = run.result.hardware
+def constants_table(result: Result) -> Html:
+    """The constants of the cost model that are in force, with their sources and dates, and the rents that are not."""
+    hardware = result.hardware
     rows = [
         (
             c.name,
@@ -200,10 +202,10 @@ def _constants(run: ReportedRun) -> Html:
             c.evidence or "",
             c.date or NO_VALUE,
         )
-        for c in run.result.constants
+        for c in result.constants
     ]
     rows += [
-        ("devices", str(hardware.count), "", "the run's configuration", "", run.result.provenance.started[:10]),
+        ("devices", str(hardware.count), "", "the run's configuration", "", result.provenance.started[:10]),
         ("input to output tokens, blended", "3 : 1", "", "definition of the metric", "", NO_VALUE),
     ]
     for other in hardware.profile.prices[1:]:

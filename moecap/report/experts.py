@@ -12,9 +12,9 @@ from moecap.metrics.value import absent
 from moecap.report.figures import TIMES
 from moecap.report.markup import Html, data_table, join, paragraph
 from moecap.report.reported_run import Evidence, ReportedRun
-from moecap.report.section import Chart, Section, chart_figure, how_to_read, metric_value, side_by_side
+from moecap.report.section import Chart, Drawn, Section, drawn_figure, metric_value, side_by_side
 
-__all__ = ["experts_section"]
+__all__ = ["expert_charts", "expert_table", "experts_section"]
 
 NAME, HEADING = "experts", "Experts"
 ROWS = (
@@ -45,24 +45,22 @@ def experts_section(run: ReportedRun) -> Section:
     if not run.result.model.is_moe:
         text = "This model is dense: it has no routed experts, so every step reads all weights, and S-MBU equals MBU."
         return Section(NAME, HEADING, paragraph(text))
-    table = _table(run)
+    table = expert_table(run)
     if run.evidence is None:
         return Section(NAME, HEADING, join(table, paragraph(f"No charts: {run.problem}.", class_="missing")))
-    parts: list[Html] = []
-    charts: list[Chart] = []
-    for chart, title, text, how in (_load(run.evidence), _distinct(run.evidence)):
-        if chart is None:
-            parts.append(paragraph(f"{title}: no chart, since {text}.", class_="missing"))
-        else:
-            parts.append(chart_figure(chart, title, text, how))
-            charts.append(chart)
-    return Section(NAME, HEADING, join(parts[0], side_by_side(parts[1], table)), tuple(charts))
+    drawn = expert_charts(run.evidence)
+    parts = [drawn_figure(one) for one in drawn]
+    charts = tuple(one.chart for one in drawn if one.chart is not None)
+    return Section(NAME, HEADING, join(parts[0], side_by_side(parts[1], table)), charts)
 
 
-Drawn = tuple[Chart | None, str, str, Html | None]
+def expert_charts(evidence: Evidence) -> tuple[Drawn, Drawn]:
+    """The load of each expert, and the distinct experts of a decode step by layer."""
+    return _load(evidence), _distinct(evidence)
 
 
-def _table(run: ReportedRun) -> Html:
+def expert_table(run: ReportedRun) -> Html:
+    """What is known of the experts in the steady state."""
     rows = []
     for name, label, things in ROWS:
         metric = run.result.metrics.get(name, absent("1", "not in this result"))
@@ -75,16 +73,16 @@ def _load(evidence: Evidence) -> Drawn:
     routing, layers = evidence.observations.routing, evidence.facts.spec.moe_layers
     if routing is None:
         lost = "the run directory has no routing.npz, in which the routed experts of each token were"
-        return None, title, NOT_OBSERVED if evidence.seen.estimate else lost, None
+        return Drawn(title, NOT_OBSERVED if evidence.seen.estimate else lost)
     experts = max(layer.experts for layer in layers)
     ids = max(layer.experts + layer.zero_experts for layer in layers)
     steps = len(evidence.observations.steps)
     shapes = routing.experts.ndim == 3 and routing.experts.shape[1] == len(layers)
     if not shapes or routing.experts.max(initial=0) > ids or routing.token_step.max(initial=-1) >= steps:
-        return None, title, "routing.npz does not fit the model or its steps", None
+        return Drawn(title, "routing.npz does not fit the model or its steps")
     counts = expert_counts(routing, evidence.masks["all"], experts)
     if not counts.sum():
-        return None, title, "no token was routed in the steady state", None
+        return Drawn(title, "no token was routed in the steady state")
     share = expert_load(counts, [ExpertShape(layer.experts, layer.top_k) for layer in layers]).relative
     layer, expert = np.unravel_index(int(share.argmax()), share.shape)
     chart = Chart(
@@ -118,7 +116,7 @@ def _load(evidence: Evidence) -> Drawn:
         f"times an even share; "
         + (f"{idle:,} of the {counts.size:,} were never selected." if idle else f"all {counts.size:,} were selected.")
     )
-    return chart, title, text, how_to_read(HOW_LOAD, ("Load share", "Evenness"))
+    return Drawn(title, text, chart, HOW_LOAD, ("Load share", "Evenness"))
 
 
 def _whole(experts: int) -> dict[str, Any]:
@@ -129,9 +127,9 @@ def _distinct(evidence: Evidence) -> Drawn:
     title = "Distinct experts of a decode step, by layer"
     steps, mask, layers = evidence.observations.steps, evidence.masks["decode"], evidence.facts.spec.moe_layers
     if evidence.seen.estimate is not None or evidence.work.bytes is None:
-        return None, title, NOT_OBSERVED if evidence.seen.estimate else evidence.no_bytes, None
+        return Drawn(title, NOT_OBSERVED if evidence.seen.estimate else evidence.no_bytes)
     if not mask.any():
-        return None, title, "there is no decode step in the steady state", None
+        return Drawn(title, "there is no decode step in the steady state")
     distinct = steps.distinct_experts.values.reshape(len(steps), len(layers))[mask]
     tokens = evidence.work.tokens[mask]
     mean = distinct.mean(0)
@@ -171,7 +169,7 @@ def _distinct(evidence: Evidence) -> Drawn:
         f"(n = {len(distinct):,} steps, {len(layers)} layers), {abs(gap):.0%} {'fewer' if gap < 0 else 'more'} than "
         f"uniform routing would ({uniform.mean():.3g})."
     )
-    return chart, title, text, how_to_read(HOW_DISTINCT, ("Distinct experts", "Uniform routing"))
+    return Drawn(title, text, chart, HOW_DISTINCT, ("Distinct experts", "Uniform routing"))
 
 
 def _bound(name: str, x: list[int], y: npt.NDArray[np.float64], dash: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from moecap.metrics.value import Metric
 
-__all__ = ["NO_VALUE", "TIMES", "display", "display_range", "display_value", "with_prefix"]
+__all__ = ["NO_VALUE", "TIMES", "display", "display_range", "display_value", "significant", "with_prefix"]
 
 NO_VALUE = "\N{EN DASH}"
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -36,18 +36,18 @@ def display_value(value: float, unit: str) -> str:
         return f"{value:.3f}"
     if unit == "s":
         factor, prefix = next(((f, p) for f, p in SMALL if value >= f), SMALL[-1])
-        return f"{_figures(value / factor)} {prefix}s"
+        return f"{significant(value / factor)} {prefix}s"
     if unit == "B":
         return with_prefix(value, "B")
     if unit.startswith("USD"):
-        return f"${value:.2f}" if 1 <= value < 100 else f"${_figures(value)}"
+        return f"${value:.2f}" if 1 <= value < 100 else f"${significant(value)}"
     if unit in ("requests", "steps"):
         return f"{value:.0f}"
-    return f"{_figures(value)} {unit}"
+    return f"{significant(value)} {unit}"
 
 
-def _figures(value: float) -> str:
-    """Three significant figures without an exponent between 0.001 and a million."""
+def significant(value: float) -> str:
+    """A number to three significant figures, without an exponent from 0.0001 up."""
     if value == 0:
         return "0"
     if abs(value) >= 100:
@@ -65,5 +65,5 @@ def with_prefix(value: float, unit: str) -> str:
     """
     for factor, prefix in LARGE:
         if abs(value) >= factor:
-            return f"{_figures(value / factor)} {prefix}{unit}"
-    return f"{_figures(value)} {unit}"
+            return f"{significant(value / factor)} {prefix}{unit}"
+    return f"{significant(value)} {unit}"

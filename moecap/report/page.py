@@ -17,6 +17,7 @@ from moecap.report.experts import experts_section
 from moecap.report.headline import headline, validity
 from moecap.report.latency import latency_section
 from moecap.report.markup import Html, element, join, json_script
+from moecap.report.methods import methods_section
 from moecap.report.projection import projection_section
 from moecap.report.provenance import provenance_section
 from moecap.report.reported_run import ReportedRun, read_run
@@ -40,6 +41,7 @@ SECTIONS: tuple[Callable[[ReportedRun], Section | None], ...] = (
     sessions_section,
     server_section,
     accuracy_section,
+    methods_section,
     cost_section,
     projection_section,
     provenance_section,
@@ -137,7 +139,7 @@ def _page(title: str, top: Html, sections: Sequence[Section], id: str | None, ki
             element("meta", name="color-scheme", content="light dark"),
             element("link", rel="icon", href="data:,"),
             element("title", f"{title} · moecap"),
-            Html(f"<style>{_asset('report.css')}</style>"),
+            Html(f"<style>{_asset('report.css')}{_asset('radar.css')}</style>"),
         ),
         element(
             "body",

@@ -13,9 +13,9 @@ from moecap.report.headline import long_date
 from moecap.report.markup import Child, Html, data_table, element, folded, join, paragraph
 from moecap.report.reported_run import ReportedRun
 from moecap.report.section import Section, how_to_read
-from moecap.result import ModelRecord
+from moecap.result import ModelRecord, Result
 
-__all__ = ["provenance_section"]
+__all__ = ["dependencies", "provenance_section"]
 
 
 def provenance_section(run: ReportedRun) -> Section:
@@ -31,21 +31,28 @@ def provenance_section(run: ReportedRun) -> Section:
         paragraph("This command repeats the run:"),
         command,
         paragraph("And ", element("code", "moecap verify RUN"), " recomputes every number from the files below."),
-        element("div", _setting(run), _seconds(run), class_="columns"),
-        _profile(result.hardware.profile),
         _files(run),
-        folded("Software", _pairs("Versions", result.provenance.environment | {"engine timer": result.backend.timer})),
-        folded("Run configuration", _configuration(run)),
+        dependencies(result),
     ]
     return Section("provenance", "Provenance", join(*parts))
+
+
+def dependencies(result: Result) -> Html:
+    """Everything that a run depended on: model, formats, engine, times, hardware and its probe, software, settings."""
+    software = result.provenance.environment | {"engine timer": result.backend.timer}
+    return join(
+        element("div", _setting(result), _seconds(result), class_="columns"),
+        _profile(result.hardware.profile),
+        folded("Software", _pairs("Versions", software)),
+        folded("Run configuration", _configuration(result)),
+    )
 
 
 def _pairs(caption: str, pairs: dict[str, str]) -> Html:
     return data_table(caption, ("", ""), list(pairs.items()), class_="pairs")
 
 
-def _setting(run: ReportedRun) -> Html:
-    result = run.result
+def _setting(result: Result) -> Html:
     model, backend = result.model, result.backend
     weights = checkpoint_bytes(result_facts(result).spec)
     pairs = {
@@ -84,8 +91,8 @@ def _ranks(ranks: int, devices: int) -> dict[str, str]:
     return {"split": f"{ranks} tensor-parallel ranks, {where}"}
 
 
-def _seconds(run: ReportedRun) -> Html:
-    seconds = run.result.provenance.seconds
+def _seconds(result: Result) -> Html:
+    seconds = result.provenance.seconds
     if not seconds:
         return paragraph("The run did not reach its first part, so there are no times.", class_="missing")
     whole = sum(seconds.values())
@@ -159,7 +166,7 @@ def _state(directory: Path, name: str, digest: str) -> str:
     return "unchanged" if file_sha256(path) == digest else "changed"
 
 
-def _configuration(run: ReportedRun) -> Html:
-    values = run.result.workload.model_dump(mode="json")
+def _configuration(result: Result) -> Html:
+    values = result.workload.model_dump(mode="json")
     pairs = {name: NO_VALUE if value in (None, [], {}) else str(value) for name, value in values.items()}
     return _pairs("Run configuration in force", pairs)

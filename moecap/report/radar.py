@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from moecap.report.cap import Place, cap_rule
+from moecap.report.cap import Axis, Place
 from moecap.report.figures import display
 from moecap.report.markup import Html, element, join
 
@@ -23,7 +23,7 @@ def point(number: int, of: int, share: float) -> tuple[float, float]:
     """Where a share of an axis is drawn.
 
     Args:
-        number: Number of the axis; the axes run clockwise and the second of them (accuracy) points up.
+        number: Number of the axis; the axes run clockwise and the second of them points up.
         of: How many axes there are.
         share: 0 at the centre, 1 at the rim.
 
@@ -40,9 +40,9 @@ def radar(systems: Sequence[tuple[str, str, tuple[Place, ...]]]) -> Html:
     An axis without a value has no mark, and the outline has a gap there: it is never drawn as 0.
 
     Args:
-        systems: Name, kind (measured, projected or imported) and places of each.
+        systems: Name, kind (measured, projected or imported) and places of each, on the same three axes or more.
     """
-    axes = cap_rule().axes
+    axes = [place.axis for place in systems[0][2]]
     n = len(axes)
     single = systems[0][2] if len(systems) == 1 else None
     parts = [_rings(n)]
@@ -52,7 +52,7 @@ def radar(systems: Sequence[tuple[str, str, tuple[Place, ...]]]) -> Html:
         parts.append(_line(CENTRE, (x, y), "spoke absent" if absent else "spoke"))
     parts += [_system(number, kind, places) for number, (_, kind, places) in enumerate(systems)]
     for i in range(n):
-        parts.append(_label(i, n, single[i] if single else None))
+        parts.append(_label(i, axes, single[i] if single else None))
     text = "; ".join(_spoken(name, places) for name, _, places in systems)
     return element(
         "svg",
@@ -112,9 +112,9 @@ def _system(number: int, kind: str, places: tuple[Place, ...]) -> Html:
     return element("g", *fills, *edges, *marks, class_=f"system s{number} {kind}")
 
 
-def _label(number: int, n: int, here: Place | None) -> Html:
-    axis = cap_rule().axes[number]
-    x, y = point(number, n, 1 + LABEL_GAP / RADIUS)
+def _label(number: int, axes: Sequence[Axis], here: Place | None) -> Html:
+    axis = axes[number]
+    x, y = point(number, len(axes), 1 + LABEL_GAP / RADIUS)
     lean = x - CENTRE[0]
     anchor = "middle" if abs(lean) < 0.2 * RADIUS else "start" if lean > 0 else "end"
     lines: list[tuple[str, str]] = [(axis.name, "axis-name")]

@@ -11,7 +11,7 @@ import pandas as pd
 
 from moecap.errors import BadInputError, MoecapError
 from moecap.facts import result_facts
-from moecap.metrics.accuracy import is_score
+from moecap.metrics.accuracy import graded, is_score
 from moecap.metrics.latency import token_latencies
 from moecap.metrics.routing_source import SeenSteps, seen_steps
 from moecap.metrics.steps import StepWork, step_work
@@ -90,7 +90,7 @@ class ReportedRun:
     def tasks(self) -> tuple[str, ...]:
         """Names of the accuracy tasks: those asked for, else those that have a number."""
         if self.result.workload.task:
-            return self.result.workload.task
+            return graded(self.result.workload.task, self.result.metrics)
         names = (n.removeprefix("accuracy.") for n in self.result.metrics if n.startswith("accuracy.") and is_score(n))
         return tuple(sorted(n for n in names if not n.endswith("_norm")))
 

@@ -11,11 +11,11 @@ from moecap.hardware.profile import Peak
 from moecap.metrics.roofline import PhasePoint, Roofline, phase_point
 from moecap.metrics.utilisation import mix
 from moecap.report.figures import with_prefix
-from moecap.report.markup import data_table, paragraph
+from moecap.report.markup import Html, data_table, paragraph
 from moecap.report.reported_run import PHASES, Evidence, ReportedRun
-from moecap.report.section import PHASE_COLOURS, Chart, Section, chart_figure, how_to_read, side_by_side
+from moecap.report.section import PHASE_COLOURS, Chart, Drawn, Section, drawn_figure, side_by_side
 
-__all__ = ["roofline_points", "roofline_section"]
+__all__ = ["roofline_drawn", "roofline_points", "roofline_section"]
 
 HOW = (
     "Both axes are logarithmic. The slope is memory bandwidth, the flat part the dense peak of the number format. A "
@@ -36,25 +36,28 @@ def roofline_points(evidence: Evidence) -> dict[str, PhasePoint]:
 def roofline_section(run: ReportedRun) -> Section:
     """The chart, or why there is none."""
     name, heading = "roofline", "Roofline"
+    drawn, table = roofline_drawn(run)
+    if drawn.chart is None:
+        return Section(name, heading, paragraph(f"No roofline: {drawn.sentence}.", class_="missing"))
+    return Section(name, heading, side_by_side(drawn_figure(drawn), table), (drawn.chart,))
+
+
+def roofline_drawn(run: ReportedRun) -> tuple[Drawn, Html | None]:
+    """The chart, and the table of its peaks where there is one."""
+    title = "Achieved FLOP/s over arithmetic intensity"
     if run.evidence is None:
-        return Section(name, heading, paragraph(f"No roofline: {run.problem}.", class_="missing"))
+        return Drawn(title, run.problem), None
     peaks, points = run.evidence.peaks, roofline_points(run.evidence)
     if not points:
-        return Section(name, heading, paragraph(f"No roofline: {run.evidence.no_bytes}.", class_="missing"))
+        return Drawn(title, run.evidence.no_bytes), None
     load = mix(run.evidence.work.flops_by_format, run.evidence.masks["all"])
     roofline = Roofline.of(peaks, load)
     if roofline is None:
         missing = run.evidence.peaks.no_bandwidth if peaks.bandwidth is None else peaks.no_rate(load)
-        return Section(name, heading, paragraph(f"No roofline: {missing}.", class_="missing"))
+        return Drawn(title, missing), None
     roofs = {phase: _roof(run.evidence, phase) or roofline for phase in points}
     chart = _chart(points, roofs, roofline, " + ".join(peaks.flops))
     text = "; ".join(_sentence(phase, point, roofs[phase]) for phase, point in points.items())
-    figure = chart_figure(
-        chart,
-        "Achieved FLOP/s over arithmetic intensity",
-        f"{text[0].upper()}{text[1:]}.",
-        how_to_read(HOW, ("Roof", "Arithmetic intensity")),
-    )
     rows = [
         (
             "memory bandwidth",
@@ -65,7 +68,7 @@ def roofline_section(run: ReportedRun) -> Section:
         ("ridge, where they meet", f"{roofline.ridge:.3g} FLOP/B", "their ratio"),
     ]
     table = data_table("Peaks of all devices together", ("Peak", "Value", "Source"), rows, numeric=(1,))
-    return Section(name, heading, side_by_side(figure, table), (chart,))
+    return Drawn(title, f"{text[0].upper()}{text[1:]}.", chart, HOW, ("Roof", "Arithmetic intensity")), table
 
 
 def _roof(evidence: Evidence, phase: str) -> Roofline | None:

@@ -14,8 +14,10 @@ from moecap.report.markup import Html, element, folded, join
 
 __all__ = [
     "Chart",
+    "Drawn",
     "Section",
     "chart_figure",
+    "drawn_figure",
     "glossary",
     "how_to_read",
     "marked",
@@ -63,6 +65,25 @@ class Section:
     charts: tuple[Chart, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A chart with what explains it, or why there is none.
+
+    Attributes:
+        title: What it is of.
+        sentence: What it shows, or the reason why there is none, as the end of a sentence.
+        chart: The chart.
+        how: How to read it.
+        terms: Terms of the glossary that it needs.
+    """
+
+    title: str
+    sentence: str
+    chart: Chart | None = None
+    how: str = ""
+    terms: tuple[str, ...] = ()
+
+
 def marked(layout: dict[str, Any], kind: str) -> dict[str, Any]:
     """The layout of a chart with a mark across it where its numbers were not measured."""
     if kind == "measured":
@@ -87,6 +108,13 @@ def chart_figure(chart: Chart, title: str, sentence: str, how: Html | None = Non
     )
     caption = element("figcaption", element("span", sentence), how)
     return element("figure", element("h3", title), place, caption)
+
+
+def drawn_figure(drawn: Drawn) -> Html:
+    """The figure of a chart, or the sentence that says why there is none."""
+    if drawn.chart is None:
+        return element("p", f"{drawn.title}: no chart, since {drawn.sentence}.", class_="missing")
+    return chart_figure(drawn.chart, drawn.title, drawn.sentence, how_to_read(drawn.how, drawn.terms))
 
 
 @cache

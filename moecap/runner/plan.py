@@ -63,7 +63,7 @@ def make_plan(config: RunConfig, say: Say) -> Plan:
     _refuse_for_projections(config)
     hardware, backend = choice.hardware, choice.backend.variant(engine_arguments)
     for task in tasks:
-        refuse_mismatch(task, backend)
+        refuse_mismatch(task, backend, task_arguments)
     output_len = config.output_len if "output_len" in config.model_fields_set else None
     config = who_loads(config, tasks)
     by_tasks = config.dataset == TASKS_AS_LOAD

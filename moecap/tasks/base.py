@@ -122,6 +122,10 @@ class Task(ABC):
         """Names of all its arguments."""
         return (*self.arguments, *(("revision",) if self.hub else ()))
 
+    def needs(self, arguments: Mapping[str, str]) -> frozenset[str]:
+        """What of ``requires`` it needs with the user's arguments; all of it, unless a task says otherwise."""
+        return self.requires
+
     @abstractmethod
     def items(self, options: TaskOptions) -> Sequence[Any]:
         """Load the items; called before anything starts, so that bad input costs nothing.
@@ -252,15 +256,21 @@ def load_task(name: str) -> Task:
     return task
 
 
-def refuse_mismatch(task: Task, backend: type[Backend]) -> None:
+def refuse_mismatch(task: Task, backend: type[Backend], arguments: Mapping[str, str] | None = None) -> None:
     """Refuse a task whose needs a backend does not meet, naming the backends that would do.
+
+    Args:
+        task: The task.
+        backend: The backend.
+        arguments: The user's arguments of the task.
 
     Raises:
         NotAvailableError: Before anything is started.
     """
-    missing = task.requires - backend.capabilities
+    needs = task.needs(arguments or {})
+    missing = needs - backend.capabilities
     if missing:
-        able = [n for n in plugin_names(BACKENDS) if task.requires <= load_plugin(BACKENDS, n).capabilities]
+        able = [n for n in plugin_names(BACKENDS) if needs <= load_plugin(BACKENDS, n).capabilities]
         would = f"backends that would do: {', '.join(able)}" if able else "no installed backend would do"
         raise NotAvailableError(
             f"task {task.name!r} needs {', '.join(sorted(missing))}, which backend {backend.name!r} lacks; {would}"

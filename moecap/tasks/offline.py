@@ -13,7 +13,7 @@ from moecap.tasks.base import Task, TaskOptions
 from moecap.tasks.generative import GenerativeTask, OpenQuestion
 from moecap.tasks.multiple_choice import MultipleChoiceTask, Question
 
-__all__ = ["score_predictions"]
+__all__ = ["identified_rows", "score_predictions"]
 
 
 def score_predictions(
@@ -89,7 +89,7 @@ def _choice(question: Question, answer: str | None) -> dict[str, Any]:
 def _answers(task: Task, path: Path) -> dict[str, _Said]:
     """Each prediction by the id of its question."""
     found: dict[str, _Said] = {}
-    for name, where, row in _identified(task, path, "prediction"):
+    for name, where, row in identified_rows(task, path, "prediction"):
         answer = row.get("answer", row.get("prediction"))
         if not isinstance(answer, str):
             if answer is None or isinstance(answer, bool | list | dict):
@@ -103,7 +103,7 @@ def _golds(task: GenerativeTask | MultipleChoiceTask, path: Path) -> list[OpenQu
     if isinstance(task, MultipleChoiceTask) or not task.regradable:  # which grades by more than a question and a text
         raise NotAvailableError(f"task {task.name!r} brings its own right answers; leave --gold out")
     questions = []
-    for name, where, row in _identified(task, path, "gold"):
+    for name, where, row in identified_rows(task, path, "gold"):
         gold = row.get("gold", row.get("answer"))
         about = row.get("about", {})
         if gold is None or not isinstance(about, dict):
@@ -112,7 +112,7 @@ def _golds(task: GenerativeTask | MultipleChoiceTask, path: Path) -> list[OpenQu
     return questions
 
 
-def _identified(task: Task, path: Path, kind: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+def identified_rows(task: Task, path: Path, kind: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     """Id, place and content of each line that names no other task.
 
     Raises:

@@ -15,6 +15,7 @@ from moecap.result import Result, TaskRecord
 from moecap.runner.task_load import load_digest
 from moecap.tasks.base import load_task, prompts_digest
 from moecap.tasks.generative import GenerativeTask, OpenQuestion
+from moecap.tasks.method import MethodTask, Tables, method_tables
 from moecap.tasks.multiple_choice import MultipleChoiceTask, choice_scores
 
 __all__ = ["check_samples", "task_pairs"]
@@ -30,7 +31,8 @@ def check_samples(observations: Observations, tasks: Sequence[TaskRecord]) -> No
     """Refuse samples that do not follow from themselves or from their requests, and items that count twice.
 
     The answers of multiple choice must be those of the highest log-likelihood. A generated answer must have a request
-    that ended as the sample says; it is graded again where its task is here in the same version.
+    that ended as the sample says; it is graded again where its task is here in the same version. The samples of a
+    method must be those of its tables.
 
     Raises:
         BadInputError: With the first sample that is concerned.
@@ -60,6 +62,10 @@ def check_samples(observations: Observations, tasks: Sequence[TaskRecord]) -> No
             problem = problem or _grade_problem(sample, requests, graders.get(str(item[0])))
         if problem:
             raise BadInputError(f"samples.jsonl: {problem} in {item[1]!r} of {item[0]}; the run has to be repeated")
+    for method, tables in method_tables(observations.tables):
+        of_method = [sample for sample in observations.samples if sample.get("task") == method.name]
+        if of_method and (problem := _method_problem(method, tables, of_method)):
+            raise BadInputError(f"samples.jsonl: {problem} in {method.name}; the run has to be repeated")
 
 
 def task_pairs(result: Result, samples: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Stated, Stated]]:
@@ -198,6 +204,14 @@ def _likelihood_problem(sample: Row) -> str:
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         return f"something is missing or malformed ({type(error).__name__})"
     return ""
+
+
+def _method_problem(method: type[MethodTask], tables: Tables, samples: Sequence[Row]) -> str:
+    """What does not hold between the samples and the tables of a method; empty where all does."""
+    try:
+        return method.contradiction(tables, samples)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        return f"something is missing or malformed ({type(error).__name__})"
 
 
 def _choice_problem(sample: Row) -> str:

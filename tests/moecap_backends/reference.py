@@ -53,6 +53,10 @@ class Reference:
             handle.remove()
         return np.stack([c.reshape(len(tokens), -1).numpy() for c in chosen], 1)
 
+    def token_log_probabilities(self, context: Sequence[int], target: Sequence[int]) -> list[float]:
+        """Of each token of ``target`` after ``context`` and the tokens before it, nats."""
+        return [self.log_likelihood((*context, *target[:i]), target[i : i + 1])[0] for i in range(len(target))]
+
     def log_likelihood(self, context: Sequence[int], target: Sequence[int]) -> tuple[float, bool]:
         """Of ``target`` after ``context``, and whether greedy decoding would have produced it."""
         with self._torch.inference_mode():

@@ -169,8 +169,9 @@ def test_scores_are_those_of_transformers(engine, reference):
     scored = engine.score([Continuation(str(t), context, t) for t in targets], Recorder(stage="score"), told.append)
     for target, score in zip(targets, scored, strict=True):
         rows = reference([*context, *target])[0][len(context) - 1 : -1]
-        expected = sum(float(row[token]) for row, token in zip(rows, target, strict=True))
-        assert score.log_likelihood == pytest.approx(expected, abs=0.02)
+        expected = [float(row[token]) for row, token in zip(rows, target, strict=True)]
+        assert score.tokens == pytest.approx(expected, abs=0.02)
+        assert score.log_likelihood == pytest.approx(sum(expected), abs=0.02)
         assert score.is_greedy == all(row.argmax() == token for row, token in zip(rows, target, strict=True))
     assert scored[-1].is_greedy
     assert told[-1] == len(targets)

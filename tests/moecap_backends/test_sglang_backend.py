@@ -185,6 +185,7 @@ def test_scores_are_those_of_transformers(engine, reference):
     assert [s.log_likelihood for s in scored] == pytest.approx([e[0] for e in expected], abs=1e-4)
     assert [s.is_greedy for s in scored] == [e[1] for e in expected]
     assert scored[0].is_greedy
+    assert scored[2].tokens == pytest.approx(reference.token_log_probabilities(context, targets[2]), abs=1e-4)
     assert recorder.continuations == 4
 
 

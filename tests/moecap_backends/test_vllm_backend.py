@@ -231,6 +231,7 @@ def test_scores_are_those_of_transformers(engine, reference):
     )
     expected = [reference.log_likelihood(context, t)[0] for t in (target, other)]
     assert [s.log_likelihood for s in scored] == pytest.approx(expected, abs=1e-3)
+    assert scored[1].tokens == pytest.approx(reference.token_log_probabilities(context, other), abs=1e-3)
     assert recorder.steps >= 1
 
 

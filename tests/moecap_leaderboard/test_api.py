@@ -19,7 +19,7 @@ from moecap_leaderboard.app import create_app
 from moecap_leaderboard.comparison import front
 from moecap_leaderboard.listing import Filters, all_items
 from moecap_leaderboard.middleware import BodyLimit
-from moecap_leaderboard.problems import Problem
+from moecap_leaderboard.problems import ProblemError
 from moecap_leaderboard.service import Service
 from moecap_leaderboard.settings import Limits, Settings
 
@@ -110,6 +110,19 @@ def test_a_client_that_asks_too_often_waits_and_others_do_not(database_url, tmp_
         assert client.get("/healthz").status_code == 200
         assert [client.post("/api/v1/keys").status_code for _ in range(3)] == [401, 401, 429]
         assert TestClient(app, client=("10.1.2.3", 1)).get("/api/v1/requests").status_code == 200
+
+
+def test_what_a_page_asks_counts_as_reads_and_its_files_are_many(database_url, tmp_path, examiners):
+    limits = Limits(reads_per_second=0.01, reads_at_once=2, writes_per_minute=60)
+    service = Service.open(Settings(database=database_url, data=tmp_path / "data", limits=limits), examiners)
+    with TestClient(create_app(service)) as client:
+        event = {"data": [], "fn_index": 0, "session_hash": "x"}
+        asked = [client.post("/gradio_api/run/predict", json=event).status_code for _ in range(3)]
+        assert (asked[2], 429 in asked[:2]) == (429, False)
+        files = [client.get("/look/look.css").status_code for _ in range(21)]
+        assert (files.count(200), files[-1]) == (20, 429)
+        uploads = [client.post("/gradio_api/upload", files={"files": b"x"}).status_code for _ in range(3)]
+        assert uploads == [200, 200, 429]
 
 
 def test_a_body_that_is_too_large_is_refused_whether_it_says_so_or_not(database_url, tmp_path, examiners):
@@ -212,7 +225,7 @@ def test_prometheus_and_the_page_count_what_is_there(filled):
     assert filled.client.get("/healthz").json()["status"] == "ok"
     page = filled.client.get("/")
     assert page.headers["content-type"].startswith("text/html")
-    assert "<td>3<td>measured" in page.text and "<td>0<td>projected" in page.text
+    assert "<td>3</td><td>measured</td>" in page.text and "<td>0</td><td>projected</td>" in page.text
     for link in ("/api/v1/schema", "/docs", "/api/v1/export.csv?kind=all"):
         assert f'href="{link}"' in page.text
         assert filled.client.get(link).status_code == 200
@@ -275,7 +288,7 @@ def test_a_disk_that_is_full_is_the_servers_problem_and_not_the_senders(board, m
 
     parts, headers = make_run().parts, board.key("ada")
     for place in (
-        "moecap.publishing.archive._copy",
+        "moecap.publishing.archive.copy_member",
         "moecap_leaderboard.blobs.shutil.copyfileobj",
         "starlette.datastructures.UploadFile.write",
     ):
@@ -328,7 +341,27 @@ def test_a_body_that_stops_is_given_up_and_one_that_is_whole_waits_for_nothing()
         await BodyLimit(app, limit=10, seconds=0.05)(scope, receive, None)
         return [message["type"] for message in seen]
 
-    with pytest.raises(Problem, match="nothing more of the body came") as found:
+    with pytest.raises(ProblemError, match="nothing more of the body came") as found:
         asyncio.run(served(1))
     assert found.value.status == 408
     assert asyncio.run(served(2)) == ["http.request", "http.request", "http.disconnect"]
+
+
+def test_the_report_of_a_row_is_one_page_and_figures_of_others_have_none(board, make_run):
+    sent = board.submit(make_run()).json()["result"]
+    first, again = (board.client.get(f"/api/v1/results/{sent}/report.html") for _ in range(2))
+    assert first.status_code == 200
+    assert first.headers["content-type"] == "text/html; charset=utf-8"
+    assert f"result {sent[:16]}" in first.text and 'id="roofline"' in first.text
+    assert again.content == first.content
+    tag = {"If-None-Match": first.headers["etag"]}
+    assert board.client.get(f"/api/v1/results/{sent}/report.html", headers=tag).status_code == 304
+    assert board.client.get(f"/api/v1/results/{'0' * 64}/report.html").status_code == 404
+
+
+def test_the_description_names_every_path_and_loads_nothing_from_elsewhere(board):
+    page = board.client.get("/docs").text
+    for path in board.client.get("/openapi.json").json()["paths"]:
+        assert f"{path}</code>" in page, path
+    assert "<code>family</code>" in page and "may be repeated" in page
+    assert "http" not in page.replace("http-equiv", "") and "<script" not in page

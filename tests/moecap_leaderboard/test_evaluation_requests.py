@@ -10,7 +10,7 @@ from moecap_leaderboard import evaluation_requests
 
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
-CONFIG = {"model": "smollm2-moe", "task": ["none"], "concurrency": 2}
+CONFIG = {"model": "smollm2-moe", "task": ["none"], "concurrency": 4}
 
 
 @pytest.fixture
@@ -52,6 +52,35 @@ def test_a_request_is_asked_for_claimed_and_completed(board, make_run):
     done = _post(board, identifier, "complete", {"lease": claimed["lease"], "submission": sent["id"]}).json()
     assert (done["state"], done["submission"], done["result"]) == ("completed", sent["id"], sent["result"])
     assert board.get("/requests", state="queued")["items"] == []
+
+
+@ON_SQLITE
+@pytest.mark.parametrize(
+    ("config", "other"),
+    [
+        ({**CONFIG, "concurrency": 2}, "concurrency is 4 there, and 2 was asked for"),
+        ({**CONFIG, "model": "mixtral"}, "model is smollm2-moe there, and mixtral was asked for"),
+        ({**CONFIG, "hw": "h100"}, "hw is auto there, and h100 was asked for"),
+        ({**CONFIG, "backend": "sglang"}, "backend is vllm there, and sglang was asked for"),
+        ({**CONFIG, "task": ["gsm8k"], "num_requests": 20}, "task is none there, and gsm8k was asked for"),
+        ({**CONFIG, "limit": 0}, "limit is 50 there, and None was asked for"),
+        ({**CONFIG, "hw": "auto", "backend": "vllm", "num_gpus": 1, "precision": "auto", "dataset": "auto"}, None),
+        ({"concurrency": 4}, "task is none there, and arc_easy was asked for"),
+    ],
+)
+def test_a_request_is_completed_by_a_result_of_what_was_asked_for(board, make_run, config, other):
+    identifier = _ask(board, config).json()["id"]
+    body = {
+        "lease": _claim(board, identifier).json()["lease"],
+        "submission": board.submit(make_run(), "will").json()["id"],
+    }
+    done = _post(board, identifier, "complete", body)
+    if other is None:
+        assert done.json()["state"] == "completed"
+    else:
+        assert (done.status_code, done.json()["type"]) == (409, "/problems/conflict")
+        assert done.json()["detail"].endswith(other)
+        assert board.get(f"/requests/{identifier}")["state"] == "claimed"
 
 
 def test_one_of_many_workers_gets_a_request(board):

@@ -14,7 +14,7 @@ from moecap.result import HardwareRecord, Result, write_result
 from moecap_leaderboard.figures import FigureModel, FiguresRecord, FigureWorkload
 from moecap_leaderboard.figures_store import add_figures
 from moecap_leaderboard.listing import Filters, page
-from moecap_leaderboard.problems import Problem
+from moecap_leaderboard.problems import ProblemError
 from moecap_leaderboard.rederivation import rederived
 
 ALL = Filters(kind="all", versions="all")
@@ -124,7 +124,7 @@ def test_the_same_figures_again_are_the_same_rows_and_newer_ones_a_version(board
 
 @pytest.mark.parametrize("cursor", ["", "x", "W10", "WzEsMiwzLDRd", "bnVsbA", "eyJhIjoxfQ", "=" * 400])
 def test_a_cursor_of_something_else_is_refused(board, cursor):
-    with board.service.database.reading() as session, pytest.raises(Problem, match="the cursor"):
+    with board.service.database.reading() as session, pytest.raises(ProblemError, match="the cursor"):
         page(session, ALL, "tpot", 2, cursor or "%")
 
 

@@ -11,8 +11,7 @@ from fastapi import Depends, Header, Request, Security
 from fastapi.security import HTTPBearer
 from starlette.responses import Response
 
-from moecap_leaderboard.keys import Caller
-from moecap_leaderboard.problems import Problem
+from moecap_leaderboard.keys import Caller, allowed
 from moecap_leaderboard.service import Service
 
 __all__ = ["CallerOf", "ServiceOf", "answer", "bytes_answer", "caller_with", "written"]
@@ -45,11 +44,7 @@ def caller_with(scope: str) -> Any:
     """A dependency that gives the caller, who must have a scope."""
 
     def needed(caller: CallerOf) -> Caller:
-        if caller is None:
-            raise Problem("no-key", f"a key with the scope {scope} is needed: Authorization: Bearer KEY", scope=scope)
-        if not caller.may(scope):
-            raise Problem("no-scope", f"the key of {caller.owner} has not the scope {scope}", scope=scope)
-        return caller
+        return allowed(caller, scope)
 
     return Depends(needed)
 

@@ -25,9 +25,11 @@ class _Filtered(BaseModel):
     tier: Literal["self_reported", "signed", "recomputed", "reproduced"] | None = None
     q: Annotated[str | None, Field(max_length=100)] = None
     model: Names = []
+    family: Names = []
     hardware: Names = []
     engine: Names = []
     precision: Names = []
+    task: Names = []
     owner: Names = []
     configuration: Names = []
     devices: Numbers = []

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from moecap_leaderboard.api.answers import CallerOf, ServiceOf, answer, caller_with, written
 from moecap_leaderboard.keys import Caller
-from moecap_leaderboard.problems import Problem
+from moecap_leaderboard.problems import ProblemError
 
 __all__ = ["router"]
 
@@ -54,7 +54,7 @@ def keys(service: ServiceOf, caller: Admin) -> Response:
 def own_key(service: ServiceOf, caller: CallerOf) -> Response:
     """What the key that asks may do."""
     if caller is None:
-        raise Problem("no-key", "no key was sent: Authorization: Bearer KEY")
+        raise ProblemError("no-key", "no key was sent: Authorization: Bearer KEY")
     return written(service.keys.get(caller.key))
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import aliased
 from starlette.responses import Response, StreamingResponse
 
+from moecap.errors import BadInputError, NotAvailableError
 from moecap.result import RESULT_FILE
 from moecap_leaderboard.api.answers import ServiceOf, answer, bytes_answer
 from moecap_leaderboard.api.filters import ComparedQuery, ExportQuery, ListQuery, ParetoQuery
@@ -18,7 +19,7 @@ from moecap_leaderboard.exports import MEDIA, exported
 from moecap_leaderboard.listing import all_items, conditions, items_of, page
 from moecap_leaderboard.metrics import better_of, is_sortable
 from moecap_leaderboard.packing import packed
-from moecap_leaderboard.problems import Problem
+from moecap_leaderboard.problems import ProblemError
 from moecap_leaderboard.reports import files_of, published, result_report
 from moecap_leaderboard.tables import Figure, Submission
 
@@ -28,6 +29,7 @@ router = APIRouter(tags=["results"])
 
 _LIST_SECONDS = 15
 _RESULT_SECONDS = 60
+_WAIT_SECONDS = 60
 _MOST_POINTS = 2000
 _MOST_COMPARED = 8
 
@@ -55,7 +57,7 @@ def result_file(request: Request, service: ServiceOf, identifier: str) -> Respon
         row = published(session, identifier)
         digest = files_of(session, row).get(RESULT_FILE)
     if digest is None:
-        raise Problem(
+        raise ProblemError(
             "not-found", f"result {identifier[:16]} is {row.kind} and has no result.json; GET it without that"
         )
     return bytes_answer(request, service.blobs.path(digest).read_bytes(), "application/json", seconds=_RESULT_SECONDS)
@@ -68,7 +70,7 @@ def observations(request: Request, service: ServiceOf, identifier: str) -> Respo
         row = published(session, identifier)
         files = files_of(session, row)
     if len(files) < 2:
-        raise Problem("not-found", f"no observations came with result {identifier[:16]}; it is {row.kind}")
+        raise ProblemError("not-found", f"no observations came with result {identifier[:16]}; it is {row.kind}")
     tag = f'W/"{row.content_sha256[:32]}"'
     headers = {"ETag": tag, "Cache-Control": f"public, max-age={_RESULT_SECONDS}"}
     if tag in [text.strip() for text in request.headers.get("if-none-match", "").split(",")]:
@@ -78,12 +80,30 @@ def observations(request: Request, service: ServiceOf, identifier: str) -> Respo
     return StreamingResponse(packed(stored), headers=headers, media_type="application/gzip")
 
 
+@router.get("/results/{identifier}/report.html")
+def report(request: Request, service: ServiceOf, identifier: str) -> Response:
+    """The report of the run as one page: radar, roofline, experts, latencies and the rest, from its observations."""
+    with service.database.reading() as session:
+        row = published(session, identifier)
+        files = files_of(session, row)
+    if len(files) < 2:
+        raise ProblemError("not-found", f"no observations came with result {identifier[:16]}; it is {row.kind}")
+    try:
+        page = service.reports.page(row.id, files)
+    except BadInputError as error:
+        raise ProblemError("not-found", f"the report of {identifier[:16]} cannot be drawn: {error}") from None
+    except NotAvailableError as error:
+        raise ProblemError("unavailable", str(error), retry_after=_WAIT_SECONDS) from None
+    headers = {"Content-Security-Policy": "frame-ancestors 'self'", "X-Content-Type-Options": "nosniff"}
+    return bytes_answer(request, page, "text/html; charset=utf-8", seconds=_RESULT_SECONDS, headers=headers)
+
+
 @router.get("/compare")
 def compare(request: Request, service: ServiceOf, query: Annotated[ComparedQuery, Query()]) -> Response:
     """Two to eight results side by side, relative to the first."""
     ids = [text.strip() for text in query.ids.split(",") if text.strip()]
     if not 2 <= len(ids) <= _MOST_COMPARED or len(set(ids)) < len(ids):
-        raise Problem("bad-request", f"ids names {len(ids)} results; give 2 to {_MOST_COMPARED}, each once")
+        raise ProblemError("bad-request", f"ids names {len(ids)} results; give 2 to {_MOST_COMPARED}, each once")
     with service.database.reading() as session:
         items = items_of(session, [published(session, identifier) for identifier in ids])
     return answer(request, compared(items), seconds=_RESULT_SECONDS)
@@ -94,7 +114,7 @@ def pareto(request: Request, service: ServiceOf, query: Annotated[ParetoQuery, Q
     """Rows that have two metrics, and which of them no other one beats in both."""
     for name in (query.x, query.y):
         if not is_sortable(name):
-            raise Problem("bad-request", f"no metric {name[:80]!r} to compare by; GET /api/v1/schema names them")
+            raise ProblemError("bad-request", f"no metric {name[:80]!r} to compare by; GET /api/v1/schema names them")
     x, y = aliased(Figure), aliased(Figure)
     chosen = (
         select(Submission, x.value, y.value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -19,7 +18,8 @@ from moecap_leaderboard.api.answers import CallerOf, ServiceOf, answer, caller_w
 from moecap_leaderboard.cursors import encoded, time_and_id
 from moecap_leaderboard.keys import Caller
 from moecap_leaderboard.listing import MAX_LIMIT
-from moecap_leaderboard.problems import Problem
+from moecap_leaderboard.problems import ProblemError
+from moecap_leaderboard.reception import repeated
 from moecap_leaderboard.reports import submission_report
 from moecap_leaderboard.states import STATES
 from moecap_leaderboard.tables import Submission
@@ -69,9 +69,8 @@ def submit(
     """Send a result with its observations; it is examined at once."""
     content = result.file.read(MAX_RESULT_BYTES + 1)
     if len(content) > MAX_RESULT_BYTES:
-        raise Problem("too-large", f"result.json is larger than {MAX_RESULT_BYTES} bytes", limit=MAX_RESULT_BYTES)
-    if reproduces is not None and not re.fullmatch("[0-9a-f]{64}", reproduces):
-        raise Problem("bad-request", "reproduces is no id of a result, which has 64 digits 0 to 9 and a to f")
+        raise ProblemError("too-large", f"result.json is larger than {MAX_RESULT_BYTES} bytes", limit=MAX_RESULT_BYTES)
+    original = repeated(reproduces)
     with tempfile.TemporaryDirectory(prefix="moecap-upload-") as folder:
         archive = None
         if observations is not None:
@@ -79,18 +78,18 @@ def submit(
             with archive.open("wb") as target:
                 shutil.copyfileobj(observations.file, target, 1 << 20)
         try:
-            sent = service.submissions.submit(content, archive, caller.owner, reproduces)
+            sent = service.submissions.submit(content, archive, caller.owner, original)
         except BadInputError as error:
-            raise Problem("bad-request", str(error)) from None
+            raise ProblemError("bad-request", str(error)) from None
         except NotAvailableError as error:
-            raise Problem("unavailable", str(error), retry_after=_WAIT_SECONDS) from None
+            raise ProblemError("unavailable", str(error), retry_after=_WAIT_SECONDS) from None
     with service.database.reading() as session:
         row = session.get_one(Submission, sent.submission)
         report = submission_report(session, row)
     if report["state"] == "rejected":
         broken = [rule for rule in report["rules"] if rule["outcome"] == "failed"]
         lines = "; ".join(f"{rule['id']}: {rule['detail']}" for rule in broken)
-        raise Problem("rules-failed", lines, rules=broken, submission=row.id)
+        raise ProblemError("rules-failed", lines, rules=broken, submission=row.id)
     status = 202 if report["state"] == "received" else 201 if sent.new else 200
     return written(report, status, {"Location": f"/api/v1/submissions/{row.id}"})
 
@@ -107,7 +106,7 @@ def submissions(
 ) -> Response:
     """Submissions, the newest first: those that are or were on the board, and one's own."""
     if state is not None and state not in STATES:
-        raise Problem("bad-request", f"no state {state!r}; known: {', '.join(STATES)}")
+        raise ProblemError("bad-request", f"no state {state!r}; known: {', '.join(STATES)}")
     chosen = select(Submission).order_by(Submission.created_us.desc(), Submission.id.desc())
     if caller is None or not caller.may("moderate"):
         mine = Submission.owner == (caller.owner if caller else "")
@@ -135,7 +134,7 @@ def submission(request: Request, service: ServiceOf, caller: CallerOf, identifie
         row = session.get(Submission, identifier)
         mine = row is not None and caller is not None and (caller.owner == row.owner or caller.may("moderate"))
         if row is None or not (mine or row.state in _PUBLIC):
-            raise Problem("not-found", f"no submission {identifier[:40]} that this key may see")
+            raise ProblemError("not-found", f"no submission {identifier[:40]} that this key may see")
         report = submission_report(session, row)
     public = row.state in _PUBLIC
     return answer(request, report, seconds=5, headers=_OF_THE_KEY) if public else written(report)

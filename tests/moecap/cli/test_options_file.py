@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from moecap.options_file import read_options_file
 from moecap.errors import BadInputError
+from moecap.options_file import read_options_file
 
 
 @pytest.fixture

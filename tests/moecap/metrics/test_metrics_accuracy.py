@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from moecap.errors import BadInputError
-from moecap.metrics.accuracy import accuracy_metrics, is_score
+from moecap.metrics.accuracy import accuracy_metrics, graded, is_score
 from moecap.metrics.bootstrap import RESAMPLES, resampled
 
 
@@ -87,3 +87,8 @@ def test_what_a_judge_gave_no_verdict_on_is_no_score():
     assert metrics["accuracy.t_judge_failed"].value == 1.0
     assert [name for name in metrics if is_score(name)] == ["accuracy.t"]
     assert metrics["accuracy.t"].reason == "the judge gave no verdict on any question"
+
+
+def test_a_method_that_gives_other_numbers_alone_is_no_accuracy_task():
+    metrics = ("accuracy.mmlu", "task.groundedness_noun", "task.moicl_tokens", "accuracy.moicl")
+    assert graded(("mmlu", "groundedness", "moicl", "unfinished"), metrics) == ("mmlu", "moicl", "unfinished")

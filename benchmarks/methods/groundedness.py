@@ -1,0 +1,105 @@
+"""Groundedness of word classes on all captions that can be installed: the figures of docs/methods/groundedness.md.
+
+usage: python benchmarks/methods/groundedness.py [--output runs/groundedness] [--stamps DIR] [--limit 0] [--model M]
+
+Two runs: the captions of digits, and the stamps of Tux Paint in English, German and Dutch (`apt-get install
+tuxpaint-stamps-default`, or their folder with --stamps). A run that is complete is not made again, so that the command
+goes on where it was interrupted. Printed: the tables of the documentation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from moecap.runner.reporter import Reporter
+from moecap.runner.run import run
+from moecap.settings import with_settings
+from moecap.tasks.groundedness.measures import DIGIT_KEYS
+from moecap.tasks.groundedness.words import CLASSES
+
+LANGUAGES = ("en", "de", "nl")
+
+
+def main() -> None:
+    """Run what is not there yet and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("runs/groundedness"))
+    parser.add_argument("--stamps", type=Path)
+    parser.add_argument("--limit", type=int, default=0, help="captions of stamps at most; 0 for all")
+    parser.add_argument("--model")
+    parser.add_argument("--backend", default="transformers")
+    arguments = parser.parse_args()
+    common: dict[str, Any] = {"backend": arguments.backend, "task": ("groundedness",), "num_requests": 8}
+    if arguments.model:
+        common["model"] = arguments.model
+    digits = result(arguments.output / "digits", common)
+    stamps: dict[str, Any] = {"task_arg": ("size=full",), "limit": arguments.limit}
+    if arguments.stamps:
+        stamps["data"] = str(arguments.stamps)
+    captions = result(arguments.output / "stamps", common | stamps)
+    for name, found in (("digits", digits), ("stamps", captions)):
+        items, seconds = found["tasks"][0]["items"], found["provenance"]["seconds"]["task.groundedness"]
+        print(f"\n{name}: {items} captions, {seconds:.0f} s, {found['backend']['name']}, {found['model']['id']}")
+        print_classes(found["metrics"], LANGUAGES if name == "stamps" else ("en",))
+    print_digits(digits["metrics"])
+
+
+def result(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
+    """The result of a run, which is made unless it is there and complete."""
+    path = folder / "result.json"
+    if not path.exists() or json.loads(path.read_text())["status"] != "complete":
+        if folder.exists():
+            folder.rename(folder.with_name(f"{folder.name}~{len(list(folder.parent.glob(folder.name + '~*'))) + 1}"))
+        outcome = run(with_settings(options | {"output": str(folder)}, ()), Reporter())
+        if outcome.error is not None:
+            raise SystemExit(outcome.problem)
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def print_classes(metrics: dict[str, Any], languages: tuple[str, ...]) -> None:
+    """One row a class, and the experts of each."""
+    print("| class | n | nats | another's | blank | own over another's | " + " | ".join(languages) + " |")
+    for name in (*(c.lower() for c in CLASSES), "open_minus_closed", "sentence"):
+        own = metrics.get(f"task.groundedness_{name}")
+        if own is None or own["value"] is None:
+            continue
+        others = [told(metrics.get(f"task.groundedness_{name}{end}")) for end in ("_shuffled", "_blank", "_net")]
+        spoken = [metrics.get(f"task.groundedness_{language}_{name}") for language in languages]
+        n = " + ".join(str(m["n"]) if m else "0" for m in spoken) if any(spoken) else str(own["n"])
+        print(f"| {name} | {n} | {told(own)} | {' | '.join(others)} | {' | '.join(map(told, spoken))} |")
+    for name in ("kendall_tau", "weighted_tau", "spearman", "types", "corrected", "words_without_tokens"):
+        print(f"{name}: {told(metrics.get(f'task.groundedness_{name}'))}")
+    print("| class | divergence, bits | chance by word | chance by type | entropy |")
+    for name in (c.lower() for c in CLASSES):
+        own = metrics.get(f"task.groundedness_experts_{name}")
+        if own is not None:
+            ends = [
+                told(metrics[f"task.groundedness_experts_{name}_{end}"])
+                for end in ("chance_by_word", "chance_by_type", "entropy")
+            ]
+            print(f"| {name} | {told(own)} | {' | '.join(ends)} |")
+
+
+def print_digits(metrics: dict[str, Any]) -> None:
+    """Measured, closed form and controls of the captions of digits."""
+    print("\n| | measured | closed form | shuffled | black | mean picture |")
+    for key in DIGIT_KEYS:
+        ends = ("", "_closed_form", "_shuffled", "_black", "_mean")
+        print(f"| {key} | {' | '.join(told(metrics[f'task.groundedness_digits_{key}{end}']) for end in ends)} |")
+
+
+def told(metric: dict[str, Any] | None) -> str:
+    """A metric with its interval."""
+    if metric is None or metric["value"] is None:
+        return ""
+    if metric["low"] is None:
+        return f"{metric['value']:.3f}"
+    return f"{metric['value']:.3f} ({metric['low']:.3f} to {metric['high']:.3f})"
+
+
+if __name__ == "__main__":
+    main()

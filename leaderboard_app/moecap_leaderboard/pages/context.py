@@ -1,0 +1,121 @@
+"""What every page reads: rows of the board, one row with all its evidence, and the values that filters can take."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from moecap_leaderboard.api.filters import ListQuery
+from moecap_leaderboard.listing import Page, page
+from moecap_leaderboard.problems import ProblemError
+from moecap_leaderboard.reports import published, result_report
+from moecap_leaderboard.service import Service
+from moecap_leaderboard.tables import Audit, Submission
+
+__all__ = ["Item", "Options", "PageContext", "query_of"]
+
+Item = dict[str, Any]
+"""A row as the API gives it (docs/api.md)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the rows on the board are of, whatever their kind.
+
+    Attributes:
+        model: Rows of each model by its id, the most frequent first.
+        hardware_names: Names of hardware by id.
+    """
+
+    model: dict[str, int]
+    hardware_names: dict[str, str]
+
+
+T = TypeVar("T")
+
+_KEPT = 256
+"""Counts that are kept; the one that nobody asked for longest goes first."""
+
+
+def query_of(given: Mapping[str, object]) -> ListQuery:
+    """A query of the API from the filters that are given; see docs/api.md for their names.
+
+    Raises:
+        ProblemError: If a filter is not known, or a value of one cannot be.
+    """
+    try:
+        return ListQuery.model_validate(dict(given))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ProblemError("bad-request", f"{where}: {first['msg']}; open the page without it") from None
+
+
+@dataclass(frozen=True, slots=True)
+class PageContext:
+    """The service behind the pages, asked directly and not through its own API.
+
+    Attributes:
+        service: The store and everything that works on it.
+    """
+
+    service: Service
+    _kept: OrderedDict[Hashable, tuple[int, Any]] = field(default_factory=OrderedDict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def page(self, query: ListQuery) -> Page:
+        """Rows that are filtered, sorted and cut on the server, and where the next ones begin."""
+        with self.service.database.reading() as session:
+            return page(session, query.filters(), query.sort, query.limit, query.cursor)
+
+    def rows(self, query: ListQuery) -> list[Item]:
+        """The rows of :meth:`page`."""
+        return self.page(query).items
+
+    def one(self, identifier: str) -> Item:
+        """A row with its result, its recomputation, the report of the rules and its history.
+
+        Raises:
+            ProblemError: ``not-found``, or ``gone`` with the history of a row that was taken off the board.
+        """
+        with self.service.database.reading() as session:
+            return result_report(session, self.service.blobs, published(session, identifier))
+
+    def kept(self, key: Hashable, count: Callable[[Session], T]) -> T:
+        """What is counted over many rows, counted again when the board has changed.
+
+        Args:
+            key: What it is, with the filters that it rests on.
+            count: Counts it.
+        """
+        with self.service.database.reading() as session:
+            version = session.scalar(select(func.max(Audit.number))) or 0
+            with self._lock:
+                known = self._kept.pop(key, None)
+            found: T = known[1] if known is not None and known[0] == version else count(session)
+        with self._lock:
+            self._kept[key] = (version, found)
+            if len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        return found
+
+    def options(self) -> Options:
+        """The values that filters can take."""
+        return self.kept("options", _options)
+
+
+def _options(session: Session) -> Options:
+    live = (Submission.state == "published", Submission.newest)
+    grouped = select(Submission.model, func.count()).where(*live).group_by(Submission.model)
+    models = dict(sorted(session.execute(grouped).all(), key=lambda pair: (-pair[1], pair[0])))
+    some = select(func.max(Submission.id)).where(*live).group_by(Submission.hardware)
+    named = session.execute(select(Submission.hardware, Submission.summary).where(Submission.id.in_(some)))
+    names = {identifier: str(summary["hardware"]["name"]) for identifier, summary in named}
+    return Options(models, names)

@@ -1,0 +1,45 @@
+"""Rows that a page looks at as a whole: all of a model, or some by their ids."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+from moecap_leaderboard.listing import Filters, all_items, items_of
+from moecap_leaderboard.pages.context import PageContext
+from moecap_leaderboard.problems import ProblemError
+from moecap_leaderboard.reports import published
+
+__all__ = ["MOST_ROWS", "model_rows", "rows_by_id"]
+
+
+MOST_ROWS = 2000
+"""Rows of a model that a page looks at."""
+
+
+def model_rows(context: PageContext, model: str) -> list[dict[str, Any]]:
+    """The rows of a model of every kind, the newest first, :data:`MOST_ROWS` at most."""
+    found = all_items(context.service.database, Filters(kind="all", model=(model,)), "-published")
+    return list(islice(found, MOST_ROWS))
+
+
+def rows_by_id(context: PageContext, identifiers: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Rows by the ids of their results, and why others are not there.
+
+    Args:
+        context: The service.
+        identifiers: Ids, as an address holds them.
+    """
+    found, missing = [], []
+    with context.service.database.reading() as session:
+        for identifier in dict.fromkeys(identifiers):
+            if not re.fullmatch("[0-9a-f]{64}", identifier):
+                missing.append(f"no result {identifier[:64]!r}; an id has 64 hexadecimal digits")
+                continue
+            try:
+                found += items_of(session, [published(session, identifier)])
+            except ProblemError as problem:
+                missing.append(str(problem))
+    return found, missing
