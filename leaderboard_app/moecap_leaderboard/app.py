@@ -23,7 +23,7 @@ from moecap import __version__
 from moecap_leaderboard.api import about, description, keys, requests, results, submissions
 from moecap_leaderboard.middleware import BodyLimit, Head, Measured, RateLimit, problem_response
 from moecap_leaderboard.pages.site import mount_pages
-from moecap_leaderboard.pages.upload_room import UploadRoom
+from moecap_leaderboard.pages.upload_room import UploadRoom, sweeping
 from moecap_leaderboard.problems import PROBLEMS, ProblemError
 from moecap_leaderboard.service import Service
 
@@ -65,12 +65,14 @@ def create_app(service: Service) -> FastAPI:
     Args:
         service: The store and everything that works on it.
     """
+    uploads = service.settings.data / "uploads"
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         current_default_thread_limiter().total_tokens += service.examiners.places  # those who wait block no reader
         await run_in_threadpool(service.submissions.resume)
-        yield
+        async with sweeping(uploads):
+            yield
         await run_in_threadpool(service.close)
 
     app = FastAPI(
@@ -90,14 +92,14 @@ def create_app(service: Service) -> FastAPI:
         app.include_router(router, prefix=API, responses=_PROBLEM_ANSWERS)
     app.include_router(about.health_router)
     app.include_router(description.router)
-    mount_pages(app, service)
+    mount_pages(app, service, uploads)
     _explain_problems(app)
     limits = service.settings.limits
     app.add_middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["GET"], expose_headers=["ETag", "Location"])
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
     app.add_middleware(Head)
     app.add_middleware(BodyLimit, limit=limits.body_bytes)
-    app.add_middleware(UploadRoom)
+    app.add_middleware(UploadRoom, folder=uploads, body_bytes=limits.body_bytes)
     app.add_middleware(RateLimit, limits=limits, writes=service.writes)
     app.add_middleware(Measured, registry=app.state.registry)
     return app

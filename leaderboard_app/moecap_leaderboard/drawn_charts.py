@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-import threading
-from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,7 +14,7 @@ from moecap.report.reported_run import read_run
 from moecap.report.roofline import roofline_drawn
 from moecap.report.section import Drawn
 from moecap.result import RESULT_FILE
-from moecap_leaderboard.examiners import Examiners
+from moecap_leaderboard.kept_drawings import KeptDrawings
 from moecap_leaderboard.problems import ProblemError
 from moecap_leaderboard.reports import files_of, published
 from moecap_leaderboard.service import Service
@@ -51,8 +50,7 @@ class StoredCharts:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._kept: OrderedDict[tuple[str, Subject], RunCharts] = OrderedDict()
-        self._lock = threading.Lock()
+        self._kept: KeptDrawings[tuple[str, Subject], RunCharts] = KeptDrawings(service.examiners, _KEPT)
 
     def of(self, identifier: str, subject: Subject) -> RunCharts:
         """The charts of a row.
@@ -71,20 +69,14 @@ class StoredCharts:
             submission, kind, files = row.id, row.kind, files_of(session, row)
         if RESULT_FILE not in files:
             raise ProblemError("not-found", f"this row is {kind} and came without observations")
-        with self._lock:
-            if known := self._kept.get((submission, subject)):
-                self._kept.move_to_end((submission, subject))
-                return known
-        examiners: Examiners = self._service.examiners
-        with tempfile.TemporaryDirectory(prefix="moecap-charts-") as name, examiners.place():
+        return self._kept.get((submission, subject), lambda: self._drawn(files, subject))
+
+    def _drawn(self, files: Mapping[str, str], subject: Subject) -> RunCharts:
+        with tempfile.TemporaryDirectory(prefix="moecap-charts-") as name:
             for file, sha256 in files.items():
                 Path(name, file).symlink_to(self._service.blobs.path(sha256).absolute())
-            drawn: RunCharts = examiners.work(drawn_charts, Path(name), subject)
-        with self._lock:
-            self._kept[submission, subject] = drawn
-            if len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
-        return drawn
+            found: RunCharts = self._service.examiners.work(drawn_charts, Path(name), subject)
+            return found
 
 
 def drawn_charts(folder: Path, subject: Subject) -> RunCharts:

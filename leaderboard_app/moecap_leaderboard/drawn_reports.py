@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 
 from moecap_leaderboard.blobs import Blobs
 from moecap_leaderboard.examiners import Examiners
+from moecap_leaderboard.kept_drawings import KeptDrawings
 
 __all__ = ["DrawnReports"]
 
@@ -27,8 +26,7 @@ class DrawnReports:
 
     def __init__(self, blobs: Blobs, examiners: Examiners) -> None:
         self._blobs, self._examiners = blobs, examiners
-        self._kept: OrderedDict[str, bytes] = OrderedDict()
-        self._lock = threading.Lock()
+        self._kept: KeptDrawings[str, bytes] = KeptDrawings(examiners, _KEPT)
 
     def page(self, submission: str, files: Mapping[str, str]) -> bytes:
         """The report of a submission as HTML.
@@ -41,16 +39,10 @@ class DrawnReports:
             BadInputError: If it cannot be drawn.
             NotAvailableError: If too many submissions and reports wait.
         """
-        with self._lock:
-            if submission in self._kept:
-                self._kept.move_to_end(submission)
-                return self._kept[submission]
-        with tempfile.TemporaryDirectory(prefix="moecap-report-") as name, self._examiners.place():
+        return self._kept.get(submission, lambda: self._drawn(files))
+
+    def _drawn(self, files: Mapping[str, str]) -> bytes:
+        with tempfile.TemporaryDirectory(prefix="moecap-report-") as name:
             for file, sha256 in files.items():
                 Path(name, file).symlink_to(self._blobs.path(sha256).absolute())
-            drawn = self._examiners.draw(Path(name)).encode()
-        with self._lock:
-            self._kept[submission] = drawn
-            if len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
-        return drawn
+            return self._examiners.draw(Path(name)).encode()

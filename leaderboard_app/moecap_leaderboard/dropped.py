@@ -30,6 +30,7 @@ _DIRECTORY_BYTES = 1_000_000
 """Most bytes of a zip's directory, which is read as a whole."""
 
 _AT_ONCE = 1 << 20
+_NAME_BYTES = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,8 @@ def _unpack_zip(archive: Path, run: Path) -> None:
             name = None if entry.is_dir() else _name(entry.filename)
             if name is None:
                 continue
+            if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others may ask for gigabytes
+                raise BadInputError("the zip is packed by another method than deflate; pack it anew")
             with opened.open(entry) as source, _place(run, name).open("xb") as target:
                 for part in _parts(source):
                     left -= len(part)
@@ -151,11 +154,11 @@ def _parts(source: IO[bytes]) -> Iterator[bytes]:
 
 
 def _name(path: str) -> str | None:
-    """The name of a file that lies at the top or in one folder; ``None`` of what is hidden or lies deeper."""
+    """The name of a file at the top or in one folder; ``None`` of what is hidden, lies deeper or fits no disk."""
     parts = [part for part in PurePosixPath(path.replace("\\", "/")).parts if part != "."]
     if not 1 <= len(parts) <= 2 or "\0" in path or any(p in ("..", "/", "__MACOSX") or p[0] == "." for p in parts):
         return None
-    return parts[-1]
+    return parts[-1] if len(parts[-1].encode("utf-8", "surrogatepass")) <= _NAME_BYTES else None
 
 
 def _place(run: Path, name: str) -> Path:

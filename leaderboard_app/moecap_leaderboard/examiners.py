@@ -35,7 +35,7 @@ class Examiners:
         waiting: How many submissions may wait for a process before the next one is turned away.
 
     Attributes:
-        places: How many submissions are examined or wait at most; each holds a thread.
+        places: How many submissions and drawings are worked on or wait at most; each holds a thread.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class Examiners:
         self._seconds, self._memory = seconds, memory_bytes
         self.places = count + waiting
         self._free = threading.BoundedSemaphore(self.places)
+        self._drawings = threading.BoundedSemaphore(max(1, waiting // 2))
 
     def start(self) -> None:
         """Let the processes load what they need before the first submission comes."""
@@ -66,6 +67,21 @@ class Examiners:
             yield
         finally:
             self._free.release()
+
+    @contextlib.contextmanager
+    def drawing(self) -> Iterator[None]:
+        """Hold a place for a drawing, of which there are so few that readers leave room for those who submit.
+
+        Raises:
+            NotAvailableError: If all are taken.
+        """
+        if not self._drawings.acquire(blocking=False):
+            raise NotAvailableError("too many charts wait to be drawn; try again in a minute")
+        try:
+            with self.place():
+                yield
+        finally:
+            self._drawings.release()
 
     def examine(self, folder: Path, sent: Sequence[str]) -> Examination:
         """Examine a folder in one of the processes.

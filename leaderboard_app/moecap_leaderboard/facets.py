@@ -50,7 +50,9 @@ def _counted(session: Session, filters: Filters, facets: Sequence[str]) -> dict[
 
 
 def best_values(session: Session, filters: Filters, names: Iterable[str]) -> dict[str, float]:
-    """The best value of each metric among the rows that are sorted by it; none of a metric without a direction.
+    """The best value of each metric among the ranked rows that are sorted by it; none of a metric without a direction.
+
+    A projection beats no observation: it is looked at where projections alone are asked for.
 
     Args:
         session: Where to read.
@@ -61,5 +63,6 @@ def best_values(session: Session, filters: Filters, names: Iterable[str]) -> dic
     joined = select(Figure.name, func.min(Figure.value), func.max(Figure.value)).join(
         Submission, Submission.id == Figure.submission
     )
-    ends = joined.where(*conditions(filters), Figure.name.in_(wanted)).group_by(Figure.name)
+    compared = [Submission.ranked.is_(True), *([Submission.kind != "projected"] if filters.kind == "all" else [])]
+    ends = joined.where(*conditions(filters), *compared, Figure.name.in_(wanted)).group_by(Figure.name)
     return {name: float(least if wanted[name] == "lower" else most) for name, least, most in session.execute(ends)}

@@ -13,17 +13,17 @@ from moecap_leaderboard.problems import ProblemError
 from moecap_leaderboard.rates import Buckets, client_of
 from moecap_leaderboard.settings import Limits
 
-__all__ = ["BodyLimit", "Head", "Measured", "RateLimit", "problem_response"]
+__all__ = ["QUESTION", "UPLOAD", "BodyLimit", "Head", "Measured", "RateLimit", "problem_response"]
 
 _READS = ("GET", "HEAD", "OPTIONS")
 _UNLIMITED = ("/healthz", "/metrics")
 _FILES = ("/assets/", "/static/", "/look/")
 """Files of the pages, some dozens a page, which browsers keep."""
 _FILES_A_READ = 10
-_UPLOADS = "/gradio_api/upload"
+UPLOAD = "/gradio_api/upload"
 """Where a page's file is kept for a while without a key."""
 _WRITES_AN_UPLOAD = 30
-_QUESTIONS = ("/gradio_api/run/", "/gradio_api/queue/", "/gradio_api/component_server", "/gradio_api/reset")
+QUESTION = "/gradio_api/run/predict"
 """Where pages POST what they ask; nothing is written by it."""
 
 
@@ -105,9 +105,9 @@ class RateLimit:
 
     def _buckets(self, method: str, path: str) -> Buckets:
         if method not in _READS:
-            if path == _UPLOADS:
+            if path == UPLOAD:
                 return self._uploads
-            return self._reads if path.startswith(_QUESTIONS) else self._writes
+            return self._reads if path == QUESTION else self._writes
         return self._files if path.startswith(_FILES) else self._reads
 
 

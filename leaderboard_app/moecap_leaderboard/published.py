@@ -77,7 +77,7 @@ def projected_figures(points: Sequence[Point]) -> list[FiguresRecord]:
         found = validate_points(path)
     numbers = zip(found.points, found.projected.tolist(), found.low.tolist(), found.high.tolist(), strict=True)
     values = {
-        point.id: Metric(value=value, unit=_NAMES[point.metric][1], low=low, high=high)
+        point.id: Metric(value=value, unit=_NAMES[point.metric][1], low=low, high=high, basis="prediction")
         for point, value, low, high in numbers
     }
     known = [row for row in points if row["id"] in values]
@@ -85,13 +85,13 @@ def projected_figures(points: Sequence[Point]) -> list[FiguresRecord]:
 
 
 def _together(points: Iterable[Point]) -> list[list[Point]]:
-    """Rows of one configuration, in their order; a metric that comes again begins another row."""
+    """Rows of one configuration, the oldest date first; a metric that comes again begins another row."""
     groups: dict[tuple[Any, ...], list[Point]] = defaultdict(list)
     for row in points:
         key = (*(row.get(name) for name in (*_SHARED, "task", "source", "batching")),)
         again = sum(other["metric"] == row["metric"] for other in groups[(*key, 0)])
         groups[(*key, again)].append(row)
-    return [rows for rows in groups.values() if rows]
+    return sorted((rows for rows in groups.values() if rows), key=lambda rows: str(rows[0].get("date") or ""))
 
 
 def _published(row: Point) -> Metric:

@@ -25,6 +25,9 @@ _NOT_WORKLOAD = (
 )
 """Settings of a run that do not change what is measured, or that the row states by what they came to."""
 
+_CHANGED = "changes the model"
+"""Begins the remark of a source that ran a model with fewer experts a token than it has."""
+
 _BARRING = ("limited_tasks", "profile_from_file")
 """Flags that keep a row out of the main ranking, beside those of level ``invalid``."""
 
@@ -115,7 +118,9 @@ def row_of_result(
 
 
 def row_of_figures(record: FiguresRecord) -> Row:
-    """The row of figures of others or of projections."""
+    """The row of figures of others or of projections; one of a changed model is in no ranking."""
+    changed = any(note.startswith(_CHANGED) for note in record.notes)
+    name, level = ("model_changed", "warning") if changed else ("note", "info")
     summary = {
         "model": record.model.model_dump(mode="json"),
         "hardware": {"id": record.hardware, "name": record.hardware_name, "count": record.devices},
@@ -123,8 +128,8 @@ def row_of_figures(record: FiguresRecord) -> Row:
         "precision": record.precision,
         "workload": record.workload.model_dump(mode="json"),
         "metrics": _shown(record.metrics),
-        "flags": [{"name": "note", "level": "info", "text": note} for note in record.notes],
-        "unranked_because": [],
+        "flags": [{"name": name, "level": level, "text": note} for note in record.notes],
+        "unranked_because": ["model_changed"] if changed else [],
         "source": record.source,
     }
     same = record.model_dump(mode="json", exclude={"metrics", "notes", "date", "model"}) | {"model": record.model.id}

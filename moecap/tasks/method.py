@@ -65,7 +65,8 @@ class PublishedFigure(BaseModel):
         value: The number.
         unit: ``%``, ``1``, ``x`` and so on.
         source: Where it stands: paper with table or section.
-        mark: How it is known: read in the ``paper``, read in the authors' ``code``, or ``second-hand`` from notes.
+        mark: How it is known: read in the ``paper`` or in the authors' ``code``; what is known from elsewhere
+            only is left out.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -75,7 +76,7 @@ class PublishedFigure(BaseModel):
     value: float
     unit: str
     source: str
-    mark: Literal["paper", "code", "second-hand"]
+    mark: Literal["paper", "code"]
 
 
 class MethodTask(Task):

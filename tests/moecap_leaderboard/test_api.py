@@ -352,6 +352,7 @@ def test_the_report_of_a_row_is_one_page_and_figures_of_others_have_none(board, 
     first, again = (board.client.get(f"/api/v1/results/{sent}/report.html") for _ in range(2))
     assert first.status_code == 200
     assert first.headers["content-type"] == "text/html; charset=utf-8"
+    assert first.headers["content-security-policy"] == "frame-ancestors 'self' https://huggingface.co"
     assert f"result {sent[:16]}" in first.text and 'id="roofline"' in first.text
     assert again.content == first.content
     tag = {"If-None-Match": first.headers["etag"]}

@@ -27,7 +27,7 @@ def database_url(tmp_path):
 
 def test_an_empty_store_is_filled_and_another_left_alone(board):
     added = fill_empty(board.service)
-    assert added["measured"] == 3
+    assert added["measured"] == 4
     assert fill_empty(board.service) is None
 
     measured = board.get("/results", limit=200)["items"]
@@ -51,6 +51,28 @@ def test_an_empty_store_is_filled_and_another_left_alone(board):
     for item in projected:
         assert all(m["low"] < m["value"] < m["high"] for m in item["metrics"].values())
     assert board.client.get(f"/api/v1/results/{projected[0]['id']}/observations").status_code == 404
+
+
+def test_of_one_configuration_the_figure_of_the_latest_date_is_shown(board):
+    """The file names some of 28 March 2026 before those of the 27th."""
+    fill_empty(board.service)
+    for kind in ("imported", "projected"):
+        dates = {}
+        for item in board.get("/export.json", kind=kind, versions="all")["items"]:
+            date = board.get(f"/results/{item['id']}")["result"]["date"] if item["versions"] > 1 else None
+            dates.setdefault(item["configuration"], []).append((item["version"], date))
+        twice = [[date for _, date in sorted(pairs)] for pairs in dates.values() if len(pairs) > 1]
+        assert twice
+        assert all(found == sorted(found) for found in twice)
+
+
+def test_what_a_source_ran_with_fewer_experts_is_in_no_ranking(board):
+    fill_empty(board.service)
+    items = board.get("/results", kind="imported", engine="ktransformers", limit=50)["items"]
+    fewer = [item for item in items if "6 of 8" in item["engine"]["version"]]
+    assert fewer
+    assert all(item["unranked_because"] == ["model_changed"] for item in fewer)
+    assert all(item["ranked"] for item in items if item not in fewer)
 
 
 def test_a_published_number_stands_in_units_of_the_leaderboard(board):

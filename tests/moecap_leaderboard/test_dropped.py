@@ -91,6 +91,7 @@ def _entries(target, *entries):
         ([("a/result.json", b"{}"), ("b/result.json", b"{}")], "'result.json' twice"),
         ([("result.json", b"{}")], "result.json: "),
         ([(f"run/{n}.bin", b"") for n in range(65)], "more than 64 files"),
+        ([("x" * 256, b"x")], "no result.json came"),
         ([("../result.json", b"{}"), ("/result.json", b"{}"), ("a/b/result.json", b"{}")], "no result.json came"),
     ],
 )
@@ -122,6 +123,13 @@ def test_an_archive_that_would_fill_the_disk_is_refused(tmp_path, monkeypatch):
     shutil.rmtree(tmp_path / "empty")
     with pytest.raises(BadInputError, match="more than 1000 bytes"):
         read_dropped([tar], _empty(tmp_path), with_samples=False)
+
+
+def test_a_zip_of_another_method_than_deflate_is_refused_before_it_takes_the_memory_that_it_asks_for(tmp_path):
+    with zipfile.ZipFile(tmp_path / "sent.zip", "w", zipfile.ZIP_LZMA) as made:
+        made.writestr("result.json", b"{}")
+    with pytest.raises(BadInputError, match="another method"):
+        read_dropped([tmp_path / "sent.zip"], _empty(tmp_path), with_samples=False)
 
 
 def test_a_zip_with_a_directory_of_megabytes_is_refused_before_it_is_read(tmp_path):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import multiprocessing
+import threading
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ import pytest
 from moecap.errors import BadInputError, NotAvailableError
 from moecap.files import file_sha256
 from moecap_leaderboard.examiners import Examiners
+from moecap_leaderboard.kept_drawings import KeptDrawings
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +74,34 @@ def test_a_submission_that_finds_no_place_is_turned_away(own_examiners):
         pass
     with own_examiners.place():
         pass
+
+
+def test_readers_leave_places_to_those_who_submit():
+    examiners = Examiners(1, waiting=4)
+    with examiners.drawing(), examiners.drawing():
+        with pytest.raises(NotAvailableError, match="charts wait"), examiners.drawing():
+            pass
+        with examiners.place(), examiners.place(), examiners.place():
+            pass
+
+
+def test_what_many_ask_for_at_once_is_drawn_once():
+    drawn, begun = [], threading.Event()
+    kept = KeptDrawings(Examiners(1, waiting=8), most=1)
+
+    def draw():
+        begun.set()
+        time.sleep(0.2)
+        drawn.append(1)
+        if len(drawn) == 1:
+            raise BadInputError("it cannot be drawn")
+        return len(drawn)
+
+    with ThreadPoolExecutor() as threads:
+        for expected in (["it cannot be drawn"] * 3, [2] * 3):
+            begun.clear()
+            first = threads.submit(kept.get, "a", draw)
+            begun.wait()
+            asked = [first, *(threads.submit(kept.get, "a", draw) for _ in range(2))]
+            assert [str(one.exception()) if one.exception() else one.result() for one in asked] == expected
+    assert kept.get("a", draw) == 2 and kept.get("b", draw) == 3 and kept.get("a", draw) == 4

@@ -88,10 +88,31 @@ def test_counts_are_those_of_the_rows_under_all_other_filters(board):
 def test_the_best_value_is_the_least_or_the_greatest_as_the_metric_says(board):
     add_figures(board.service.database, ROWS, "ada")
     with board.service.database.reading() as session:
-        best = best_values(session, Filters(kind="all"), ("tpot", "accuracy.gsm8k", "busy_fraction", "ttft"))
-        qwen = best_values(session, Filters(kind="all", family=("qwen",)), ("tpot",))
-    assert best == {"tpot": 0.01, "accuracy.gsm8k": pytest.approx(0.4)}
+        names = ("tpot", "accuracy.gsm8k", "busy_fraction", "ttft")
+        best = best_values(session, Filters(kind="imported"), names)
+        qwen = best_values(session, Filters(kind="imported", family=("qwen",)), ("tpot",))
+    assert best == {"tpot": 0.02, "accuracy.gsm8k": pytest.approx(0.4)}
     assert qwen == {"tpot": 0.02}
+
+
+def test_a_projection_is_the_best_of_projections_alone(board):
+    """Row 3, which has the least TPOT of all, is projected."""
+    add_figures(board.service.database, ROWS, "ada")
+    with board.service.database.reading() as session:
+        assert best_values(session, Filters(kind="all"), ("tpot",)) == {"tpot": 0.02}
+        assert best_values(session, Filters(kind="projected"), ("tpot",)) == {"tpot": 0.01}
+
+
+def test_a_row_outside_of_the_main_ranking_is_never_the_best(board, make_run):
+    board.submit(make_run("transformers-bf16"))  # its task was cut short
+    assert len(board.get("/results")["items"]) == 1
+    with board.service.database.reading() as session:
+        assert best_values(session, Filters(), ("tpot.p50",)) == {}
+    board.submit(make_run("vllm-bf16"))
+    (item,) = board.get("/results", engine="vllm")["items"]
+    with board.service.database.reading() as session:
+        best = best_values(session, Filters(), ("tpot.p50",))
+    assert best == {"tpot.p50": item["metrics"]["tpot.p50"]["value"]}
 
 
 def test_rows_of_a_store_from_before_get_their_family_and_tasks(tmp_path):

@@ -139,6 +139,8 @@ def test_a_measured_row_is_not_sorted_by_what_was_not_recomputed(board, make_run
     board.submit(make_run("transformers-bf16"))
     (item,) = board.get("/results", sort="-accuracy.arc_easy")["items"]
     assert item["metrics"]["accuracy.arc_easy"]["value"] is not None
+    assert "accuracy.arc_easy" in item["not_recomputed"]
+    assert "ttft.p50" not in item["not_recomputed"]
     exported = board.get("/pareto", x="accuracy.arc_easy", y="ttft.p50", ranked="any")
     assert exported["items"] == []
     assert len(board.get("/pareto", x="tpot.p50", y="ttft.p50", ranked="any")["items"]) == 1

@@ -14,7 +14,10 @@ from starlette.responses import Response
 from moecap_leaderboard.keys import Caller, allowed
 from moecap_leaderboard.service import Service
 
-__all__ = ["CallerOf", "ServiceOf", "answer", "bytes_answer", "caller_with", "written"]
+__all__ = ["FRAMED", "CallerOf", "ServiceOf", "answer", "bytes_answer", "caller_with", "written"]
+
+FRAMED = "frame-ancestors 'self' https://huggingface.co"
+"""Who may show a page inside of theirs: this service, and the hub, where a Space stands in a frame."""
 
 
 def _service(request: Request) -> Service:

@@ -12,7 +12,7 @@ from starlette.responses import Response, StreamingResponse
 
 from moecap.errors import BadInputError, NotAvailableError
 from moecap.result import RESULT_FILE
-from moecap_leaderboard.api.answers import ServiceOf, answer, bytes_answer
+from moecap_leaderboard.api.answers import FRAMED, ServiceOf, answer, bytes_answer
 from moecap_leaderboard.api.filters import ComparedQuery, ExportQuery, ListQuery, ParetoQuery
 from moecap_leaderboard.comparison import compared, front
 from moecap_leaderboard.exports import MEDIA, exported
@@ -94,7 +94,7 @@ def report(request: Request, service: ServiceOf, identifier: str) -> Response:
         raise ProblemError("not-found", f"the report of {identifier[:16]} cannot be drawn: {error}") from None
     except NotAvailableError as error:
         raise ProblemError("unavailable", str(error), retry_after=_WAIT_SECONDS) from None
-    headers = {"Content-Security-Policy": "frame-ancestors 'self'", "X-Content-Type-Options": "nosniff"}
+    headers = {"Content-Security-Policy": FRAMED, "X-Content-Type-Options": "nosniff"}
     return bytes_answer(request, page, "text/html; charset=utf-8", seconds=_RESULT_SECONDS, headers=headers)
 
 

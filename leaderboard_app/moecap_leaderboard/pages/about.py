@@ -106,7 +106,8 @@ def _label() -> Html:
     return join(
         paragraph(
             f"Of three axes ({letters}) each system is labelled by the two that remain when the lowest is taken away, "
-            f"if that one lies at least {rule.label.margin} below the next. {rule.label.reason}"
+            f"if that one lies at least {rule.label.margin} below the next. Cost is at the price at which rows are "
+            f"compared. {rule.label.reason}"
         ),
         data_table(
             f"Axes of the radar, version {rule.version}: the centre is 0, the rim 1, whichever rows are shown",

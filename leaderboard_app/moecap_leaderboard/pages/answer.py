@@ -93,7 +93,7 @@ def _card(number: int, candidate: Candidate, question: Question) -> Html:
             text: Child = element("span", "not stated", class_="missing", title=found.metric.reason)
         else:
             text = join("\N{ALMOST EQUAL TO} " if found.estimated else "", shown(found))
-        unit = QUANTITIES[key].unit if key == "cost" else None
+        unit = {"cost": QUANTITIES["cost"].unit, "speed": "per device"}.get(key)
         name = join(QUANTITIES[key].name, element("small", unit) if unit else None)
         figures.append(element("div", element("dt", name), element("dd", text)))
     return element(
@@ -237,5 +237,5 @@ def _offer_table(found: Projection) -> Html:
 
 
 def _usd(value: float) -> str:
-    """Dollars with three significant figures, so that a column of them stands aligned."""
-    return f"{value:#.3g}".rstrip(".")
+    """Dollars with three significant figures, so that a column of them stands aligned; thousands in full."""
+    return f"{value:#.3g}".rstrip(".") if value < 999.5 else f"{value:,.0f}"

@@ -42,7 +42,7 @@ def tied(a: Measure, b: Measure, *, is_score: bool) -> bool:
         return apart.low <= (0.0 if is_score else 1.0) <= apart.high
     if a.ends is not None and a.ends == b.ends:
         return not disjoint(a, b)
-    return abs(b.value - a.value) <= NEAR * abs(a.value)
+    return abs(b.value - a.value) <= NEAR * max(abs(a.value), abs(b.value))
 
 
 def disjoint(a: Measure, b: Measure) -> bool:

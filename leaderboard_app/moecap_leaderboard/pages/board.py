@@ -137,13 +137,15 @@ def _caption(query: BoardQuery) -> Html:
     else:
         order = f"by {name}, the {'largest' if falling else 'smallest'} first; rows without it come last"
     kind = query.asked.kind
+    aside = ", projections aside," if kind == "all" else ""
     if kind == "projected":
         bars = "Bars are 80 % prediction intervals."
     elif kind == "all":
         bars = "Bars are 95 % intervals; of projected rows 80 % prediction intervals."
     else:
         bars = "Bars are 95 % intervals; of S-MBU the bounds of an estimate, where the routing was not seen."
-    return element("span", f"Results, {order}. The best value of a column among all rows that match is bold. {bars}")
+    best = f"The best value of a column among all ranked rows that match{aside} is bold."
+    return element("span", f"Results, {order}. {best} {bars}")
 
 
 def _downloads(query: BoardQuery) -> Html:

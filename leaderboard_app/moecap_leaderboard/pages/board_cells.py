@@ -8,12 +8,14 @@ from datetime import datetime
 from typing import Any
 
 from moecap.metrics.value import Metric
-from moecap.report.cap import cap_label, places
 from moecap.report.figures import NO_VALUE, TIMES, significant
 from moecap.report.markup import Html, element, join
 from moecap_leaderboard.pages.board_columns import Column, value_of
 from moecap_leaderboard.pages.context import Item
 from moecap_leaderboard.pages.look import engine_mark
+from moecap_leaderboard.pages.measures import interval_kind
+from moecap_leaderboard.pages.pricing import has_own_price
+from moecap_leaderboard.pages.radar_rows import row_label
 from moecap_leaderboard.prices import COSTS
 from moecap_leaderboard.states import TIER_TEXTS
 
@@ -57,13 +59,14 @@ def metric_cell(column: Column, metric: Mapping[str, Any] | None, item: Item, sc
         metric: The metric of the row.
         item: The row.
         scale: What the cells of the column share.
-        best: The best value of the metric among all rows, in its own unit; null where none is marked.
+        best: The best value of the metric among all ranked rows, in its own unit; null where none is marked.
     """
     if metric is None or metric["value"] is None:
         reason = metric["reason"] if metric else f"this result has no {column.metric}"
         return element("td", element("span", NO_VALUE, title=reason, class_="missing"), class_="number")
-    is_best = best is not None and metric["value"] == best and _compared(column, item)
-    shown = join(_number(column.shown(metric["value"])), _uncompared(column, item), _bar(column, metric, scale))
+    apart = _apart(column, item)
+    is_best = best is not None and metric["value"] == best and not apart and not item["unranked_because"]
+    shown = join(_number(column.shown(metric["value"])), _mark(apart), _bar(column, metric, scale))
     if is_best:
         shown = join(element("strong", shown), element("span", " best", class_="sr"))
     return element("td", shown, class_=f"number d{min(scale.decimals, 6)}", title=_basis(column, metric, item))
@@ -95,27 +98,33 @@ def _bar(column: Column, metric: Mapping[str, Any], scale: Scale) -> Html | None
 
 def _basis(column: Column, metric: Mapping[str, Any], item: Item) -> str | None:
     """The interval and the n of a number, in words."""
-    estimated = column.group == "S-MBU" and any(flag["name"] == "routing_estimated" for flag in item["flags"])
     words = []
-    if metric["low"] is not None and metric["high"] is not None:
+    kind = interval_kind(item, column.metric or "", Metric.model_validate(metric))
+    if kind is not None:
         low, high = sorted(column.shown(metric[end]) for end in ("low", "high"))
-        name = "80 % prediction interval" if metric["basis"] == "prediction" else "95 % interval"
-        name = "estimated, between the bounds" if estimated else name
-        words.append(f"{name} {significant(low)} to {significant(high)} {column.unit}")
+        words.append(f"{_ENDS[kind]} {significant(low)} to {significant(high)} {column.unit}")
     if metric["n"]:
         words.append(f"n = {metric['n']:,}")
     return ", ".join(words) or None
 
 
-def _compared(column: Column, item: Item) -> bool:
-    own = any(flag["name"] == "own_price" for flag in item["flags"])
-    return not (own and column.metric in COSTS)
+_ENDS = {
+    "confidence": "95 % interval",
+    "prediction": "80 % prediction interval",
+    "bounds": "estimated, between the bounds",
+    "stated": "as its source states it,",
+}
 
 
-def _uncompared(column: Column, item: Item) -> Html | None:
-    if _compared(column, item):
-        return None
-    return element("sup", "\N{DAGGER}", title="at the submitter's own price; not compared")
+def _apart(column: Column, item: Item) -> str:
+    """Why a number is shown and not compared; empty where it is compared."""
+    if column.metric in COSTS and has_own_price(item):
+        return "at the submitter's own price; not compared"
+    return "as stated and not recomputed; not compared" if column.metric in item["not_recomputed"] else ""
+
+
+def _mark(apart: str) -> Html | None:
+    return element("sup", "\N{DAGGER}", title=apart) if apart else None
 
 
 def word_cell(key: str, item: Item, now: datetime) -> Html:
@@ -169,7 +178,7 @@ def _scores(item: Item, now: datetime) -> Html:
     lines = []
     for name, metric in scores:
         column = Column(name, "", name, "%", "", f"accuracy.{name}", 100.0)
-        number = join(_number(column.shown(metric["value"])), _bar(column, metric, unit))
+        number = join(_number(column.shown(metric["value"])), _mark(_apart(column, item)), _bar(column, metric, unit))
         lines.append(
             element("span", element("small", name), number, class_="score", title=_basis(column, metric, item))
         )
@@ -177,18 +186,10 @@ def _scores(item: Item, now: datetime) -> Html:
 
 
 def _cap(item: Item, now: datetime) -> Html:
-    metrics = {
-        name: Metric.model_validate(metric)
-        for name, metric in item["metrics"].items()
-        if name in _CAP_METRICS or name.startswith("accuracy.")
-    }
-    label = cap_label(places(metrics, tuple(item["workload"]["tasks"])))
+    label = row_label(item)
     if label.text is None:
         return element("td", element("span", NO_VALUE, title=label.reason, class_="missing"))
     return element("td", element("span", label.text, class_="badge cap", title=label.reason))
-
-
-_CAP_METRICS = ("cost_per_million_output_tokens", "output_tokens_per_second_per_device")
 
 
 def _trust(item: Item, now: datetime) -> Html:

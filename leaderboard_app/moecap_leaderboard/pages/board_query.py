@@ -24,6 +24,7 @@ _ONE = (
 )  # fmt: skip
 _OF_THE_PAGE = ("column", "from")
 _PLACE = ("cursor", "limit")
+_DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,8 @@ class BoardQuery:
         known = [column.key for column in COLUMNS]
         chosen = tuple(key for key in query.every("column") if key in known)
         first = query.first("from", "0")
-        return cls(asked, chosen or default_columns(asked.kind), int(first) if first.isdecimal() else 0)
+        number = first.isdecimal() and len(first) < _DIGITS
+        return cls(asked, chosen or default_columns(asked.kind), int(first) if number else 0)
 
     @property
     def shown(self) -> list[Column]:

@@ -74,7 +74,8 @@ def _answer(context: PageContext, query: Query) -> Sequence[str]:
 
 def _begun(context: PageContext, model: str) -> dict[str, dict[str, Any]]:
     """What is compared before anybody has chosen: two engines at the same load, where the board has such rows."""
-    pairs = contests([item for item in model_rows(context, model) if item["kind"] != "projected"]) if model else []
+    rows = model_rows(context, model) if model else []
+    pairs = contests([item for item in rows if item["kind"] != "projected" and item["ranked"]])
     if not pairs:
         return {}
     found, _ = rows_by_id(context, pairs[0].pairs[0])
@@ -90,13 +91,14 @@ def _suggested(rows: Sequence[dict[str, Any]], taken: Sequence[dict[str, Any]]) 
             item
             for item in free
             if item["workload"] == other["workload"]
+            and item["ranked"]
             and item["kind"] == other["kind"]
             and item["engine"]["name"] != other["engine"]["name"]
             and item["hardware"] == other["hardware"]
         ]
         if same:
             return same[0]
-    return free[0] if free else None
+    return min(free, key=lambda item: not item["ranked"], default=None)
 
 
 def _side(
@@ -122,6 +124,7 @@ def _body(a: dict[str, Any], b: dict[str, Any]) -> Html:
             element("a", f"{name}: {item['model']['name']}", href=result_url(item["id"])),
             element("small", f"{configuration_name(item)}; {load_name(item)}"),
             element("span", item["kind"], class_=f"badge {item['kind']}"),
+            None if item["ranked"] else element("span", "not in the main ranking", class_="badge unranked"),
         )
         for number, (name, item) in enumerate((("A", a), ("B", b)))
     ]

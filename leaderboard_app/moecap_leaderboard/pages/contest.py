@@ -50,7 +50,7 @@ def contests(items: Sequence[dict[str, Any]]) -> list[Contest]:
     loads: dict[tuple[Any, ...], dict[str, dict[str, Any]]] = {}
     for item in items:
         load = load_key(item)
-        if load is None or throughput(item).value is None:
+        if load is None or not throughput(item).value:
             continue
         same = (item["kind"], placed_hardware(item), item["precision"])
         best = loads.setdefault((*same, load), {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 
@@ -57,8 +58,9 @@ def _answer(context: PageContext, query: Query) -> Sequence[str]:
     items = model_rows(context, question.model)
     form_markup = _sentence(question, models, options.model, choices(items, question, options.hardware_names))
     parts = [_asked(options.model), answer_block(items, question)]
-    if len(items) == MOST_ROWS:
-        parts.append(paragraph(f"Of all rows of this model the newest {MOST_ROWS:,} are looked at.", class_="missing"))
+    if MOST_ROWS in Counter(item["kind"] for item in items).values():
+        text = f"Of the rows of this model the newest {MOST_ROWS:,} of each kind are looked at."
+        parts.append(paragraph(text, class_="missing"))
     if not in_scope(items, question) and (kin := _kin(question, options.model)):
         parts.insert(1, kin)
     return str(form_markup), str(join(*parts))

@@ -10,6 +10,7 @@ from moecap.metrics.accuracy import is_score
 from moecap.metrics.value import Metric, absent
 from moecap.report.cap import Axis, axis_metric, cap_rule
 from moecap_leaderboard.metrics import Better
+from moecap_leaderboard.pages.naming import names_host
 from moecap_leaderboard.pages.pricing import cost_per_million, has_own_price, row_rent
 
 __all__ = [
@@ -172,7 +173,7 @@ def throughput(item: Mapping[str, Any]) -> Measure:
     """
     name = "output_tokens_per_second"
     metric = stated(item, name)
-    if metric is not None and metric.value:
+    if metric is not None and metric.value is not None:
         return Measure(metric, "output tokens/s", "", interval_kind(item, name, metric))
     workload = item["workload"]
     flight, tokens = workload["concurrency"], workload["output_len"]
@@ -199,9 +200,10 @@ def _cost(item: Mapping[str, Any], prices: Mapping[str, float]) -> Measure:
     unit = "USD/1e6 tokens"
     if rent is None:
         own = "; the row's own is not compared" if has_own_price(item) else ""
+        own = " as a whole" if names_host(item) else own
         return Measure(absent(unit, f"no price of {item['hardware']['name']} is known{own}"), "cost")
-    if rate.value is None:
-        return Measure(absent(unit, rate.metric.reason or "no throughput"), "cost")
+    if not rate.value:
+        return Measure(absent(unit, rate.metric.reason or "no output token came"), "cost")
     per = f"at {rent.usd_per_hour:.4g} USD per device-hour ({rent.text}{'' if rent.rented else '; no rent'})"
     how = f"{per}, speed {rate.how}" if rate.how else per
     dear = _mapped(rate.metric, lambda value: cost_per_million(rent.usd_per_hour, devices, value))

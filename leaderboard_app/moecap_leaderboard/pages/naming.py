@@ -17,6 +17,7 @@ __all__ = [
     "listed",
     "load_key",
     "load_name",
+    "names_host",
     "placed_hardware",
     "plural",
     "row_name",
@@ -52,9 +53,15 @@ def hardware_name(identifier: str, stated: str) -> str:
 
 
 def placed_hardware(item: Mapping[str, Any]) -> str:
-    """``8 x H100 SXM5 80GB`` with a sign of multiplication."""
+    """``8 x H100 SXM5 80GB`` with a sign of multiplication; of a row that names its host too as it says it."""
     hardware = item["hardware"]
-    return f"{hardware['count']} {TIMES} {hardware_name(hardware['id'], hardware['name'])}"
+    stated = hardware["name"]
+    return f"{hardware['count']} {TIMES} {stated if names_host(item) else hardware_name(hardware['id'], stated)}"
+
+
+def names_host(item: Mapping[str, Any]) -> bool:
+    """Whether a row's hardware is a device with a host that does part of the work (``RTX-4090 + 2x Xeon``)."""
+    return " + " in item["hardware"]["name"]
 
 
 def configuration_name(item: Mapping[str, Any]) -> str:

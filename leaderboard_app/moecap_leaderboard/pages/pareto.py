@@ -40,7 +40,7 @@ class Scatter:
         missing: How many lack one, or have one that was not recomputed.
         tasks: Of which tasks the scores are; empty where no quantity is a score.
         other_tasks: How many have scores of other tasks.
-        unrented: How many of the points have no rent but what an operator pays; their cost is compared with none.
+        unrented: How many of the points have no rent but what an operator pays; beside a rent they are not compared.
     """
 
     points: tuple[Placed, ...]
@@ -71,10 +71,11 @@ def scatter(items: Sequence[dict[str, Any]], x: str, y: str, prices: Mapping[str
     valued = [row for row in found if all(m.value is not None and not m.unchecked for m in row[1:])]
     tasks, whole = _of_one_task(valued, (x, y))
     rented = ["cost" not in (x, y) or is_rented(item, prices) for item, _, _ in whole]
+    comparable = rented if any(rented) else [True] * len(whole)
     best = dict.fromkeys(range(len(whole)), False)
     for projected in (False, True):
         kind = [(item["kind"] == "projected") == projected for item, _, _ in whole]
-        numbers = [n for n in range(len(whole)) if kind[n] and rented[n]]
+        numbers = [n for n in range(len(whole)) if kind[n] and comparable[n]]
         points = [(whole[n][1].value or 0.0, whole[n][2].value or 0.0) for n in numbers]
         flags = front(points, (QUANTITIES[x].better, QUANTITIES[y].better))
         best |= dict(zip(numbers, flags, strict=True))
@@ -94,7 +95,6 @@ def _of_one_task(rows: Sequence[_Row], keys: tuple[str, str]) -> tuple[str, list
     """The tasks that most rows have scores of, and those rows; all rows where no quantity is a score."""
     if "accuracy" not in keys or not rows:
         return "", list(rows)
-    at = 1 + keys.index("accuracy")
-    names = [row[at].name for row in rows]
+    names = [(a if keys[0] == "accuracy" else b).name for _, a, b in rows]
     tasks = Counter(names).most_common(1)[0][0]
     return tasks, [row for row, name in zip(rows, names, strict=True) if name == tasks]

@@ -9,6 +9,7 @@ from typing import Any
 from moecap.hardware.profile import HardwareProfile
 from moecap.hardware.registry import load_profile, packaged_id
 from moecap.projection.recommendation import is_rent, price_of
+from moecap_leaderboard.pages.naming import names_host
 
 __all__ = ["FORMULA", "Rent", "cost_per_million", "has_own_price", "is_rented", "known_rent", "row_rent"]
 
@@ -66,11 +67,14 @@ def row_rent(item: Mapping[str, Any], given: Mapping[str, float]) -> Rent | None
 
     Returns:
         The given price, else the known one, else (a host that was probed) the one that the row's own cost and speed
-        state, unless its submitter chose it; ``None`` where there is none of these.
+        state, unless its submitter chose it; ``None`` where there is none of these, and where the host is part of what
+        would have to be paid.
     """
     hardware, devices = str(item["hardware"]["id"]), int(item["hardware"]["count"])
     if hardware in given:
         return Rent(given[hardware], "the price that you set")
+    if names_host(item):
+        return None
     known = known_rent(hardware, devices)
     if known is not None:
         return known

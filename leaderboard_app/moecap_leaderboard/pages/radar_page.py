@@ -80,8 +80,9 @@ def _chip(number: int, item: dict[str, Any]) -> Html:
 
 
 def _first_rows(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What a radar shows before anybody has chosen: the model's newest rows of three configurations, measured first."""
-    ordered = sorted(items, key=lambda item: ("measured", "imported", "projected").index(item["kind"]))
+    """What a radar shows before anybody has chosen: newest rows of three configurations, ranked and measured first."""
+    kinds = ("measured", "imported", "projected")
+    ordered = sorted(items, key=lambda item: (not item["ranked"], kinds.index(item["kind"])))
     found: dict[str, dict[str, Any]] = {}
     for item in ordered:
         found.setdefault(configuration_name(item), item)

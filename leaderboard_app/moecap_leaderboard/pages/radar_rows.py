@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from moecap.report.cap import Axis, Place, cap_rule, place
+from moecap.report.cap import Axis, Label, Place, cap_label, cap_rule, place
 from moecap.report.cap_section import normalisation
 from moecap.report.figures import display
 from moecap.report.markup import Child, Html, data_table, element, folded, join
 from moecap.report.radar import radar
 from moecap_leaderboard.pages.chart import explained
 from moecap_leaderboard.pages.links import result_url
-from moecap_leaderboard.pages.measures import axis_measure, row_tasks
-from moecap_leaderboard.pages.naming import configuration_name, load_name
+from moecap_leaderboard.pages.measures import axis_measure, measure, row_tasks
+from moecap_leaderboard.pages.naming import configuration_name, listed, load_name
+from moecap_leaderboard.pages.pricing import is_rented
 from moecap_leaderboard.pages.sentences import how, kinds_sentence, radar_sentence
 
-__all__ = ["HOW", "MOST", "legend", "radar_block", "row_places", "telling_axes"]
+__all__ = ["HOW", "MOST", "legend", "radar_block", "row_label", "row_places", "telling_axes"]
 
 MOST = 6
 """Rows that one radar can hold."""
@@ -34,6 +35,12 @@ def row_places(
 ) -> tuple[Place, ...]:
     """Where a row lies on axes of the radar, all of them by default."""
     return tuple(place(axis, axis_measure(item, axis, prices).metric) for axis in axes or cap_rule().axes)
+
+
+def row_label(item: Mapping[str, Any]) -> Label:
+    """The label PA, PC or CA of a row by its places on this radar, so at the price at which rows are compared."""
+    wanted = cap_rule().label.axes.values()
+    return cap_label(row_places(item, {}, [axis for axis in cap_rule().axes if axis.key in wanted]))
 
 
 def telling_axes(items: Sequence[Mapping[str, Any]]) -> tuple[Axis, ...]:
@@ -60,9 +67,8 @@ def radar_block(
     places = [row_places(item, prices, shown) for item in items]
     names = [configuration_name(item) for item in items]
     figure = radar([(name, item["kind"], found) for name, item, found in zip(names, items, places, strict=True)])
-    tasks = {row_tasks(item) for item in items if row_tasks(item)}
-    caution = " The rows ran different accuracy tasks and do not compare on that axis." if len(tasks) > 1 else ""
-    sentence = f"{radar_sentence(names, places)}{kinds_sentence(items)}{caution}"
+    aside, caution = _incomparable(items, shown, prices)
+    sentence = f"{radar_sentence(names, places, aside)}{kinds_sentence(items)}{caution}"
     return element(
         "figure",
         element("div", figure, legend(items), class_="radar-pair"),
@@ -71,6 +77,26 @@ def radar_block(
         normalisation(),
         class_="radar-figure",
     )
+
+
+def _incomparable(
+    items: Sequence[Mapping[str, Any]], axes: Sequence[Axis], prices: Mapping[str, float]
+) -> tuple[frozenset[str], str]:
+    """Keys of axes on which rows with values do not compare, and in words why."""
+    aside, said = set(), ""
+    tasks = {row_tasks(item) for item in items if row_tasks(item)}
+    if len(tasks) > 1:
+        aside.add("accuracy")
+        said += " The rows ran different accuracy tasks and do not compare on that axis."
+    unchecked = [axis for axis in axes if any(axis_measure(item, axis, prices).unchecked for item in items)]
+    if unchecked:
+        aside |= {axis.key for axis in unchecked}
+        said += f" Not every value of {listed([axis.name for axis in unchecked])} was recomputed, so none leads there."
+    rented = {is_rented(item, prices) for item in items if measure(item, "cost", prices).value is not None}
+    if len(rented) > 1:
+        aside.add("cost")
+        said += " A cost at what an operator pays does not compare with one at a rent."
+    return frozenset(aside), said
 
 
 def legend(items: Sequence[dict[str, Any]]) -> Html:
@@ -84,6 +110,7 @@ def legend(items: Sequence[dict[str, Any]]) -> Html:
                 element("a", configuration_name(item), href=result_url(item["id"])),
                 " ",
                 element("span", item["kind"], class_=f"badge {item['kind']}"),
+                None if item["ranked"] else element("span", "not in the main ranking", class_="badge unranked"),
                 element("small", f"{item['model']['name']}; {load_name(item)}"),
             ),
         )

@@ -7,7 +7,6 @@ from typing import Any
 
 import gradio as gr
 
-from moecap.report.cap import cap_label, places
 from moecap.report.headline import KINDS, badge, load_sentence
 from moecap.report.markup import Child, Html, element, join, paragraph
 from moecap.result import Result
@@ -16,8 +15,8 @@ from moecap_leaderboard.pages.context import PageContext
 from moecap_leaderboard.pages.events import on_open
 from moecap_leaderboard.pages.links import page_url
 from moecap_leaderboard.pages.look import engine_mark, html_block, loading
-from moecap_leaderboard.pages.measures import row_tasks
 from moecap_leaderboard.pages.naming import engine_name, listed, load_name, placed_hardware
+from moecap_leaderboard.pages.radar_rows import row_label
 from moecap_leaderboard.pages.result_evidence import figures, flags, rules, tiles, trust
 from moecap_leaderboard.pages.result_record import files, history, provenance, repeating
 from moecap_leaderboard.pages.url_state import query_from
@@ -96,7 +95,7 @@ def _head(found: Mapping[str, Any], run: Result | None) -> Html:
         badge(found["tier"].replace("_", " "), found["tier"]),
     ]
     if run is not None:
-        label = cap_label(places(run.metrics, row_tasks(found)))
+        label = row_label(found)
         badges.append(badge(label.text or "no PA/PC/CA label", "cap", label.reason))
     if not found["ranked"]:
         badges.append(badge("not in the main ranking", "unranked"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 from moecap_leaderboard.listing import Filters, all_items, items_of
 from moecap_leaderboard.pages.context import PageContext
@@ -16,13 +16,16 @@ __all__ = ["MOST_ROWS", "model_rows", "rows_by_id"]
 
 
 MOST_ROWS = 2000
-"""Rows of a model that a page looks at."""
+"""Rows of a model and kind that a page looks at."""
+
+_KINDS: tuple[Literal["measured", "imported", "projected"], ...] = ("measured", "imported", "projected")
 
 
 def model_rows(context: PageContext, model: str) -> list[dict[str, Any]]:
-    """The rows of a model of every kind, the newest first, :data:`MOST_ROWS` at most."""
-    found = all_items(context.service.database, Filters(kind="all", model=(model,)), "-published")
-    return list(islice(found, MOST_ROWS))
+    """The rows of a model, measured before published before projected, of each kind the newest :data:`MOST_ROWS`."""
+    database = context.service.database
+    kinds = (all_items(database, Filters(kind=kind, model=(model,)), "-published") for kind in _KINDS)
+    return [item for found in kinds for item in islice(found, MOST_ROWS)]
 
 
 def rows_by_id(context: PageContext, identifiers: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:

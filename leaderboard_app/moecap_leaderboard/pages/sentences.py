@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from moecap.report.cap import Place
@@ -35,12 +35,15 @@ def kinds_sentence(items: Sequence[dict[str, Any]]) -> str:
     return f" {text[0].upper()}{text[1:]}."
 
 
-def radar_sentence(names: Sequence[str], places: Sequence[tuple[Place, ...]]) -> str:
+def radar_sentence(
+    names: Sequence[str], places: Sequence[tuple[Place, ...]], aside: Collection[str] = frozenset()
+) -> str:
     """Which row stands outermost on most of the axes that at least two rows have a value on.
 
     Args:
         names: Of the rows.
         places: Of each row, on the same axes.
+        aside: Keys of axes on which these rows do not compare.
     """
     rows = plural(len(names), "row")
     axes = list(zip(*places, strict=True))
@@ -51,7 +54,7 @@ def radar_sentence(names: Sequence[str], places: Sequence[tuple[Place, ...]]) ->
     compared = 0
     for column in axes:
         shares = [(place.share, number) for number, place in enumerate(column) if place.share is not None]
-        if len(shares) < 2:
+        if len(shares) < 2 or column[0].axis.key in aside:
             continue
         compared += 1
         most = max(share for share, _ in shares)
@@ -59,13 +62,13 @@ def radar_sentence(names: Sequence[str], places: Sequence[tuple[Place, ...]]) ->
         if len(ahead) == 1:
             leads.setdefault(ahead[0], []).append(column[0].axis.name)
     if not compared:
-        return f"{TOO_LITTLE}: on none of the {len(axes)} axes have two of the {rows} a value."
+        return f"{TOO_LITTLE}: on none of the {len(axes)} axes have two of the {rows} values that compare."
     if not leads:
-        return f"n = {rows}; on the {compared} axes on which two have a value none stands ahead."
+        return f"n = {rows}; on the {plural(compared, 'axis', 'axes')} on which two compare none stands ahead."
     best = max(leads, key=lambda number: len(leads[number]))
     return (
         f"n = {rows}; {names[best]} stands outermost on {listed(leads[best])}, {len(leads[best])} of the "
-        f"{plural(compared, 'axis', 'axes')} on which at least two rows have a value."
+        f"{plural(compared, 'axis', 'axes')} on which at least two rows compare."
     )
 
 
@@ -79,7 +82,8 @@ def pareto_sentence(x: str, y: str, points: int, front: Sequence[str], missing: 
         front: Names of the rows on the frontier, one each.
         missing: Rows that lack one of them.
     """
-    lacking = f" {plural(missing, 'row lacks', 'rows lack')} one of the two and cannot be drawn." if missing else ""
+    lacks = plural(missing, "row lacks", "rows lack")
+    lacking = f" {lacks} one of the two, or it was not recomputed, and cannot be drawn." if missing else ""
     if points < 2:
         return f"{TOO_LITTLE}: {plural(points, 'row has', 'rows have')} both {x} and {y}.{lacking}"
     named = listed(list(dict.fromkeys(front))[:3])

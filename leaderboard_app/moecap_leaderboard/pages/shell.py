@@ -18,33 +18,23 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from moecap import __version__
 from moecap.report.markup import Html, element, join
+from moecap_leaderboard.api.answers import FRAMED
+from moecap_leaderboard.middleware import QUESTION, UPLOAD
 from moecap_leaderboard.pages.look import FILES, file_bytes
 
-__all__ = ["GRADIO_PATHS", "Frame", "PageMount", "file_url"]
+__all__ = ["GRADIO_FILES", "GRADIO_PATHS", "Frame", "PageMount", "file_url"]
 
-GRADIO_PATHS = (
-    "/assets/",
-    "/static/",
-    "/theme.css",
-    "/config",
-    "/favicon.ico",
-    "/gradio_api/run/predict",
-    "/gradio_api/queue/",
-    "/gradio_api/heartbeat/",
-    "/gradio_api/component_server",
-    "/gradio_api/upload",
-    "/gradio_api/file=",
-    "/gradio_api/reset",
-    "/gradio_api/cancel",
-    "/gradio_api/startup-events",
-    "/gradio_api/info",
-)
-"""What its scripts ask for; its proxy, deep links, recordings, monitoring and editor are not reachable."""
+GRADIO_PATHS = ("/theme.css", "/favicon.ico", "/gradio_api/app_id", QUESTION, UPLOAD, f"{UPLOAD}_progress")
+GRADIO_FILES = ("/assets/", "/static/")
+"""What its scripts ask for. Its queue, which has no bound, its heartbeats, which hold connections, its files, which may
+be those of other hosts, its proxy, deep links, recordings, monitoring and editor are not reachable.
+"""
 
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; worker-src 'self' blob:; "
-    "object-src 'none'; base-uri 'self'; form-action 'self'"
+    "object-src 'none'; base-uri 'self'; form-action 'self'; "
+    f"{FRAMED}"
 )
 """The browser itself refuses a request to another host; Gradio's scripts and styles are partly inline."""
 
@@ -72,7 +62,7 @@ def file_url(name: str) -> str:
 
 
 class PageMount(Mount):
-    """Gradio's application at the root, for the paths of the pages and those of :data:`GRADIO_PATHS` alone.
+    """Gradio's application at the root, for the pages, :data:`GRADIO_PATHS` and what is under :data:`GRADIO_FILES`.
 
     Args:
         app: Gradio's application.
@@ -89,7 +79,7 @@ class PageMount(Mount):
         """Whether a request is for a page; all others are answered as if Gradio were not here."""
         path = scope.get("path", "")
         page = path in self._frames and scope.get("method") in ("GET", "HEAD")
-        if scope["type"] != "http" or not (page or path.startswith(GRADIO_PATHS)):
+        if scope["type"] != "http" or not (page or path in GRADIO_PATHS or path.startswith(GRADIO_FILES)):
             return Match.NONE, {}
         return super().matches(scope)
 

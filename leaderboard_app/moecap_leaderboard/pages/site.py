@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import warnings
+from pathlib import Path
 from typing import Protocol
 
 import gradio as gr
@@ -29,6 +31,7 @@ from moecap_leaderboard.pages import (
 from moecap_leaderboard.pages.context import PageContext
 from moecap_leaderboard.pages.look import FILES, file_bytes, theme
 from moecap_leaderboard.pages.plain import plain_summary
+from moecap_leaderboard.pages.questions import Questions
 from moecap_leaderboard.pages.shell import Frame, PageMount
 from moecap_leaderboard.problems import ProblemError
 from moecap_leaderboard.service import Service
@@ -63,27 +66,27 @@ PAGES: tuple[Page, ...] = (
 )
 """In the order of the navigation."""
 
-_UPLOADS_KEPT_S = 900
-_UPLOADS_SWEPT_S = 300
 
-
-def mount_pages(app: FastAPI, service: Service) -> None:
+def mount_pages(app: FastAPI, service: Service, uploads: Path) -> None:
     """Add the pages to an application, after all its other routes.
 
     Args:
         app: The application.
         service: The store and everything that works on it.
+        uploads: Where what is dropped on a page waits.
     """
+    uploads.mkdir(parents=True, exist_ok=True)
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads)  # there is no other way to say it
     app.include_router(_files())
     mounted = asyncio.run(_mounted(app, service))  # where no loop runs Gradio opens its own and never closes them
     frames = [Frame(page.TITLE, page.PATH, page.IN_NAVIGATION) for page in PAGES]
-    app.router.routes.append(PageMount(mounted, frames, lambda: plain_summary(service)))
+    app.router.routes.append(PageMount(Questions(mounted, uploads), frames, lambda: plain_summary(service)))
 
 
 async def _mounted(app: FastAPI, service: Service) -> ASGIApp:
     """Gradio's application, which starts and ends with the other one."""
     context = PageContext(service)
-    blocks = gr.Blocks(analytics_enabled=False, title="moecap", delete_cache=(_UPLOADS_SWEPT_S, _UPLOADS_KEPT_S))
+    blocks = gr.Blocks(analytics_enabled=False, title="moecap")
     ordered = sorted(PAGES, key=lambda page: page.PATH != "/")  # Gradio's first page is the one at the root
     with blocks:  # once, where Blocks.route would have it entered for each page: leaving it makes a whole application
         for page in ordered:
@@ -107,6 +110,7 @@ async def _mounted(app: FastAPI, service: Service) -> ASGIApp:
             max_file_size=service.settings.limits.body_bytes,
             theme=theme(),
         )
+    blocks.has_launched = True  # before that Gradio does not ask where a file lies
     mounted = app.router.routes.pop()
     assert isinstance(mounted, Mount)
     return mounted.app

@@ -18,6 +18,7 @@ from moecap_leaderboard.pages.events import on, on_open
 from moecap_leaderboard.pages.look import html_block, page_head
 from moecap_leaderboard.pages.result_record import command_line
 from moecap_leaderboard.pages.submit_verdict import received, verdict
+from moecap_leaderboard.pages.upload_room import KEPT_S
 from moecap_leaderboard.problems import ProblemError
 from moecap_leaderboard.reception import repeated
 from moecap_leaderboard.reports import submission_report
@@ -37,7 +38,7 @@ _LEAD = (
 _KEPT = (
     "Of an archive, result.json and the observation files that it names go on; everything else is dropped here. "
     "samples.jsonl (prompts and answers) goes on only where you say so. A check stores nothing: the upload waits for "
-    "Send and is deleted within two hours."
+    "Send and is deleted within 20 minutes."
 )
 
 
@@ -52,6 +53,7 @@ def build(context: PageContext) -> None:
                 file_types=[".zip", ".tar", ".gz", ".tgz", ".json"],
                 elem_id="run",
             )
+            dropped.preprocess = _paths
             token = token_box("submit")
             samples = gr.Checkbox(False, label="Send samples.jsonl too (prompts and answers become public)")
             original = gr.Textbox(label="Id of the result that this run repeats (optional)", max_length=64)
@@ -90,7 +92,8 @@ def _checked(service: Service) -> Callable[..., Html]:
         def answer() -> Html:
             caller = admitted(service, token, "submit", request)
             with tempfile.TemporaryDirectory(prefix="moecap-upload-") as folder:
-                run = _run(paths, folder, samples)
+                with service.examiners.place():
+                    run = _run(paths, folder, samples)
                 given = (run.result, run.archive, caller.owner, repeated(original.strip()))
                 return verdict(service.submissions.preview(*given), run.left_out)
 
@@ -106,7 +109,8 @@ def _sent(service: Service) -> Callable[..., tuple[Html, Any]]:
         def answer() -> Html:
             caller = admitted(service, token, "submit", request)
             with tempfile.TemporaryDirectory(prefix="moecap-upload-") as folder:
-                run = _run(paths, folder, samples)
+                with service.examiners.place():
+                    run = _run(paths, folder, samples)
                 given = (run.result, run.archive, caller.owner, repeated(original.strip()))
                 sent = service.submissions.submit(*given)
             with service.database.reading() as session:
@@ -124,7 +128,15 @@ def _sent(service: Service) -> Callable[..., tuple[Html, Any]]:
 def _run(paths: Sequence[str] | None, folder: str, samples: bool) -> Dropped:
     if not paths:
         raise ProblemError("bad-request", "no file was dropped; give the archive of a run directory")
+    if not all(Path(path).is_file() for path in paths):
+        text = f"the upload has waited for {KEPT_S // 60} minutes and is deleted; drop the run again"
+        raise ProblemError("bad-request", text)
     return read_dropped([Path(path) for path in paths], Path(folder), with_samples=samples)
+
+
+def _paths(files: Any) -> list[str]:
+    """Where the files wait that were dropped; Gradio's own reading leaves an empty file behind for each."""
+    return [file.path for file in files.root] if files else []
 
 
 def _waiting() -> Html:

@@ -26,7 +26,7 @@ _OF_K = re.compile(r"(?P<what>.+)_k(?P<k>\d+)")
 """A number at k experts, demonstrations or the like, which stands beside those at other k."""
 
 _COSTS = ("cost_per_million_output_tokens", "output_tokens_per_second", "tpot.p50")
-_MARKS = {"paper": "read in the paper", "code": "read in the authors' code", "second-hand": "from notes, not the paper"}
+_MARKS = {"paper": "read in the paper", "code": "read in the authors' code"}
 
 
 def task_detail(task: Described, rows: Sequence[Row]) -> Html:
@@ -82,7 +82,8 @@ def _board(task: Described, rows: Sequence[Row]) -> list[Child]:
                 class_="empty",
             )
         ]
-    said = f"{plural(len(rows), 'measured row')}, each with its intervals; cost and speed are of the same run."
+    shown = plural(len(rows), "measured row is shown", "measured rows are shown")
+    said = f"{shown}, each with its 95 % intervals; cost and speed are of the same run."
     parts: list[Child] = [paragraph(said, class_="shows"), _side_by_side(task, rows)]
     for row in rows if task.is_method else ():
         parts += _by_k(task, row)
@@ -112,6 +113,7 @@ def _side_by_side(task: Described, rows: Sequence[Row]) -> Html:
                 element("a", row["model"]["name"], href=result_url(row["id"])),
                 element("small", configuration_name(row)),
                 badge(row["kind"], row["kind"]),
+                None if row["ranked"] else badge("not in the main ranking", "unranked"),
             )
             for row in rows
         ),

@@ -195,15 +195,14 @@ def _below(found: Scatter, x: str, y: str, prices: Mapping[str, float], rows: in
 
 
 def _aside(found: Scatter) -> str:
-    """Which rows are compared with none, in words; empty where all are compared."""
+    """Which rows are not compared, in words; empty where all are."""
     text = f" Scores are of {found.tasks}." if found.tasks else ""
     if found.other_tasks:
         text += f" {plural(found.other_tasks, 'row has scores', 'rows have scores')} of other tasks, left out."
     if found.unrented:
-        text += (
-            f" {plural(found.unrented, 'row is', 'rows are')} priced at what an operator pays and no rent, and so drawn "
-            "but not on the frontier."
-        )
+        priced = f"{plural(found.unrented, 'row is', 'rows are')} priced at what an operator pays and no rent"
+        mixed = found.unrented < len(found.points)
+        text += f" {priced}{', drawn but not compared with the others' if mixed else ''}."
     return text
 
 

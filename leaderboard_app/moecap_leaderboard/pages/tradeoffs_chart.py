@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 from moecap.report.figures import display_value
@@ -54,7 +55,7 @@ def tradeoffs_chart(found: Scatter, x: str, y: str) -> Any:
                 x=[p.x.value for p in group],
                 y=[p.y.value for p in group],
                 mode="markers",
-                name=f"{engine_name(engine)}, {kind}",
+                name=escape(f"{engine_name(engine)}, {kind}"),
                 text=[_hover(p) for p in group],
                 hovertemplate="%{text}<extra></extra>",
                 marker={
@@ -77,10 +78,10 @@ def tradeoffs_chart(found: Scatter, x: str, y: str) -> Any:
 
 def _hover(placed: Placed) -> str:
     item = placed.item
-    lines = [f"<b>{item['model']['name']}</b>", configuration_name(item), load_name(item), item["kind"]]
+    lines = [configuration_name(item), load_name(item), item["kind"]]
     for measure in (placed.x, placed.y):
         lines.append(f"{measure.name}: {display_value(measure.metric.value or 0.0, measure.metric.unit)}")
-    return "<br>".join(lines)
+    return "<br>".join([f"<b>{escape(item['model']['name'])}</b>", *map(escape, lines)])  # Plotly reads links, too
 
 
 def _axis(values: list[float], key: str) -> dict[str, Any]:

@@ -2,47 +2,100 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-from gradio.utils import get_upload_folder
+from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from moecap_leaderboard.middleware import problem_response
+from moecap_leaderboard.middleware import UPLOAD, problem_response
 from moecap_leaderboard.problems import ProblemError
 
-__all__ = ["UploadRoom"]
+__all__ = ["KEPT_S", "UploadRoom", "sweep", "sweeping"]
 
-_PATH = "/gradio_api/upload"
+KEPT_S = 900
+"""How long an upload waits."""
+
+_SWEPT_S = 300
 _WAIT_SECONDS = 600
 
 
 class UploadRoom:
-    """Refuses an upload to a page where those that wait take all the room.
+    """Refuses an upload to a page where those that wait and those that come take all the room.
 
     Args:
         app: Who answers.
+        folder: Where uploads wait.
+        body_bytes: Largest body of a request, which one counts as that does not say its size.
         most: Bytes of all files that wait.
     """
 
-    def __init__(self, app: ASGIApp, most: int = 4_000_000_000) -> None:
-        self._app, self._most = app, most
+    def __init__(self, app: ASGIApp, folder: Path, body_bytes: int, most: int = 4_000_000_000) -> None:
+        self._app, self._folder, self._body_bytes, self._most = app, folder, body_bytes, most
+        self._coming = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        if scope["type"] == "http" and scope["path"] == _PATH and _waiting() > self._most:
-            said = "the uploads that wait to be sent take all the room; send with moecap submit, or try again later"
-            problem = ProblemError("unavailable", said, retry_after=_WAIT_SECONDS)
-            await problem_response(problem, _PATH)(scope, receive, send)
+        if scope["type"] != "http" or scope["path"] != UPLOAD:
+            await self._app(scope, receive, send)
             return
-        await self._app(scope, receive, send)
-
-
-def _waiting() -> int:
-    """Bytes in Gradio's folder of uploads."""
-    total = 0
-    for path in Path(get_upload_folder()).rglob("*"):
+        said = dict(scope["headers"]).get(b"content-length", b"")
+        size = int(said) if said.isdigit() else self._body_bytes
+        self._coming += size
         try:
+            if await run_in_threadpool(_waiting, self._folder) + self._coming > self._most:
+                text = "the uploads that wait to be sent take all the room; send with moecap submit, or try again later"
+                problem = ProblemError("unavailable", text, retry_after=_WAIT_SECONDS)
+                await problem_response(problem, UPLOAD)(scope, receive, send)
+                return
+            await self._app(scope, receive, send)
+        finally:
+            self._coming -= size
+
+
+@contextlib.asynccontextmanager
+async def sweeping(folder: Path) -> AsyncIterator[None]:
+    """Take away, from now on, what has waited for longer than :data:`KEPT_S`, and what a broken upload left behind."""
+
+    async def swept() -> None:
+        while True:
+            await run_in_threadpool(sweep, folder, KEPT_S)
+            await asyncio.sleep(_SWEPT_S)
+
+    task = asyncio.create_task(swept())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def sweep(folder: Path, seconds: float) -> None:
+    """Delete files that were written longer ago than that, and folders that are empty since.
+
+    Args:
+        folder: Where uploads wait.
+        seconds: How long a file may wait.
+    """
+    before = time.time() - seconds
+    for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder comes before it
+        with contextlib.suppress(OSError):  # taken away or filled meanwhile
+            if path.lstat().st_ctime > before:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                path.rmdir()
+            else:
+                path.unlink()
+
+
+def _waiting(folder: Path) -> int:
+    """Bytes of the files that wait."""
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # taken away meanwhile
             total += path.stat().st_size if path.is_file() else 0
-        except FileNotFoundError:  # taken away meanwhile
-            continue
     return total

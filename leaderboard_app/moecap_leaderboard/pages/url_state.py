@@ -13,7 +13,7 @@ class Query(Mapping[str, tuple[str, ...]]):
     """The parameters of an address; each may come more than once."""
 
     def __init__(self, pairs: Mapping[str, tuple[str, ...]]) -> None:
-        self._pairs = dict(pairs)
+        self._pairs = {name: tuple(map(_kept, values)) for name, values in pairs.items()}
 
     def __getitem__(self, name: str) -> tuple[str, ...]:
         return self._pairs[name]
@@ -32,6 +32,11 @@ class Query(Mapping[str, tuple[str, ...]]):
     def every(self, name: str) -> tuple[str, ...]:
         """All values of a parameter that are not empty."""
         return tuple(value for value in self._pairs.get(name, ()) if value)
+
+
+def _kept(text: str) -> str:
+    """A text that every database takes: what stands for no character is a question mark, which matches nothing."""
+    return text.replace("\0", "?").encode("utf-8", "replace").decode()
 
 
 def query_from(request: gr.Request) -> Query:

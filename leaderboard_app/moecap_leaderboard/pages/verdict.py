@@ -183,7 +183,8 @@ def _by_care(candidates: list[Candidate], question: Question) -> list[Candidate]
     while best:
         leader = _first(best, question.care)
         level = [c for c in best if c is leader or _tied(leader, c, question.care)]
-        chosen = _first(level, question.then) if question.then and len(level) > 1 else leader
+        known = _comparable(level, question.then)[0] if question.then else []
+        chosen = _first(known, question.then) if any(c is leader for c in known) else leader
         order.append(chosen)
         best.remove(chosen)
     return order
@@ -244,6 +245,7 @@ def _sentence(order: Sequence[Candidate], question: Question, prices: Mapping[st
 def _per(key: str) -> str:
     return {
         "cost": " per million output tokens",
+        "speed": " per device",
         "latency": " per output token",
         "ttft": " to the first token",
         "accuracy": " answered right",

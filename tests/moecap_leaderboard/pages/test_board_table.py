@@ -37,8 +37,16 @@ def _item(flags=(), unranked=(), **metrics):
         "hardware": {"id": "h100-sxm", "name": "H100 SXM", "count": 8},
         "engine": {"name": "vllm", "version": "0.32.0"},
         "precision": "fp8 (gemm fp8)",
-        "workload": {"concurrency": 4, "rate": None, "input_len": 1024, "output_len": 128, "tasks": ["gsm8k"]},
+        "workload": {
+            "load": "closed",
+            "concurrency": 4,
+            "rate": None,
+            "input_len": 1024,
+            "output_len": 128,
+            "tasks": ["gsm8k"],
+        },
         "metrics": metrics,
+        "not_recomputed": [],
         "flags": [{"name": name, "level": level, "text": f"of {name}"} for name, level in flags],
         "source": None,
         "published": "2026-11-26T09:00:00Z",
@@ -70,6 +78,8 @@ def test_an_interval_is_a_bar_and_words():
     assert "95 % interval 25 to 100 tok/s" in _cell(BY_KEY["user"], tpot)  # 1 / 0.04 and 1 / 0.01
     projected = _item(**{"tpot.p50": _metric(0.02, 0.01, 0.04, basis="prediction")})
     assert "80 % prediction interval 10 to 40 ms" in _cell(BY_KEY["tpot"], projected)
+    figure = _item(tpot=_metric(0.02, 0.01, 0.04)) | {"kind": "projected"}  # of a store that names no basis
+    assert "80 % prediction interval 10 to 40 ms" in _cell(BY_KEY["tpot-stated"], figure)
     bounds = _item([("routing_estimated", "info")], **{"decode.s_mbu": _metric(0.07, 0.04, 0.08)})
     assert "estimated, between the bounds 4 to 8 %" in _cell(BY_KEY["decode-mbu"], bounds)
 
@@ -86,6 +96,14 @@ def test_the_best_is_marked_but_never_a_cost_at_ones_own_price():
     assert "<strong>" not in _cell(BY_KEY["cost"], _item(**cost), best=0.35)
     own = _cell(BY_KEY["cost"], _item([("own_price", "info")], **cost), best=0.36)
     assert "<strong>" not in own and "not compared" in own
+
+
+def test_what_is_not_ranked_or_was_not_recomputed_is_never_the_best():
+    score, column = {"accuracy.gsm8k": _metric(1.0)}, column_of_task("gsm8k")
+    assert "<strong>" in _cell(column, _item(**score), best=1.0)
+    assert "<strong>" not in _cell(column, _item(unranked=["limited_tasks"], **score), best=1.0)
+    said = _cell(column, _item(**score) | {"not_recomputed": ["accuracy.gsm8k"]}, best=1.0)
+    assert "<strong>" not in said and "as stated and not recomputed" in said
 
 
 def test_a_table_escapes_names_and_says_what_keeps_a_row_out():

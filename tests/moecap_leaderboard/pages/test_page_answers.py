@@ -14,7 +14,7 @@ from moecap.result import read_result
 from moecap_leaderboard.drawn_charts import StoredCharts
 from moecap_leaderboard.figures import FiguresRecord
 from moecap_leaderboard.figures_store import add_figures
-from moecap_leaderboard.pages import compare, home, radar_page, run_charts, tradeoffs
+from moecap_leaderboard.pages import compare, home, radar_page, row_sets, run_charts, tradeoffs
 from moecap_leaderboard.pages.context import PageContext
 from moecap_leaderboard.pages.measures import throughput
 from moecap_leaderboard.pages.projections import packaged_name, projected
@@ -129,6 +129,12 @@ class TestEveryPage:
         found = answers({"by": ("projected",)})
         assert "projected and not measured" in found["home"]
         assert "80 % of predictions" in found["home"]
+
+    def test_many_projections_hide_no_observation(self, context, answers, monkeypatch):
+        self.figures(context)
+        self.figures(context, kind="projected")
+        monkeypatch.setattr(row_sets, "MOST_ROWS", 1)
+        assert "1 figure published by others" in answers({})["home"]
 
     def test_what_an_address_holds_is_never_markup_and_breaks_no_page(self, context, answers):
         self.figures(context)

@@ -61,7 +61,7 @@ def test_which_engine_is_faster_where_the_board_has_both(open_page):
     page.wait_for_url(re.compile("hw=h200-sxm"))
     text = answer_of(page)
     assert re.search(r"gives \d\.\d\d times the throughput of .* by published figures", text)
-    assert "That range is over loads; single figures have no interval." in text
+    assert "That range is over loads and no interval." in text
 
 
 def test_the_sentence_is_kept_in_the_address_and_works_with_the_keyboard(open_page):

@@ -11,7 +11,7 @@ from moecap_leaderboard.pages.contest import contests, told
 from moecap_leaderboard.pages.differences import lines, summary
 from moecap_leaderboard.pages.measures import axis_measure
 from moecap_leaderboard.pages.pareto import scatter
-from moecap_leaderboard.pages.radar_rows import radar_block, row_places, telling_axes
+from moecap_leaderboard.pages.radar_rows import radar_block, row_label, row_places, telling_axes
 from moecap_leaderboard.pages.sentences import pareto_sentence, radar_sentence
 
 
@@ -53,6 +53,24 @@ class TestContest:
         assert "SGLang gives 2.00 times" in text
         assert "95 % interval 1.72 to 2.32" in text  # ln 2 -+ sqrt(2) ln(1/0.9)
 
+    def of(self, engine, flight, rate, **changes):
+        return row(
+            f"{engine}{flight}",
+            engine={"name": engine, "version": "1"},
+            workload={"concurrency": flight},
+            metrics=speed(rate),
+            **changes,
+        )
+
+    def test_twice_as_fast_at_one_load_and_half_as_fast_at_another_is_even(self):
+        items = [self.of("vllm", 1, 100), self.of("sglang", 1, 200), self.of("vllm", 8, 200), self.of("sglang", 8, 100)]
+        text = told(contests(items)[0])
+        assert "1.00 times" in text
+        assert "is the faster in 1." in text
+
+    def test_rows_that_do_not_state_their_load_do_not_meet(self):
+        assert contests([self.of("vllm", None, 100), self.of("sglang", None, 200)]) == []
+
 
 class TestPareto:
     @given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), max_size=25))
@@ -84,6 +102,30 @@ class TestPareto:
         assert [p.on_front for p in cheap.points] == [True, True]
         equal = scatter(both, "latency", "cost", {"h100-sxm": 3.0, "h200-sxm": 3.0})
         assert [p.on_front for p in equal.points] == [False, True]
+
+    def test_what_an_operator_pays_beats_no_rent(self):
+        def at(identifier, hardware, rate):
+            item = row(identifier, hardware={"id": hardware, "name": hardware, "count": 1}, metrics=speed(rate))
+            item["metrics"]["tpot"] = metric(0.01)
+            return item
+
+        found = scatter([at("own", "gb200", 1e6), at("rent", "h100-sxm", 10)], "latency", "cost", {})
+        assert ([p.on_front for p in found.points], found.unrented) == ([False, True], 1)
+        alone = scatter([at("own", "gb200", 1e6)], "latency", "cost", {})
+        assert [p.on_front for p in alone.points] == [True]
+        priced = scatter([at("own", "gb200", 1e6), at("rent", "h100-sxm", 10)], "latency", "cost", {"gb200": 1.0})
+        assert ([p.on_front for p in priced.points], priced.unrented) == ([True, False], 0)
+
+    def test_scores_of_different_tasks_share_no_frontier(self):
+        def scored(identifier, task, value, **more):
+            metrics = speed(100) | {f"accuracy.{task}": metric(value, "1")}
+            return row(identifier, kind="measured", metrics=metrics, **more)
+
+        items = [scored("a", "arc", 0.5), scored("b", "arc", 0.6), scored("c", "gsm8k", 0.9)]
+        items.append(scored("d", "arc", 0.99, not_recomputed=["accuracy.arc"]))
+        found = scatter(items, "accuracy", "cost", {})
+        assert [p.item["id"] for p in found.points] == ["a", "b"]
+        assert (found.tasks, found.other_tasks, found.missing) == ("arc", 1, 1)
 
     def test_too_little_data_is_said(self):
         assert pareto_sentence("cost", "energy", 1, ["A"], 4).startswith("Too little data: 1 row has both")
@@ -121,6 +163,11 @@ class TestDifferences:
         assert (found.apart, found.clear) == (5.0, None)
         assert found.why == "the 80 % prediction intervals do not meet"
 
+    def test_a_score_that_was_not_recomputed_is_told_apart_from_none(self):
+        said = self.of(0.99, 0.98, 1.0, not_recomputed=["accuracy.arc_easy"])
+        found = self.line(self.of(0.6, 0.5, 0.7), said)
+        assert (found.clear, found.why) == (None, "B was not recomputed")
+
     def test_a_quantity_is_not_told_twice(self):
         a, b = (row(kind="measured", metrics={"tpot.p50": metric(value)}) for value in (0.01, 0.02))
         assert [line.name for line in lines(a, b, {})] == ["time per token"]
@@ -153,6 +200,23 @@ class TestRadar:
         text = radar_sentence(["A", "B"], places)
         assert text.startswith("n = 2 rows; B stands outermost on Cost and Performance, 2 of the 2 axes")
         assert "Too little data" in radar_sentence(["A", "B"], [row_places(row(), {})] * 2)
+
+    def test_none_leads_where_tasks_differ_or_a_score_was_not_recomputed(self):
+        def scored(task, value, **more):
+            return row(kind="measured", metrics={f"accuracy.{task}": metric(value, "1")}, **more)
+
+        assert "stands outermost on Accuracy" in radar_block([scored("arc", 0.5), scored("arc", 0.9)], {})
+        for other in (scored("gsm8k", 0.9), scored("arc", 0.9, not_recomputed=["accuracy.arc"])):
+            assert "Too little data" in radar_block([scored("arc", 0.5), other], {})
+
+    def test_the_label_is_at_the_price_at_which_rows_are_compared(self):
+        """A stated cost of a millionth of a dollar puts cost at the rim; at a rent of $2.5 or so it lies near 0.45."""
+        metrics = speed(100) | {
+            "output_tokens_per_second_per_device": metric(100, "tokens/s"),
+            "cost_per_million_output_tokens": metric(1e-6, "USD/1e6 tokens"),
+            "accuracy.arc": metric(0.9, "1"),
+        }
+        assert row_label(row(kind="measured", metrics=metrics)).text == "PA"
 
     def test_names_of_strangers_are_text(self):
         item = row(metrics=speed(1), precision="<script>", hardware={"id": "x", "name": "<b>x</b>", "count": 1})

@@ -115,6 +115,11 @@ def test_what_is_no_run_or_repeats_no_result_is_refused_in_a_line(board, tmp_pat
     assert "cannot be read" in missing or "reproduces is no id" in missing
 
 
+def test_an_upload_that_is_gone_is_asked_for_again(board, tmp_path):
+    said = _checked(board.service)([str(tmp_path / "run.zip")], _token(board), False, "", _client())
+    assert "drop the run again" in said and str(tmp_path) not in said
+
+
 def test_the_quota_of_an_owner_holds_for_checks_too(board, make_run, tmp_path):
     board.service.submissions._owner_bytes = 10
     said = _checked(board.service)(_archive(make_run(), tmp_path), _token(board), False, "", _client())
@@ -197,18 +202,12 @@ def test_a_client_writes_through_pages_and_api_as_often_as_it_may(board):
     assert "It is in the queue" in ask(_client("10.0.0.2"), *_wish().values(), "", token)[0]
 
 
-@pytest.fixture
-def upload_folder(monkeypatch, tmp_path):
-    """A folder of uploads of the application that is made next."""
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
-    return tmp_path / "uploads"
-
-
-def test_uploads_that_wait_have_a_bound(upload_folder, board):
-    client = TestClient(UploadRoom(board.client.app, most=500))
+def test_uploads_that_wait_have_a_bound(board):
+    folder = board.service.settings.data / "uploads"
+    client = TestClient(UploadRoom(board.client.app, folder, 2000, most=2000))
     sent = {"files": ("run.zip", b"x" * 1000)}
     assert client.post("/gradio_api/upload", files=sent).status_code == 200
-    assert [path.stat().st_size for path in upload_folder.rglob("run.zip")] == [1000]
+    assert [path.stat().st_size for path in folder.rglob("run.zip")] == [1000]
     full = client.post("/gradio_api/upload", files=sent)
     assert (full.status_code, full.headers["Retry-After"]) == (503, "600")
     assert client.get("/api/v1/results").status_code == 200

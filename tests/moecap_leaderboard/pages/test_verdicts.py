@@ -6,6 +6,7 @@ import pytest
 from made_rows import metric, row, speed
 
 from moecap_leaderboard.pages.measures import interval_kind, measure, stated, throughput
+from moecap_leaderboard.pages.naming import placed_hardware
 from moecap_leaderboard.pages.pricing import cost_per_million, known_rent, row_rent
 from moecap_leaderboard.pages.question import Question, choices, in_scope, read_question
 from moecap_leaderboard.pages.verdict import judged
@@ -31,6 +32,24 @@ class TestPrices:
         assert row_rent(item, {}).usd_per_hour == pytest.approx(0.18)
         assert measure(item, "cost", {}).value == pytest.approx(0.5)
 
+    def test_a_price_of_the_submitters_own_prices_no_comparison(self):
+        """A probed host whose owner says a millionth of a dollar an hour would be the cheapest of all."""
+        stated_cost = {"cost_per_million_output_tokens": metric(1e-6, "USD/1e6 tokens")}
+        host = {"id": "host-x", "name": "a host", "count": 1}
+        own = {"flags": [{"name": "own_price", "level": "info", "text": ""}], "metrics": speed(100) | stated_cost}
+        found = measure(row(hardware=host, **own), "cost", {})
+        assert found.value is None
+        assert found.metric.reason == "no price of a host is known; the row's own is not compared"
+        assert measure(row(**own), "cost", {"h100-sxm": 3.6}).value == pytest.approx(10.0)
+
+    def test_a_device_with_a_host_that_works_has_no_price_of_the_device_alone(self):
+        hardware = {"id": "rtx-4090", "name": "RTX-4090-24GB + 2x Xeon Gold 6454S", "count": 1}
+        item = row(hardware=hardware, metrics=speed(13.5))
+        found = measure(item, "cost", {})
+        assert found.metric.reason == "no price of RTX-4090-24GB + 2x Xeon Gold 6454S is known as a whole"
+        assert placed_hardware(item).endswith("RTX-4090-24GB + 2x Xeon Gold 6454S")
+        assert measure(row(hardware=hardware | {"name": "RTX-4090"}, metrics=speed(13.5)), "cost", {}).value > 0
+
     def test_what_an_operator_pays_is_no_rent(self):
         assert not known_rent("gb200", 1).rented
         assert known_rent("h100-sxm", 8).rented
@@ -45,6 +64,14 @@ class TestPrices:
         assert (cost.metric.low, cost.metric.high) == pytest.approx((0.8, 1.25))
         assert cost.ends == "confidence"
 
+    def test_an_interval_of_a_speed_that_holds_zero_gives_a_cost_without_one(self):
+        """Dollars over a speed that may be 0 have no upper end."""
+        for low in (0.0, -5.0):
+            item = row(metrics=speed(1000, low=low, high=2000, n=2), kind="measured")
+            for key in ("cost", "speed"):
+                found = measure(item, key, {"h100-sxm": 3.6})
+                assert (found.metric.low, found.metric.high, found.ends) == (None, None, None)
+
 
 class TestMeasures:
     def test_littles_law_by_hand(self):
@@ -56,6 +83,11 @@ class TestMeasures:
         assert measure(item, "cost", {}).estimated
         assert measure(item, "speed", {}).estimated
         assert not throughput(row(metrics=speed(500))).estimated
+
+    def test_a_throughput_of_nothing_is_no_throughput_by_littles_law(self):
+        item = row(metrics=speed(0.0) | {"ttft": metric(1.0), "tpot": metric(0.01)})
+        assert throughput(item).value == 0
+        assert measure(item, "cost", {}).metric.reason == "no output token came"
 
     def test_nothing_follows_where_the_load_is_not_stated(self):
         item = row(metrics={"ttft": metric(1.0), "tpot": metric(0.01)}, workload={"concurrency": None})
@@ -193,3 +225,67 @@ class TestVerdict:
         found = self.ask([row(metrics=speed(1000))], hw="b200-sxm")
         assert "None of the 1 row of this model is of B200" in found.sentence
         assert "There are rows of H100 SXM5 80GB (1)" in found.sentence
+
+    def engine(self, identifier, name, **changes):
+        return row(identifier, engine={"name": name, "version": "1"}, **changes)
+
+    def test_intervals_that_meet_can_still_be_told_apart(self):
+        """ln(1000/920) = 0.083, and arms of 0.05 and 0.05 make 0.07: the ratio leaves out 1 though the two meet."""
+        a = row("a", kind="measured", metrics=speed(1000, low=951.2, high=1051.3, n=9))
+        b = self.engine("b", "sglang", kind="measured", metrics=speed(920, low=875.1, high=967.2, n=9))
+        b["metrics"]["tpot.p50"] = metric(0.01)
+        found = self.ask([a, b], care="speed", then="latency")
+        assert found.best[0].item["id"] == "a"
+        assert "they differ (ratio 0.92, 95 % interval 0.857 to 0.987)" in found.sentence
+
+    def test_scores_are_subtracted_and_of_the_same_tasks_alone(self):
+        def scored(identifier, engine, task, value, low, high):
+            score = {f"accuracy.{task}": metric(value, "1", low=low, high=high, n=100)}
+            return self.engine(identifier, engine, kind="measured", metrics=score)
+
+        items = [
+            scored("a", "vllm", "arc_easy", 0.6, 0.5, 0.7),
+            scored("b", "sglang", "arc_easy", 0.3, 0.2, 0.4),
+            scored("other", "llamacpp", "gsm8k", 0.99, 0.98, 1.0),
+        ]
+        found = self.ask(items, care="accuracy", then="")
+        assert [c.item["id"] for c in found.best] == ["a", "b"]
+        assert "they differ (difference -0.300, 95 % interval -0.441 to -0.159)" in found.sentence  # sqrt(0.02)
+        assert "Left out: 1 row of other tasks than arc_easy, whose scores do not compare." in found.basis
+
+    def test_no_row_is_ranked_by_a_score_that_was_not_recomputed(self):
+        score = {"accuracy.arc_easy": metric(0.99, "1", low=0.98, high=1.0, n=100)}
+        said = row("said", kind="measured", metrics=score, not_recomputed=["accuracy.arc_easy"])
+        found = self.ask([said], care="accuracy")
+        assert found.best == ()
+        assert "Left out: 1 row whose accuracy was not recomputed." in found.basis
+
+    def test_loads_that_are_not_stated_are_not_the_same(self):
+        full = {"concurrency": None}
+        items = [row("a", metrics=speed(1000), workload=full), self.h200("b", metrics=speed(1000), workload=full)]
+        assert "at a load that not both state in full" in self.ask(items, then="").sentence
+
+    def test_a_published_runner_up_of_a_measured_row_is_named_as_such(self):
+        items = [row("a", kind="measured", metrics=speed(4000)), self.h200("b", metrics=speed(4000))]
+        assert "follows with $0.5, as published, 100% more" in self.ask(items, then="").sentence
+
+    def test_what_an_operator_pays_is_never_the_one_that_decides(self):
+        """$3.60 a million at a rent, and within 5 % of that at what an operator pays."""
+        rent = known_rent("gb200", 1).usd_per_hour
+        gb200 = row("cheap", hardware={"id": "gb200", "name": "GB200", "count": 1}, metrics=speed(rent / 3.5 / 3.6e-3))
+        found = judged([gb200, row("rent", metrics=speed(1000 / 3.6))], Question(then=""), {"h100-sxm": 3.6})
+        assert [c.item["id"] for c in found.best] == ["rent", "cheap"]
+        assert "decides" not in found.sentence
+
+    def test_what_matters_next_decides_only_where_the_best_states_it(self):
+        """The second in the list is the cheapest by 3 %, and neither states a time per token; nor does it alone."""
+        near = self.engine("near", "sglang", metrics=speed(970))
+        assert self.ask([near, row("best", metrics=speed(1000))]).best[0].item["id"] == "best"
+        near["metrics"]["tpot"] = metric(0.02)
+        found = self.ask([near, row("best", metrics=speed(1000))])
+        assert found.best[0].item["id"] == "best"
+        assert "decides" not in found.sentence
+
+    def test_a_throughput_is_said_to_be_of_one_device(self):
+        item = row(metrics=speed(4000), hardware={"id": "h100-sxm", "name": "H100", "count": 4})
+        assert "1,000 tokens/s per device" in self.ask([item], care="speed").sentence
