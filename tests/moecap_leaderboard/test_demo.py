@@ -108,7 +108,7 @@ def test_the_command_serves_the_demonstration_and_ends_when_it_is_told(tmp_path)
         finally:
             process.kill()
     assert any("shown once: moecap_" in line for line in said)
-    assert any("3 rows measured" in line for line in said)
+    assert any("4 rows measured" in line for line in said)
     assert (process.returncode, said[-1]) == (130, "moecap: interrupted\n")
 
 

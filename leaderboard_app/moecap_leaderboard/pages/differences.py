@@ -90,7 +90,7 @@ def _line(name: str, better: Better, a: Measure, b: Measure, is_score: bool) -> 
         apart = y - x
         if a.name != b.name:
             return Line(name, better, a, b, None, None, is_score, None, "they are of different tasks")
-    elif x:
+    elif x > 0 and y >= 0:
         apart = y / x
     why = _why_not(a, b)
     if not why:

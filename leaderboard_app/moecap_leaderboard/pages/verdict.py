@@ -84,7 +84,8 @@ def judged(items: Sequence[dict[str, Any]], question: Question, prices: Mapping[
     basis += words
     quantity = QUANTITIES[question.care]
     if not order:
-        return Verdict(f"Too little data: no row in question gives the {quantity.name}.", tuple(basis), (), False)
+        text = f"Too little data: no row in question can be compared by {quantity.name}."
+        return Verdict(text, tuple(basis), (), False)
     basis += _footing(order[:3], question)
     return Verdict(_sentence(order, question, prices), tuple(basis), tuple(order[:3]), len(order) > 1)
 

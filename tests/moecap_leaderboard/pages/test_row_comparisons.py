@@ -168,6 +168,10 @@ class TestDifferences:
         found = self.line(self.of(0.6, 0.5, 0.7), said)
         assert (found.clear, found.why) == (None, "B was not recomputed")
 
+    def test_a_gain_below_zero_is_no_multiple_of_another(self):
+        a, b = (row(kind="measured", metrics={"task.moicl_gain": metric(value, "1")}) for value in (-0.02, 0.01))
+        assert [line.apart for line in lines(a, b, {})] == [None]
+
     def test_a_quantity_is_not_told_twice(self):
         a, b = (row(kind="measured", metrics={"tpot.p50": metric(value)}) for value in (0.01, 0.02))
         assert [line.name for line in lines(a, b, {})] == ["time per token"]
