@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,9 @@ from moecap.sweep.folder import Outcome, finished, make_way, write_outcomes
 from moecap.sweep.grid import Cell, Sweep
 
 __all__ = ["run_on_cluster"]
+
+PATIENCE_S = 5.0
+"""After how long without an ending run it is asked whether the nodes that are left can still run the others."""
 
 RETRIES = 3
 """How often Ray starts a run anew whose node died."""
@@ -61,12 +64,17 @@ def run_on_cluster(sweep: Sweep, reporter: Reporter) -> Mapping[str, Outcome]:
         waiting = list(cells)
         try:
             while waiting:
-                (ready, *_), waiting = ray.wait(waiting)
-                cell = cells[ready]
-                outcome = outcomes[cell.name] = _received(ray, ready, sweep, cell)
-                write_outcomes(sweep, outcomes)
-                told = outcome.status + (f": {outcome.reason}" if outcome.reason else "")
-                reporter.say(f"run {len(todo) - len(waiting)} of {len(todo)}: {cell.name}: {told}")
+                ready, waiting = ray.wait(waiting, timeout=PATIENCE_S)
+                ended = {task: _received(ray, task, sweep, cells[task]) for task in ready}
+                if not ready:
+                    ended = _hopeless(ray, {task: cells[task] for task in waiting})
+                    waiting = [task for task in waiting if task not in ended]
+                for number, (task, outcome) in enumerate(ended.items(), len(todo) - len(waiting) - len(ended) + 1):
+                    cell = cells[task]
+                    outcomes[cell.name] = outcome
+                    write_outcomes(sweep, outcomes)
+                    told = outcome.status + (f": {outcome.reason}" if outcome.reason else "")
+                    reporter.say(f"run {number} of {len(todo)}: {cell.name}: {told}")
         except KeyboardInterrupt:
             for task in waiting:
                 ray.cancel(task, force=True)
@@ -132,19 +140,40 @@ def _options(cell: Cell) -> dict[str, Any]:
     return asked | ({"resources": given["resources"]} if given.get("resources") else {})
 
 
-def _refuse_unmet(ray: Any, cells: list[Cell]) -> None:
+def _refuse_unmet(ray: Any, cells: Iterable[Cell]) -> None:
     """Refuse what would wait for ever.
 
     Raises:
         BadInputError: If no node that is there now has what a cell demands.
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = _nodes(ray)
     for cell in cells:
-        options = _options(cell)
-        wanted = {"CPU": options["num_cpus"], "GPU": options["num_gpus"], **options.get("resources", {})}
-        if not any(all(node.get(name, 0) >= number for name, number in wanted.items()) for node in nodes):
-            demands = ", ".join(f"{number} {name}" for name, number in wanted.items() if number)
-            raise BadInputError(f"run {cell.number} demands {demands} and no node of the cluster has that; add one")
+        if problem := _unmet(cell, nodes):
+            raise BadInputError(f"run {cell.number} {problem}; add one")
+
+
+def _hopeless(ray: Any, cells: Mapping[Any, Cell]) -> dict[Any, Outcome]:
+    """The tasks that no node can run any more, since one has gone."""
+    nodes = _nodes(ray)
+    ended = {task: Outcome("refused", problem) for task, cell in cells.items() if (problem := _unmet(cell, nodes))}
+    for task in ended:
+        ray.cancel(task, force=True)
+    return ended
+
+
+def _nodes(ray: Any) -> list[dict[str, float]]:
+    """What each living node of the cluster has in all."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _unmet(cell: Cell, nodes: Sequence[Mapping[str, float]]) -> str:
+    """Why no node will ever run a cell; empty where one can."""
+    options = _options(cell)
+    wanted = {"CPU": options["num_cpus"], "GPU": options["num_gpus"], **options.get("resources", {})}
+    if any(all(node.get(name, 0) >= number for name, number in wanted.items()) for node in nodes):
+        return ""
+    demands = ", ".join(f"{number} {name}" for name, number in wanted.items() if number)
+    return f"demands {demands} and no node of the cluster has that"
 
 
 def _asked(config: RunConfig) -> str:

@@ -72,8 +72,9 @@ def test_cells_are_placed_by_their_demands_and_a_node_that_dies_costs_no_run(clu
     assert (status, [r["id"] for r in rows]) == (0, before)
     demanding = {"grid": {"hw,ray.resources": [["h100", {"second": 1}]]}}  # of the node that is gone
     status, rows, err = _ended(_start(tmp_path, cluster.address, demanding, "--resume"))
-    assert (status, rows) == (2, None)
-    assert "run 1 demands 1 CPU, 1 second and no node of the cluster has that" in err
+    told = err if status == 2 else rows[0]["reason"]  # the cluster may not have seen yet that it is gone
+    assert status in (1, 2)
+    assert "demands 1 CPU, 1 second and no node of the cluster has that" in told
 
 
 def test_what_a_run_on_a_node_refuses_is_told(cluster, tmp_path):
