@@ -60,13 +60,21 @@ def plot(figure: Any = None, *, label: str, id: str | None = None) -> Any:
         id: Its id in the page.
     """
     return gr.Plot(
-        None if figure is None else styled(figure), label=label, show_label=False, container=False, elem_id=id
+        None if figure is None else styled(figure),
+        label=label,
+        show_label=False,
+        container=False,
+        elem_id=id,
+        elem_classes=["chart-place"],
     )
 
 
 def shown_plot(figure: Any) -> Any:
-    """What fills a place of a chart: the figure, or nothing at all where there is none."""
-    return gr.update(value=figure, visible=figure is not None)
+    """What fills a place of a chart: the figure, or nothing that is seen where there is none (look.css).
+
+    The place stays in the page: one that Gradio hid or took out does not show the next figure.
+    """
+    return gr.update(value=figure)
 
 
 def explained(sentence: Child, how: Child) -> Html:
