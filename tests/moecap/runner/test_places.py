@@ -98,11 +98,10 @@ def test_a_run_that_fails_with_a_path_in_its_error_leaves_none_in_its_directory(
 def test_paths_in_arguments_become_names_in_the_result_and_in_its_command(run_options):
     from moecap.runner import run as module
 
-    config = with_settings(
-        run_options | {"engine_arg": ["cache=/home/alice7/c"], "task_arg": ["gold=/data/g.jsonl"], "num_requests": 11},
-        (),
-    )
+    config = with_settings(run_options | {"engine_arg": ["cache=/home/alice7/c"], "num_requests": 11}, ())
     plan = module.make_plan(config, print)
+    with_task = plan.config.model_copy(update={"task_arg": ("gold=/data/g.jsonl",)})
+    plan = dataclasses.replace(plan, config=with_task)
     public = module._public_workload(plan)
     with_endpoint = plan.config.model_copy(update={"endpoint": "http://alice7:secret@host:8000/v1"})
     assert module._public_workload(dataclasses.replace(plan, config=with_endpoint)).endpoint == "http://endpoint/v1"
