@@ -9,10 +9,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import astuple
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from moecap.hardware.board_states import BoardStates
 from moecap.hardware.energy_counter import EnergyCounter, EnergyReading
 from moecap.hardware.host import usable_processors
 from moecap.observations.recorder import Recorder
@@ -21,6 +23,8 @@ __all__ = ["Telemetry", "descendants", "processor_seconds"]
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 TICKS = os.sysconf("SC_CLK_TCK")
+BOARDS_EVERY = 5
+"""Samples to one look at the boards, whose driver takes longer to answer than the kernel."""
 FAMILY_SECONDS = 2.0
 """How long a list of the started processes is used before they are looked for again."""
 
@@ -34,12 +38,21 @@ class Telemetry:
     Args:
         recorder: Where the samples go.
         counter: The energy counter of the devices, or ``None`` where there is none; closed when this is left.
+        boards: The states of the boards, or ``None`` where there are none to read; closed when this is left.
         interval: Seconds between samples.
     """
 
-    def __init__(self, recorder: Recorder, counter: EnergyCounter | None = None, interval: float = 0.1) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        counter: EnergyCounter | None = None,
+        boards: BoardStates | None = None,
+        interval: float = 0.1,
+    ) -> None:
         self._recorder = recorder
         self._counter = counter
+        self._boards = boards
+        self._samples = 0
         self._interval = interval
         cpus, self._usable = usable_processors()
         self._names = [f"cpu{cpu}" for cpu in cpus]
@@ -58,8 +71,9 @@ class Telemetry:
     ) -> None:
         self._stop.set()
         self._thread.join()
-        if self._counter is not None:
-            self._counter.close()
+        for source in (self._counter, self._boards):
+            if source is not None:
+                source.close()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -93,6 +107,9 @@ class Telemetry:
         shares = [sum(column) for column in zip(*allowed, strict=True)] if known else [None, None]
         energy = self._counter.read() if self._counter is not None else EnergyReading(None, None)
         self._recorder.telemetry((*row, len(self._names), self._usable, *shares, energy.watts, energy.joules))
+        if self._boards is not None and self._samples % BOARDS_EVERY == 0:
+            self._recorder.boards(time.monotonic_ns(), [astuple(state) for state in self._boards.read()])
+        self._samples += 1
 
 
 def descendants(pid: int) -> list[int]:

@@ -7,12 +7,11 @@ half an hour, so it has to be read more often than that.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from moecap.hardware.nvidia import ask_nvml, import_nvml
+from moecap.hardware.nvidia import import_nvml, open_boards
 
 __all__ = ["BoardCounter", "EnergyCounter", "EnergyReading", "PackageCounter", "open_energy_counter"]
 
@@ -117,23 +116,8 @@ def open_energy_counter(
 
 
 def _boards(nvml: Any, count: int) -> BoardCounter | None:
-    visible = sorted((d for d in ask_nvml(nvml) if d.ordinal is not None), key=lambda d: d.ordinal or 0)
-    chosen = visible[:count]
-    if len(chosen) < count or any(d.part for d in chosen):  # the counter is the whole board's, not a slice's
-        return None
-    ordered = os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID" or len({d.name for d in visible}) == 1
-    if not ordered and len(visible) > count:  # CUDA puts the fastest first, NVML goes by the bus: which ones is unknown
-        return None
-    try:
-        nvml.nvmlInit()
-    except nvml.NVMLError:
-        return None
-    try:
-        handles = [nvml.nvmlDeviceGetHandleByIndex(d.index) for d in chosen]
-    except nvml.NVMLError:
-        nvml.nvmlShutdown()
-        return None
-    return BoardCounter(nvml, handles)
+    handles = open_boards(nvml, count)
+    return None if handles is None else BoardCounter(nvml, handles)
 
 
 def _packages(root: Path) -> PackageCounter | None:

@@ -10,7 +10,7 @@ from typing import Any
 from moecap.hardware.device import MEASURE_IT, NO_PROFILE, Device, match_profile, visible_order
 from moecap.hardware.profile import HardwareProfile
 
-__all__ = ["ask_nvml", "bus_order", "import_nvml"]
+__all__ = ["ask_nvml", "bus_order", "import_nvml", "open_boards"]
 
 ORDER = "CUDA_DEVICE_ORDER"
 
@@ -67,6 +67,35 @@ def ask_nvml(nvml: Any) -> tuple[Device, ...]:
         return ()
     finally:
         nvml.nvmlShutdown()
+
+
+def open_boards(nvml: Any, count: int) -> list[Any] | None:
+    """Start NVML and open the boards that a run uses: the first so many that processes see.
+
+    Args:
+        nvml: A module with pynvml's functions; whoever gets handles calls ``nvmlShutdown`` once.
+        count: Number of boards.
+
+    Returns:
+        A handle a board; ``None`` where there are fewer, where one is a slice (what NVML reads is the whole board's),
+        or where it is not known which ones CUDA takes first.
+    """
+    visible = sorted((d for d in ask_nvml(nvml) if d.ordinal is not None), key=lambda d: d.ordinal or 0)
+    chosen = visible[:count]
+    if len(chosen) < count or any(d.part for d in chosen):
+        return None
+    ordered = os.environ.get(ORDER) == "PCI_BUS_ID" or len({d.name for d in visible}) == 1
+    if not ordered and len(visible) > count:  # CUDA puts the fastest first, NVML goes by the bus: which ones is unknown
+        return None
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError:
+        return None
+    try:
+        return [nvml.nvmlDeviceGetHandleByIndex(d.index) for d in chosen]
+    except nvml.NVMLError:
+        nvml.nvmlShutdown()
+        return None
 
 
 def _handles(nvml: Any) -> Iterator[tuple[int, str, Any, bool]]:

@@ -8,6 +8,7 @@ bearing chunks.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import msgspec
@@ -42,6 +43,19 @@ class _Delta(msgspec.Struct, gc=False):
     tool_calls: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
+class _TokenLogprob(msgspec.Struct, gc=False):
+    token: str
+    logprob: float
+
+
+class _Place(msgspec.Struct, gc=False):
+    top_logprobs: list[_TokenLogprob] = []
+
+
+class _Logprobs(msgspec.Struct, gc=False):
+    content: list[_Place] | None = None
+
+
 class _Choice(msgspec.Struct, gc=False):
     index: int = 0
     text: str | None = None
@@ -50,6 +64,7 @@ class _Choice(msgspec.Struct, gc=False):
     token_ids: list[int] | None = None
     finish_reason: str | None = None
     routed_experts: str | None = None
+    logprobs: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class _SglExt(msgspec.Struct, gc=False):
@@ -64,6 +79,7 @@ class _Chunk(msgspec.Struct, gc=False):
 
 
 _CHUNK = msgspec.json.Decoder(_Chunk)
+_LOGPROBS = msgspec.json.Decoder(_Logprobs)
 
 
 @dataclass(slots=True)
@@ -82,6 +98,8 @@ class Answer:
         cached_tokens: Prompt tokens served from a prefix cache, where the server says.
         finish_reason: Of the first choice.
         routed_experts: The server's own encoding of the routed experts, one entry a choice that has them.
+        first_logprobs: Log-probability of the likeliest tokens at the start of a chat's answer, nats, where they were
+            asked for; of several that read alike their joint one.
         retractions: How often the server gave up the request's cache and fed it again, where it says.
         error: Why there is no whole answer.
     """
@@ -97,6 +115,7 @@ class Answer:
     cached_tokens: int | None = None
     finish_reason: str | None = None
     routed_experts: list[str] = field(default_factory=list)
+    first_logprobs: dict[str, float] = field(default_factory=dict)
     retractions: int = 0
     error: str | None = None
 
@@ -204,9 +223,22 @@ def _content(chunk: _Chunk, texts: list[str], answer: Answer) -> tuple[str, int 
             if choice.token_ids:
                 answer.token_ids += choice.token_ids
             answer.finish_reason = choice.finish_reason or answer.finish_reason
+            if choice.delta is not None and not answer.first_logprobs and _given(choice.logprobs):
+                answer.first_logprobs = _first_logprobs(choice.logprobs)
         if choice.routed_experts is not None:
             answer.routed_experts.append(choice.routed_experts)
     return kind, new if known else None, only if bearing == 1 else None
+
+
+def _first_logprobs(raw: msgspec.Raw | msgspec.UnsetType) -> dict[str, float]:
+    """The likeliest tokens of the first place that a chunk tells of; none where it tells of none."""
+    assert isinstance(raw, msgspec.Raw)
+    found: dict[str, float] = {}
+    for place in (_LOGPROBS.decode(raw).content or [])[:1]:
+        for one in place.top_logprobs:
+            before = found.get(one.token)
+            found[one.token] = one.logprob if before is None else math.log(math.exp(before) + math.exp(one.logprob))
+    return found
 
 
 def _kind(choice: _Choice) -> str:

@@ -215,6 +215,7 @@ class Connection(asyncio.Protocol):
                 if pieces:
                     self._keep()
         except httptools.HttpParserError as error:
+            self._keep()  # what the same read held before
             self._break(f"the server does not speak HTTP/1.1 ({error or type(error).__name__})")
         if self._size > MAX_REPLY_BYTES:
             self._break(f"the answer is larger than {MAX_REPLY_BYTES} bytes")

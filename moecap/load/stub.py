@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import time
 from typing import Any, cast
@@ -125,7 +126,10 @@ def main() -> None:
     from moecap.load.loop import run_exact_loop
 
     first, gap = (float(word) for word in sys.argv[1:3] or ("0", "0"))
-    run_exact_loop(_serve(first, gap))
+    try:
+        run_exact_loop(_serve(first, gap))
+    except BrokenPipeError:  # whoever started it has been killed meanwhile
+        os._exit(1)  # nobody reads what Python would still write
 
 
 if __name__ == "__main__":

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 __all__ = ["Reporter"]
+
+SHOWN_PER_SECOND = 2
+TOLD_EVERY_SECONDS = 10.0
+"""Time between two lines where there is no terminal."""
 
 
 class Reporter:
@@ -48,22 +53,77 @@ class Reporter:
         )
 
     @contextmanager
-    def bar(self, text: str, total: int) -> Iterator[Callable[[int], None]]:
-        """A progress bar on a terminal; elsewhere a line at the start and at the end.
+    def bar(self, text: str, total: int, told: Callable[[], str] | None = None) -> Iterator[Callable[[int], None]]:
+        """A progress bar on a terminal; elsewhere a line at the start, every ten seconds, and at the end.
 
         Args:
             text: What is being done.
             total: How many there are.
+            told: Gives what else is known at the moment, in a line; asked on a thread of its own.
 
         Yields:
             A function that takes how many are done.
         """
-        if not sys.stderr.isatty():
-            self.say(f"{text}: {total}")
-            yield lambda _done: None
-            return
-        columns = (TextColumn("         {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=self._console, transient=True) as progress:
+        count = 0
+        started = time.monotonic()
+
+        def done(number: int) -> None:
+            nonlocal count
+            count = number
+
+        if self._console.is_terminal:
+            columns = (
+                TextColumn("         {task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+            )
+            progress = Progress(*columns, console=self._console)
             task = progress.add_task(text, total=total)
-            yield lambda done: progress.update(task, completed=done)
-        self.say(f"{text}: {total}")
+
+            def picture() -> Group:
+                progress.update(task, completed=count)
+                words = told() if told is not None else ""
+                return Group(progress, Text(f"         {words}", style="dim")) if words else Group(progress)
+
+            with Live(
+                get_renderable=picture, console=self._console, transient=True, refresh_per_second=SHOWN_PER_SECOND
+            ):
+                yield done
+        else:
+            self.say(f"{text}: {total}")
+
+            def line() -> None:
+                passed = time.monotonic() - started
+                left = f", about {passed / count * (total - count):.0f} s left" if count else ""
+                words = f"; {told()}" if told is not None and count else ""
+                self.say(f"{text}: {count} of {total}{left}{words}")
+
+            with repeated(line, TOLD_EVERY_SECONDS):
+                yield done
+        words = told() if told is not None else ""
+        self.say(f"{text}: {count} of {total} in {time.monotonic() - started:.1f} s{'; ' + words if words else ''}")
+
+
+@contextmanager
+def repeated(action: Callable[[], None], seconds: float) -> Iterator[None]:
+    """Do something again and again on a thread of its own until this is left.
+
+    Args:
+        action: What to do.
+        seconds: Time before the first and between two.
+    """
+    over = threading.Event()
+
+    def run() -> None:
+        while not over.wait(seconds):
+            with suppress(OSError):  # whoever read it has gone; the run goes on
+                action()
+
+    thread = threading.Thread(target=run, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

@@ -1,0 +1,141 @@
+"""Signals at fifty random moments of whole runs, and folders that cannot be written: every run ends and says how."""
+
+import contextlib
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from moecap.result import read_result
+from moecap.verification.recomputation import verify_run
+
+SERVER = Path(__file__).with_name("faulty_server.py")
+ENDINGS = {signal.SIGINT: 130, signal.SIGTERM: 130, signal.SIGKILL: -signal.SIGKILL}
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture(scope="module")
+def endpoint():
+    """A server that fails now and then, in a process of its own."""
+    command = [sys.executable, str(SERVER), "7", "0.02", "0.02"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield f"http://127.0.0.1:{process.stdout.readline().strip()}/v1"
+        process.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def prompts(tmp_path_factory):
+    path = tmp_path_factory.mktemp("prompts") / "prompts.jsonl"
+    texts = ("Rocks are igneous, metamorphic, or sedimentary.", "A switch in a circuit starts and stops the current.")
+    path.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
+    return path
+
+
+@pytest.fixture
+def start(endpoint, prompts, tiny_model):
+    """A function that starts a run in a session of its own, ended with the test."""
+    running = []
+
+    def run(output, limit=None, **options):
+        asked = {"num_requests": 24, "concurrency": 4, "input_len": 8, "output_len": 12} | options
+        words = [word for name, value in asked.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+        command = [sys.executable, "-m", "moecap", "run", "--endpoint", endpoint, "--hw", "a100", "--task", "none"]
+        where = ["--model", str(tiny_model("mixtral")), "--dataset", str(prompts), "--output", str(output)]
+        process = subprocess.Popen(
+            [*command, *where, *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        if limit is not None:
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
+        running.append(process)
+        return process
+
+    yield run
+    for process in running:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
+
+
+def _session(number):
+    """Processes of a session that have not ended."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[3]) == number and fields[0] != "Z":
+                found.append(int(stat.parent.name))
+    return found
+
+
+def _none_left(number):
+    """Whether a session ends within some seconds, since what a killed run has started sees it a little later."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        if not _session(number):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.parametrize("tenth", range(5))
+def test_a_signal_at_any_moment_leaves_a_result_that_verifies_and_no_process(start, tmp_path, tenth):
+    rng = random.Random(tenth)
+    for number in range(10):
+        output = tmp_path / str(number)
+        sent = rng.choice(list(ENDINGS))
+        process = start(output)
+        time.sleep(rng.random() * 6)
+        process.send_signal(sent)
+        _, said = process.communicate(timeout=120)
+        what = f"{tenth}/{number}, {sent.name}: {process.returncode}: {said[-500:]}"
+        assert process.returncode in (0, ENDINGS[sent]), what
+        assert "Traceback" not in said, what
+        assert _none_left(process.pid), what
+        if (output / "result.json").exists():
+            result = read_result(output)
+            assert result.status == {0: "complete", 130: "interrupted"}.get(process.returncode, "failed"), what
+            assert result.status == "complete" or result.reason, what
+            assert verify_run(output).ok, what
+        else:
+            assert not output.exists() or not any(output.iterdir()) or sent == signal.SIGKILL, what
+
+
+def test_a_disk_that_takes_no_more_ends_the_run_in_one_line_and_leaves_nothing_half(start, tmp_path):
+    process = start(tmp_path / "run", limit=3000)  # bytes of a file: the first tables do not fit
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 1, said
+    assert "cannot be stored" in said.splitlines()[-1], said
+    assert "Traceback" not in said, said
+    assert _none_left(process.pid)
+    assert not [f for f in (tmp_path / "run").glob("*") if f.name.startswith(".")], "a temporary file was left"
+
+
+def test_a_run_directory_that_is_taken_away_ends_the_run_in_one_line(start, tmp_path):
+    process = start(tmp_path / "run", num_requests=60)
+    for line in process.stderr:
+        if "requests: 60" in line:
+            break
+    else:
+        pytest.fail("the load did not begin")
+    shutil.rmtree(tmp_path / "run")
+    said = process.stderr.read()
+    process.wait(timeout=120)
+    assert process.returncode == 1, said
+    assert "cannot be stored" in said.splitlines()[-1], said
+    assert "Traceback" not in said, said
+    assert _none_left(process.pid)
