@@ -104,8 +104,8 @@ class RunConfig(BaseModel):
     """Choices that each request asks for, each of output_len tokens."""
     natural_end: bool = False
     """Answers end where the model ends them, after at most output_len tokens, and not at exactly that length."""
-    repeats: Positive = 1
-    """How often the load is measured; more than 1 is not built yet."""
+    repeats: Annotated[int, Field(gt=0, le=1000)] = 1
+    """How often the load is measured on one engine, each time drawn anew; 3 or more give intervals of the means."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of everything that is drawn at random."""
     measured: bool = False
@@ -160,6 +160,7 @@ class RunConfig(BaseModel):
         "input_len",
         "output_len",
         "limit",
+        "repeats",
         "seed",
         "turns",
         "n",

@@ -60,6 +60,8 @@ def run_facts(
         projected=projected,
         prefix_cache=workload.allow_prefix_cache,
         unscored=workload.task if projected else (),
+        repeats=workload.repeats,
+        num_requests=workload.num_requests,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,7 +12,7 @@ from moecap.config import RunConfig
 from moecap.errors import BadInputError, UnknownNameError
 from moecap.metrics.memory_layout import Layout, parse_layout, read_layout
 
-__all__ = ["first_problem", "with_settings"]
+__all__ = ["first_problem", "merged_settings", "with_settings"]
 
 
 def first_problem(error: ValidationError) -> str:
@@ -52,6 +53,18 @@ def with_settings(values: dict[str, Any], settings: tuple[str, ...]) -> RunConfi
     Raises:
         BadInputError: If a setting is not ``KEY=VALUE``, a key is unknown, or a value is out of range.
     """
+    try:
+        return RunConfig.model_validate(merged_settings(values, settings))
+    except ValidationError as error:
+        raise BadInputError(first_problem(error)) from None
+
+
+def merged_settings(values: Mapping[str, Any], settings: tuple[str, ...]) -> dict[str, Any]:
+    """The keys of a mapping with ``KEY=VALUE`` settings over them, and a layout that is named read; nothing is checked.
+
+    Raises:
+        BadInputError: If a setting is not ``KEY=VALUE``.
+    """
     import yaml
 
     merged: dict[str, Any] = {**values}
@@ -85,7 +98,4 @@ def with_settings(values: dict[str, Any], settings: tuple[str, ...]) -> RunConfi
         merged["layout"] = read_layout(Path(layout))
     elif layout is not None and not isinstance(layout, Layout):
         merged["layout"] = parse_layout(layout, "layout")
-    try:
-        return RunConfig.model_validate(merged)
-    except ValidationError as error:
-        raise BadInputError(first_problem(error)) from None
+    return merged

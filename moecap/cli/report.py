@@ -30,6 +30,8 @@ def report(
     """
     from moecap.cli.output import print_json, print_line
     from moecap.errors import BadInputError
+    from moecap.importing.page import write_imported_report
+    from moecap.importing.record import is_imported
     from moecap.report.metric_table import write_csv
     from moecap.report.page import REPORT_FILE, write_comparison, write_report
     from moecap.report.picture import find_chromium, write_picture
@@ -39,6 +41,12 @@ def report(
         raise BadInputError("moecap report needs a run directory, such as runs/20260101T000000Z-...")
     if png is not None:
         find_chromium()  # refused before anything is written
+    if any(is_imported(path) for path in runs):
+        if len(runs) > 1 or png is not None or csv is not None:
+            raise BadInputError("an imported result has a page of its own; moecap compare lays two side by side")
+        page = write_imported_report(runs[0], html)
+        print_json({"html": str(page)}) if json else print_line(f"html    {page}")
+        return
     read = [read_run(path) for path in runs]
     if len(read) == 1:
         page = write_report(runs[0], html or read[0].directory / REPORT_FILE)

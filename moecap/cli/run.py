@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -33,20 +33,15 @@ def run(
         json: Print the result as JSON on stdout.
         options: The run configuration.
     """
+    from moecap.cli.asked import asked_values
     from moecap.cli.output import print_json, remark
     from moecap.cli.summary import print_summary
-    from moecap.options_file import read_options_file
     from moecap.report.page import write_report
     from moecap.runner.reporter import Reporter
     from moecap.runner.run import run as run_config
     from moecap.settings import with_settings
 
-    values: dict[str, Any] = read_options_file(config) if config else {}
-    if options is not None:
-        values = _merged(values, options.model_dump(exclude_unset=True))
-    if layout is not None:
-        values = {**values, "layout": layout}
-    outcome = run_config(with_settings(values, set_), Reporter())
+    outcome = run_config(with_settings(asked_values(config, options, layout), set_), Reporter())
     page = write_report(outcome.directory)
     try:
         if json:
@@ -62,12 +57,3 @@ def run(
         remark(f"moecap: the run failed: {outcome.problem}; what was observed until then is stored")
         return 1
     return 0
-
-
-def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """A mapping whose nested mappings are merged and not replaced."""
-    both = {**under, **over}
-    for key in under.keys() & over.keys():
-        if isinstance(under[key], dict) and isinstance(over[key], dict):
-            both[key] = _merged(under[key], over[key])
-    return both

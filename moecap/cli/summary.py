@@ -12,6 +12,7 @@ from moecap.metrics.accuracy import JUDGE_FAILED, is_score
 from moecap.metrics.value import Metric
 from moecap.report.cap import cap_label, places
 from moecap.report.figures import display, display_range, display_value
+from moecap.report.headline import load_sentence
 from moecap.result import Result
 
 __all__ = ["print_summary"]
@@ -53,10 +54,7 @@ def print_summary(result: Result) -> None:
     if result.status != "complete":
         head.append(f"  {result.status}: {result.reason}", style="bold red")
     console.print(head)
-    config = result.workload
-    setting = (
-        f"{result.engine}, {result.model.weight_dtype}; {config.num_requests} requests {config.shape} {config.pace}"
-    )
+    setting = f"{result.engine}, {result.model.weight_dtype}; {load_sentence(result)}"
     console.print(Text(setting, style="dim"))
     columns = ("utilisation", "S-MBU", "MBU", "S-MFU", "MFU", "steps", "time")
     show_table(console, columns, _utilisation(result), right=columns[1:])
@@ -134,8 +132,9 @@ def _remark(metric: Metric, standard_error: float | None = None) -> Text:
         return Text(metric.reason, style="dim")
     if metric.low is not None and metric.high is not None:
         spread = "" if standard_error is None else f", standard error {standard_error:.3f}"
+        low, high = (display_value(end, metric.unit) for end in (metric.low, metric.high))
         if metric.basis == "prediction":
-            low, high = (display_value(end, metric.unit) for end in (metric.low, metric.high))
             return Text(f"80 % prediction: {low} to {high}", style="dim")
-        return Text(f"95 % interval {metric.low:.3f} to {metric.high:.3f}{spread}", style="dim")
+        repeats = f", {len(metric.repeats)} repeats" if metric.repeats else ""
+        return Text(f"95 % interval {low} to {high}{spread}{repeats}", style="dim")
     return Text("")

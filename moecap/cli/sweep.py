@@ -116,6 +116,7 @@ def _totals(estimates: Sequence[Estimate], done: Sequence[bool]) -> dict[str, An
 def _print_plan(asked: Sweep, estimates: Sequence[Estimate], done: Sequence[bool], *, stderr: bool) -> None:
     from rich.console import Console
 
+    from moecap.cli.amounts import time_words, usd_words
     from moecap.cli.output import Answers
     from moecap.cli.table import show_table
 
@@ -126,8 +127,8 @@ def _print_plan(asked: Sweep, estimates: Sequence[Estimate], done: Sequence[bool
         what = "finished" if ready else known.kind
         told = known.reason if known.kind == "refused" else known.backend
         settings = [_words(cell.settings[name]) for name in asked.axes]
-        rent = "" if known.kind == "projected" else _usd(known.usd)
-        rows.append((str(cell.number), *settings, what, told, known.hardware, _time(known.seconds), rent))
+        rent = "" if known.kind == "projected" else usd_words(known.usd)
+        rows.append((str(cell.number), *settings, what, told, known.hardware, time_words(known.seconds), rent))
     console.print(f"{len(rows)} runs into {asked.folder}", highlight=False)
     show_table(console, columns, rows[:_SHOWN], ("run", "time", "rent"))
     if len(rows) > _SHOWN:
@@ -135,7 +136,7 @@ def _print_plan(asked: Sweep, estimates: Sequence[Estimate], done: Sequence[bool
     total = _totals(estimates, done)
     unknown = f", and {total['without_seconds']} runs of unknown time" if total["without_seconds"] else ""
     console.print(
-        f"to run: about {_time(total['seconds'])}{unknown}, rent {_usd(total['usd'])}"
+        f"to run: about {time_words(total['seconds'])}{unknown}, rent {usd_words(total['usd'])}"
         f"{' and more' if total['without_usd'] else ''}; opening engines and asking tasks come on top"
     )
 
@@ -165,15 +166,3 @@ def _print_outcomes(asked: Sweep, outcomes: Mapping[str, Outcome]) -> None:
 
 def _words(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def _time(seconds: float | None) -> str:
-    if seconds is None:
-        return "?"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def _usd(usd: float | None) -> str:
-    return "?" if usd is None else f"${usd:.2f}"

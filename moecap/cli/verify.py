@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from moecap.importing.verification import ImportVerification
     from moecap.verification.recomputation import Verification
 
 __all__ = ["verify"]
@@ -24,12 +25,16 @@ def verify(run: str | None = None, /, *, data: Path | None = None, url: str | No
         json: Print JSON.
     """
     from moecap.errors import BadInputError
+    from moecap.importing.record import is_imported
+    from moecap.importing.verification import verify_imported
     from moecap.verification.recomputation import verify_run
 
     if run is None:
         raise BadInputError(
             "moecap verify needs a run directory, such as runs/20260101T000000Z-..., or --url and the id of a result"
         )
+    if url is None and is_imported(Path(run)):
+        return _answer_imported(verify_imported(Path(run)), json)
     if url is None:
         return _answer(verify_run(Path(run), data), {}, json)
     from moecap.cli.board import open_board
@@ -67,4 +72,26 @@ def _answer(outcome: Verification, published: dict[str, Any], json: bool) -> int
             print_line(f"not recomputed: {name}, since what it rests on was not published")
         if published:
             print_line(f"signed by {published['signed_by']}" if published["signed_by"] else "not signed")
+    return 0 if outcome.ok else 1
+
+
+def _answer_imported(outcome: ImportVerification, json: bool) -> int:
+    from moecap.cli.output import print_json, print_line, print_table
+
+    if json:
+        differences = [
+            {"metric": d.metric, "stored": d.stored, "recomputed": d.recomputed} for d in outcome.differences
+        ]
+        answer = {"ok": outcome.ok, "differences": differences, "corrupt": list(outcome.corrupt)}
+        print_json(answer | {"problem": outcome.problem or None, "not_recomputed": list(outcome.as_stated)})
+        return 0 if outcome.ok else 1
+    for name in outcome.corrupt:
+        print_line(f"corrupt: {name} is missing, changed or unreadable")
+    if outcome.differences:
+        rows = [(d.metric, repr(d.stored), repr(d.recomputed)) for d in outcome.differences]
+        print_table(("metric", "stored", "recomputed"), rows)
+    if outcome.ok:
+        print_line(f"ok: {outcome.checked} metrics recomputed from the imported observations, all equal")
+    stated = f"{len(outcome.as_stated)} metrics are as the source states them"
+    print_line(f"not recomputed: {stated}{f', since {outcome.problem}' if outcome.problem else ''}")
     return 0 if outcome.ok else 1

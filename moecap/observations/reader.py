@@ -23,10 +23,11 @@ from moecap.observations.integrity import (
     check_routing,
     check_steps,
 )
-from moecap.observations.schema import MOMENTS, PEAKS, SERVER_METRICS, SERVER_MOMENTS, TABLES
+from moecap.observations.repeats import repeat_of_looks
+from moecap.observations.schema import BOARDS, MOMENTS, PEAKS, SERVER_METRICS, SERVER_MOMENTS, TABLES
 from moecap.observations.task_tables import TaskTables, read_task_tables
 
-__all__ = ["Observations", "Ragged", "RequestRouting", "Routing", "Steps", "read_observations"]
+__all__ = ["Observations", "Ragged", "RequestRouting", "Routing", "Steps", "read_observations", "steps_of"]
 
 IntArray = npt.NDArray[np.int64]
 
@@ -45,6 +46,12 @@ class Ragged:
     def lengths(self) -> IntArray:
         """Length of each list, [rows]."""
         return np.diff(self.offsets)
+
+    def where(self, mask: npt.NDArray[np.bool_]) -> Ragged:
+        """The masked lists."""
+        lengths = self.lengths()
+        offsets = np.concatenate([[0], np.cumsum(lengths[mask])]).astype(np.int64)
+        return Ragged(self.values[np.repeat(mask, lengths)], offsets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,20 @@ class Steps:
         """Tokens fed in each step, [steps]; every step must feed a sequence."""
         tokens: IntArray = np.add.reduceat(self.seq_new.values, self.seq_new.offsets[:-1], dtype=np.int64)
         return tokens
+
+    def where(self, mask: npt.NDArray[np.bool_]) -> Steps:
+        """The masked steps."""
+        return Steps(
+            stage=self.stage[mask],
+            start_ns=self.start_ns[mask],
+            duration_ns=self.duration_ns[mask],
+            seq_request=self.seq_request.where(mask),
+            seq_start=self.seq_start.where(mask),
+            seq_new=self.seq_new.where(mask),
+            seq_phase=self.seq_phase.where(mask),
+            logits_tokens=self.logits_tokens[mask],
+            distinct_experts=self.distinct_experts.where(mask),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +135,7 @@ class Observations:
     routing: Routing | None
     samples: tuple[dict[str, Any], ...]
     server_metrics: pd.DataFrame
+    boards: pd.DataFrame = dataclasses.field(default_factory=lambda: pd.DataFrame(BOARDS.empty_table().to_pandas()))
     request_routing: RequestRouting | None = None
     tables: TaskTables = dataclasses.field(default_factory=dict)
 
@@ -126,7 +148,8 @@ def read_observations(directory: Path) -> Observations:
     """
     tables = {name: _read_table(directory / name, schema) for name, schema in TABLES.items()}
     requests, chunks = tables["requests.parquet"].to_pandas(), tables["chunks.parquet"].to_pandas()
-    steps, routing = _steps(tables["steps.parquet"]), _read_routing(directory / "routing.npz")
+    steps, routing = steps_of(tables["steps.parquet"]), _read_routing(directory / "routing.npz")
+    check_steps(steps, tables["steps.parquet"]["step"].to_numpy().astype(np.int64))
     check_requests(requests)
     check_chunks(chunks, requests)
     check_feeding(steps, requests)
@@ -143,7 +166,8 @@ def read_observations(directory: Path) -> Observations:
         routing=routing if isinstance(routing, Routing) else None,
         request_routing=routing if isinstance(routing, RequestRouting) else None,
         samples=_read_samples(directory / "samples.jsonl"),
-        server_metrics=_read_server_metrics(directory / "server_metrics.parquet"),
+        server_metrics=_read_server_metrics(directory / "server_metrics.parquet", requests),
+        boards=_read_boards(directory / "boards.parquet"),
         tables=read_task_tables(directory),
     )
 
@@ -180,17 +204,24 @@ def _read_peaks(path: Path) -> pd.DataFrame:
     return peaks
 
 
-def _read_server_metrics(path: Path) -> pd.DataFrame:
+def _read_server_metrics(path: Path, requests: pd.DataFrame) -> pd.DataFrame:
     """What the server said of itself; no row where it said nothing."""
     if not path.exists():
         return pd.DataFrame(SERVER_METRICS.empty_table().to_pandas())
     said = pd.DataFrame(_read_table(path, SERVER_METRICS).to_pandas())
     if not (said["moment"].isin(SERVER_MOMENTS).all() and np.isfinite(said["value"]).all()):
         raise BadInputError(f"{path.name}: each value must be finite and of one of {', '.join(SERVER_MOMENTS)}")
-    times = said[said["moment"] != "during"].groupby("moment")["time_ns"].nunique()
+    looks = said.assign(repeat=repeat_of_looks(said, requests))
+    times = looks[looks["moment"] != "during"].groupby(["repeat", "moment"])["time_ns"].nunique()
     if (times > 1).any():
-        raise BadInputError(f"{path.name}: the server is read once before and once after the load, not several times")
+        raise BadInputError(f"{path.name}: the server is read once before and once after a load, not several times")
     return said
+
+
+def _read_boards(path: Path) -> pd.DataFrame:
+    """The states of the boards; no row where none was read."""
+    table = _read_table(path, BOARDS) if path.exists() else BOARDS.empty_table()
+    return pd.DataFrame(table.to_pandas())
 
 
 def _ragged(column: pa.ChunkedArray) -> Ragged:
@@ -210,12 +241,14 @@ def _names(column: pa.ChunkedArray) -> npt.NDArray[np.str_]:
     return named
 
 
-def _steps(table: pa.Table) -> Steps:
+def steps_of(table: pa.Table) -> Steps:
+    """The steps of a table with the columns of ``steps.parquet``; whether they can have been is not checked."""
+
     def column(name: str) -> IntArray:
         values: IntArray = table[name].to_numpy().astype(np.int64)
         return values
 
-    steps = Steps(
+    return Steps(
         stage=_names(table["stage"]),
         start_ns=column("start_ns"),
         duration_ns=column("duration_ns"),
@@ -226,8 +259,6 @@ def _steps(table: pa.Table) -> Steps:
         logits_tokens=column("logits_tokens"),
         distinct_experts=_ragged(table["distinct_experts"]),
     )
-    check_steps(steps, column("step"))
-    return steps
 
 
 def _read_routing(path: Path) -> Routing | RequestRouting | None:

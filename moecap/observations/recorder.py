@@ -17,19 +17,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from moecap.files import replace_file
-from moecap.observations.schema import OPTIONAL_TABLES, TABLES, Phase
+from moecap.observations.schema import OPTIONAL_TABLES, STEPS, TABLES, TELEMETRY, Phase
 from moecap.observations.task_tables import task_table_file
 
-__all__ = ["Recorder", "RequestRecord", "chunk_gaps"]
+__all__ = ["Glimpse", "Recorder", "RequestRecord", "chunk_gaps"]
 
-DURATION = TABLES["steps.parquet"].names.index("duration_ns")
+DURATION = STEPS.names.index("duration_ns")
+WATTS = TELEMETRY.names.index("power_watts")
 
 
 @dataclass(slots=True)
 class RequestRecord:
     """One request as the load generator saw it; times in monotonic nanoseconds, lengths in tokens.
 
-    ``answer`` and ``text`` stay in memory for the tasks that grade them; no file of the requests holds them.
+    ``answer``, ``text`` and ``first_logprobs`` stay in memory for the tasks that grade them; no file of the requests
+    holds them.
     """
 
     request: int
@@ -54,8 +56,10 @@ class RequestRecord:
     wait_ns: int | None = None
     finish_reason: str | None = None
     choices: int | None = None
+    repeat: int | None = None
     answer: tuple[int, ...] = ()
     text: str | None = None
+    first_logprobs: Mapping[str, float] = field(default_factory=dict)
 
     def complete(
         self, answer: Sequence[int] | None, at_ns: int, finish_reason: str | None = None, text: str | None = None
@@ -74,32 +78,56 @@ class RequestRecord:
             self.answer_sha256 = hashlib.sha256(np.asarray(answer, "<i4").tobytes()).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Glimpse:
+    """What a served engine's client sees of a request the moment it ends, for those who watch; no file holds it.
+
+    Attributes:
+        sent_ns: When it was sent, monotonic ns.
+        first_ns: When the first bytes of its answer came.
+        last_ns: When the last ones came.
+        tokens: Tokens of the answer as far as can be said before it is decoded.
+        failed: Whether there is no whole answer.
+    """
+
+    sent_ns: int
+    first_ns: int
+    last_ns: int
+    tokens: int
+    failed: bool
+
+
 @dataclass(slots=True)
 class Recorder:
     """Facts in the order in which they happened; nothing is aggregated here.
 
     Attributes:
         stage: The stage to which new requests and steps belong.
+        repeat: The repeat of the load to which new requests belong; ``None`` where it is measured once.
         capture: How routed experts were captured, or ``None`` where they were not.
         requests: Every request that was sent.
         samples: What the tasks found, one entry an item.
         continuations: Given answers that engines were asked to score so far, which numbers them over the run.
         energy_counter: What counts the energy, or ``none:`` with the reason; ``None`` where it was not looked for.
         simulated: The tables of a simulated load, which take the place of what is recorded request by request.
+        glimpses: Requests that have ended on a served engine, which are recorded only when the load is over.
     """
 
     stage: str = "warmup"
+    repeat: int | None = None
     capture: str | None = None
     requests: list[RequestRecord] = field(default_factory=list)
     samples: list[Mapping[str, Any]] = field(default_factory=list)
     continuations: int = 0
     energy_counter: str | None = None
     simulated: dict[str, pa.Table] = field(default_factory=dict)
+    glimpses: list[Glimpse] = field(default_factory=list)
     _chunks: list[tuple[int, int, int | None, str, int | None]] = field(default_factory=list)
     _steps: list[tuple[Any, ...]] = field(default_factory=list)
     _telemetry: list[tuple[Any, ...]] = field(default_factory=list)
     _peaks: list[tuple[int, str, str, float]] = field(default_factory=list)
     _server_metrics: list[tuple[int, str, str, str, float]] = field(default_factory=list)
+    _boards: list[tuple[Any, ...]] = field(default_factory=list)
     _routes: list[tuple[int, int, npt.NDArray[np.integer[Any]]]] = field(default_factory=list)
     _task_tables: dict[str, pa.Table] = field(default_factory=dict)
 
@@ -111,6 +139,15 @@ class Recorder:
     def durations(self, first: int) -> list[int]:
         """Durations of the steps from number ``first`` on, ns."""
         return [row[DURATION] for row in self._steps[first:]]
+
+    def steps_from(self, first: int) -> pa.Table:
+        """The steps from number ``first`` on, as they will be stored."""
+        return _table(STEPS, _columns([row[:-1] for row in self._steps[first:]], len(STEPS.names)))
+
+    @property
+    def watts(self) -> float | None:
+        """The latest power of the devices; ``None`` where their driver does not tell it."""
+        return self._telemetry[-1][WATTS] if self._telemetry else None
 
     @property
     def chunk_count(self) -> int:
@@ -134,6 +171,7 @@ class Recorder:
             scheduled_ns if sent_ns is None else sent_ns,
             input_tokens,
             output_tokens,
+            repeat=self.repeat,
         )
         self.requests.append(record)
         return record
@@ -222,6 +260,10 @@ class Recorder:
         """One sample, in the order of the telemetry schema, without what counts the energy."""
         self._telemetry.append((*row, self.energy_counter))
 
+    def boards(self, time_ns: int, states: Sequence[tuple[Any, ...]]) -> None:
+        """The state of each board at one time, in the order of the schema of boards."""
+        self._boards.extend((time_ns, *state) for state in states)
+
     def peak(self, time_ns: int, moment: str, kernel: str, bytes_per_second: float) -> None:
         """A check of the memory bandwidth, in the order of the schema of peaks."""
         self._peaks.append((time_ns, moment, kernel, bytes_per_second))
@@ -240,18 +282,22 @@ class Recorder:
         columns = {
             "requests.parquet": rows,
             "chunks.parquet": _columns(self._chunks, 5),
-            "steps.parquet": _columns([row[:-1] for row in self._steps], len(TABLES["steps.parquet"].names)),
+            "steps.parquet": _columns([row[:-1] for row in self._steps], len(STEPS.names)),
             "telemetry.parquet": _columns(self._telemetry, len(TABLES["telemetry.parquet"].names)),
         }
         schemas = dict(TABLES)
-        for name, optional in (("peaks.parquet", self._peaks), ("server_metrics.parquet", self._server_metrics)):
+        for name, optional in (
+            ("peaks.parquet", self._peaks),
+            ("server_metrics.parquet", self._server_metrics),
+            ("boards.parquet", self._boards),
+        ):
             if optional:
                 schemas[name] = OPTIONAL_TABLES[name]
                 columns[name] = _columns(optional, len(schemas[name].names))
         for name, schema in schemas.items():
             table = self.simulated.get(name)
             if table is None:
-                table = pa.table(dict(zip(schema.names, columns[name], strict=True)), schema=schema)
+                table = _table(schema, columns[name])
             with replace_file(directory / name) as file:
                 pq.write_table(table, file, compression="zstd")
         for name, table in self._task_tables.items():
@@ -319,6 +365,10 @@ def chunk_gaps(request: npt.NDArray[np.int64], time_ns: npt.NDArray[np.int64]) -
     same = request[order][1:] == request[order][:-1]
     gaps: npt.NDArray[np.int64] = np.diff(time_ns[order])[same]
     return gaps[gaps > 0]
+
+
+def _table(schema: pa.Schema, columns: Sequence[Sequence[Any]]) -> pa.Table:
+    return pa.table(dict(zip(schema.names, columns, strict=True)), schema=schema)
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 __all__ = [
     "BEARING",
+    "BOARDS",
     "CHUNKS",
     "MOMENTS",
     "OPTIONAL_TABLES",
@@ -94,6 +95,12 @@ REQUESTS = pa.schema(
             nullable=True,
         ),
         _field("choices", pa.int32(), "answers that were asked for, null where it is one", nullable=True),
+        _field(
+            "repeat",
+            pa.int32(),
+            "number of the repeat of the load, from 0, null where it has one",
+            nullable=True,
+        ),
     ]
 )
 
@@ -171,5 +178,23 @@ SERVER_METRICS = pa.schema(
     ]
 )
 
-OPTIONAL_TABLES = {"peaks.parquet": PEAKS, "server_metrics.parquet": SERVER_METRICS}
+BOARDS = pa.schema(
+    [
+        _field("time_ns", pa.int64(), "monotonic ns"),
+        _field("board", pa.int32(), "number of the board among those of the run, from 0"),
+        _field("sm_clock_mhz", pa.int32(), "clock of the multiprocessors", nullable=True),
+        _field("memory_clock_mhz", pa.int32(), "clock of the memory", nullable=True),
+        _field("utilisation", pa.float64(), "share of the driver's last period in which a kernel ran", nullable=True),
+        _field("memory_used_bytes", pa.int64(), "memory in use, by every process", nullable=True),
+        _field("temperature_celsius", pa.int32(), "temperature of the chip", nullable=True),
+        _field(
+            "slowdown_reasons",
+            pa.int64(),
+            "bits of NVML's reasons for lower clocks (ClocksEventReasons)",
+            nullable=True,
+        ),
+    ]
+)
+
+OPTIONAL_TABLES = {"peaks.parquet": PEAKS, "server_metrics.parquet": SERVER_METRICS, "boards.parquet": BOARDS}
 """Files that a run leaves where there is something to write into them."""

@@ -56,7 +56,7 @@ def long_date(stamp: str) -> str:
 def load_sentence(result: Result) -> str:
     """The load in words."""
     load = result.workload
-    return f"{load.num_requests} requests {load.shape} {load.pace}"
+    return f"{load.num_requests} requests {load.shape} {load.pace}" + (f", {load.repeats} times" * (load.repeats > 1))
 
 
 def headline(run: ReportedRun) -> Html:

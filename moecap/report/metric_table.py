@@ -13,7 +13,7 @@ from moecap.result import Result
 
 __all__ = ["COLUMNS", "csv_text", "write_csv"]
 
-COLUMNS = ("run", "kind", "metric", "value", "unit", "low", "high", "n", "reason", "basis")
+COLUMNS = ("run", "kind", "metric", "value", "unit", "low", "high", "n", "reason", "basis", "repeats")
 
 
 def csv_text(results: Sequence[Result]) -> str:
@@ -23,7 +23,9 @@ def csv_text(results: Sequence[Result]) -> str:
     writer.writerow(COLUMNS)
     for result in results:
         for name, m in result.metrics.items():
-            writer.writerow([result.id, result.kind, name, m.value, m.unit, m.low, m.high, m.n, m.reason, m.basis])
+            repeats = " ".join(map(repr, m.repeats or ()))
+            told = (m.value, m.unit, m.low, m.high, m.n, m.reason, m.basis, repeats)
+            writer.writerow([result.id, result.kind, name, *told])
     return file.getvalue()
 
 

@@ -20,6 +20,7 @@ from moecap.report.markup import Html, element, join, json_script
 from moecap.report.methods import methods_section
 from moecap.report.projection import projection_section
 from moecap.report.provenance import provenance_section
+from moecap.report.repeats import repeats_section
 from moecap.report.reported_run import ReportedRun, read_run
 from moecap.report.roofline import roofline_section
 from moecap.report.section import Section, marked
@@ -28,7 +29,7 @@ from moecap.report.sessions import sessions_section
 from moecap.report.timeline import timeline_section
 from moecap.report.utilisation import utilisation_section
 
-__all__ = ["REPORT_FILE", "comparison_page", "run_page", "write_comparison", "write_report"]
+__all__ = ["REPORT_FILE", "comparison_page", "page", "run_page", "write_comparison", "write_report"]
 
 REPORT_FILE = "report.html"
 SECTIONS: tuple[Callable[[ReportedRun], Section | None], ...] = (
@@ -38,6 +39,7 @@ SECTIONS: tuple[Callable[[ReportedRun], Section | None], ...] = (
     experts_section,
     latency_section,
     timeline_section,
+    repeats_section,
     sessions_section,
     server_section,
     accuracy_section,
@@ -64,7 +66,7 @@ def write_report(directory: Path, target: Path | None = None) -> Path:
         BadInputError: If there is no readable result, or the file cannot be written.
     """
     run = read_run(directory)
-    return _write(target or run.directory / REPORT_FILE, run_page(run))
+    return write_page(target or run.directory / REPORT_FILE, run_page(run))
 
 
 def write_comparison(runs: Sequence[ReportedRun], target: Path) -> Path:
@@ -73,7 +75,7 @@ def write_comparison(runs: Sequence[ReportedRun], target: Path) -> Path:
     Raises:
         BadInputError: If the file cannot be written.
     """
-    return _write(target, comparison_page(runs))
+    return write_page(target, comparison_page(runs))
 
 
 def run_page(run: ReportedRun) -> str:
@@ -82,25 +84,39 @@ def run_page(run: ReportedRun) -> str:
         "section", element("h2", "Validity"), validity(run.result.flags), id="validity", aria_label="Validity"
     )
     sections = [drawn for section in SECTIONS if (drawn := section(run)) is not None]
-    return _page(run.title, join(headline(run), remarks), sections, run.result.id, run.result.kind)
+    return page(run.title, join(headline(run), remarks), sections, run.result.id, run.result.kind)
 
 
 def comparison_page(runs: Sequence[ReportedRun]) -> str:
     """The page of several runs."""
     title = f"{len(runs)} runs side by side"
-    return _page(title, comparison_header(runs, title), comparison_sections(runs), None)
+    return page(title, comparison_header(runs, title), comparison_sections(runs), None)
 
 
-def _write(target: Path, text: str) -> Path:
+def write_page(target: Path, text: str) -> Path:
+    """Write a page.
+
+    Raises:
+        BadInputError: If the file cannot be written.
+    """
     try:
         write_text(target, text)
     except OSError as error:
-        remedy = "name another place with moecap report RUN --html FILE"
+        remedy = "name another place"
         raise BadInputError(f"{target}: the report cannot be written ({error.strerror}); {remedy}") from None
     return target
 
 
-def _page(title: str, top: Html, sections: Sequence[Section], id: str | None, kind: str = "measured") -> str:
+def page(title: str, top: Html, sections: Sequence[Section], id: str | None, kind: str = "measured") -> str:
+    """A whole page in one file.
+
+    Args:
+        title: Its title.
+        top: What stands before the sections.
+        sections: Its sections, each with a link in the navigation.
+        id: Id of the result that it is of; ``None`` for one of several.
+        kind: Kind of the result; charts of what was not measured say so.
+    """
     from plotly.offline import get_plotlyjs
 
     charts: dict[str, dict[str, object]] = {

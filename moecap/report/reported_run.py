@@ -13,6 +13,7 @@ from moecap.errors import BadInputError, MoecapError
 from moecap.facts import result_facts
 from moecap.metrics.accuracy import graded, is_score
 from moecap.metrics.latency import token_latencies
+from moecap.metrics.repeats import split
 from moecap.metrics.routing_source import SeenSteps, seen_steps
 from moecap.metrics.steps import StepWork, step_work
 from moecap.metrics.summary import RunFacts, hardware_peaks, phase_masks
@@ -32,6 +33,9 @@ PHASES = (*LOAD_PHASES, "score")
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """The observations with what the charts derive from them, by the functions that made the result's metrics.
+
+    Of a load that was measured several times they are those of the first repeat that is whole, but for the latencies,
+    which are of all that are.
 
     Attributes:
         seen: Everything that was observed, with the steps of the load.
@@ -66,8 +70,7 @@ class Evidence:
     @property
     def load(self) -> pd.DataFrame:
         """The requests of the load."""
-        requests = self.observations.requests
-        return requests[requests["stage"] == "load"]
+        return _load(self.observations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,10 @@ class ReportedRun:
         return f"{self.result.model.name} on {hardware}"
 
 
+def _load(observations: Observations) -> pd.DataFrame:
+    return observations.requests[observations.requests["stage"] == "load"]
+
+
 def read_run(path: Path) -> ReportedRun:
     """Read a run directory, or the result file in one.
 
@@ -131,8 +138,11 @@ def _evidence(directory: Path, result: Result) -> Evidence:
         raise BadInputError(f"the {result.kind} result in {RESULT_FILE} comes without observations")
     facts = result_facts(result)
     seen = seen_steps(read_observations(directory), facts.spec, facts.step_tokens, projected=facts.projected)
+    repeats = split(seen, facts.repeats, facts.num_requests)
+    latencies = [token_latencies(_load(part.observations), part.observations.chunks) for part in repeats]
+    seen = repeats[0]
     observations = seen.observations
-    requests = observations.requests[observations.requests["stage"] == "load"]
+    requests = _load(observations)
     window = steady_state(requests, facts.concurrency, static=facts.static)
     work = step_work(facts.spec, observations.steps, facts.parallelism, facts.compute_dtype)
     return Evidence(
@@ -142,5 +152,5 @@ def _evidence(directory: Path, result: Result) -> Evidence:
         work=work,
         masks=phase_masks(observations, work, window),
         peaks=hardware_peaks(facts),
-        latencies=token_latencies(requests, observations.chunks),
+        latencies={name: np.concatenate([found[name] for found in latencies]) for name in latencies[0]},
     )

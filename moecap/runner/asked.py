@@ -13,7 +13,20 @@ import numpy.typing as npt
 from moecap.config import RunConfig
 from moecap.load import arrivals
 
-__all__ = ["asked_arrivals", "asked_lengths", "asked_sessions"]
+__all__ = ["SEEDS", "asked_arrivals", "asked_lengths", "asked_sessions", "repeat_config"]
+
+SEEDS = 2**32
+"""Seeds that there are."""
+
+
+def repeat_config(config: RunConfig, number: int) -> RunConfig:
+    """What one repeat of a load is drawn by: the configuration with a seed of its own, ``seed`` + ``number``.
+
+    Args:
+        config: The configuration of the run.
+        number: Which repeat, from 0, which is the load that the run would have alone.
+    """
+    return config.model_copy(update={"seed": (config.seed + number) % SEEDS, "repeats": 1})
 
 
 def asked_lengths(config: RunConfig, count: int) -> list[tuple[int, int]]:

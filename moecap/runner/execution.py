@@ -12,14 +12,17 @@ from typing import Any
 from moecap.backend import Engine, EngineInfo, EngineJob, Prompt
 from moecap.errors import RunError
 from moecap.hardware.bandwidth_check import check_bandwidth
+from moecap.hardware.board_states import BoardStates, open_board_states
 from moecap.hardware.energy_counter import EnergyCounter
 from moecap.hardware.energy_source import NO_COUNTER, find_energy_source
 from moecap.hardware.nvidia import bus_order
 from moecap.metrics.warmup import is_steady
 from moecap.observations.recorder import Recorder
+from moecap.runner.live import LiveLoad
 from moecap.runner.planned import Plan
 from moecap.runner.prompts import asked_sampling
 from moecap.runner.reporter import Reporter
+from moecap.runner.workload import Workload
 from moecap.tasks.base import Task
 from moecap.telemetry import Telemetry
 from moecap.tokenizer import Tokenizer
@@ -83,7 +86,7 @@ def execute(
         endpoint=config.endpoint,
         parallelism=plan.parallelism,
         client_processes=config.client_processes,
-        streams=plan.sending.workload.streams(config.concurrency),
+        streams=max(load.streams(config.concurrency) for load in plan.sending.loads),
         sampling=asked_sampling(config),
         **_of_projection(plan),
     )
@@ -93,7 +96,7 @@ def execute(
     tokenizer = Tokenizer(plan.checkpoint)
     with (
         bus_order(),
-        Telemetry(recorder, _energy_counter(plan, recorder)) as telemetry,
+        Telemetry(recorder, _energy_counter(plan, recorder), _board_states(plan)) as telemetry,
         opener(plan, job) as engine,
     ):
         clock.mark("open")
@@ -153,11 +156,24 @@ def _project(plan: Plan, job: EngineJob, execution: Execution, clock: _Clock, re
 
 
 def _send_load(plan: Plan, engine: Engine, recorder: Recorder, reporter: Reporter) -> None:
-    workload = plan.sending.workload
-    how = {} if workload.arrivals is None else {"arrivals": workload.arrivals}
+    """Send the load, as often as it is to be measured."""
+    loads = plan.sending.loads
+    for number, load in enumerate(loads):
+        several = len(loads) > 1
+        recorder.repeat = number if several else None
+        title = f"requests, repeat {number + 1} of {len(loads)}" if several else "requests"
+        _send_repeat(plan, load, engine, recorder, reporter, title)
+    recorder.repeat = None
+
+
+def _send_repeat(
+    plan: Plan, load: Workload, engine: Engine, recorder: Recorder, reporter: Reporter, title: str
+) -> None:
+    how = {} if load.arrivals is None else {"arrivals": load.arrivals}
     sent = len(recorder.requests)
-    with reporter.bar("requests", plan.config.num_requests) as done:
-        engine.generate(workload.prompts, plan.config.concurrency, recorder, done, **how)
+    live = LiveLoad(plan, recorder)
+    with reporter.bar(title, plan.config.num_requests, lambda: live.sight().words()) as done:
+        engine.generate(load.prompts, plan.config.concurrency, recorder, done, **how)
         _refuse_silence(recorder, sent)
 
 
@@ -183,6 +199,12 @@ def _energy_counter(plan: Plan, recorder: Recorder) -> EnergyCounter | None:
     source = find_energy_source(plan.config.energy_source, plan.device, plan.hardware.count)
     recorder.energy_counter = source.name
     return source.counter
+
+
+def _board_states(plan: Plan) -> BoardStates | None:
+    """What NVML says of the boards of a run on this machine."""
+    here = plan.device == "cuda" and not plan.backend.attaches
+    return open_board_states(plan.hardware.count) if here else None
 
 
 def _check_peak(plan: Plan, recorder: Recorder, telemetry: Telemetry, moment: str) -> None:

@@ -8,7 +8,9 @@ import pandas as pd
 
 from moecap.config import TASKS_AS_LOAD, RunConfig
 from moecap.hardware.profile import HardwareProfile
+from moecap.metrics.boards import HELD
 from moecap.metrics.energy import energy_scope
+from moecap.metrics.repeats import worst_value
 from moecap.metrics.routing_source import SeenSteps
 from moecap.metrics.value import Metric
 from moecap.metrics.warmup import ended_steady
@@ -17,7 +19,7 @@ from moecap.runner.accuracy_flags import accuracy_flags
 from moecap.runner.degenerate_routing import degenerate_routing_flags
 from moecap.runner.layout_flags import layout_flags
 from moecap.runner.routing_flags import routing_flags
-from moecap.runner.served_flags import queue_flags, served_flags
+from moecap.runner.served_flags import served_flags
 from moecap.runner.server_flags import server_flags
 
 __all__ = ["few_requests_flags", "profile_flags", "run_flags"]
@@ -85,8 +87,6 @@ def run_flags(
     yield from served_flags(backend, metrics, observations.requests, exact=workload.exact, marked=marked)
     yield from server_flags(metrics, observations.requests, workload.allow_prefix_cache, workload.n)
     yield from few_requests_flags(workload, observations.requests)
-    if workload.load == "open":
-        yield from queue_flags(observations.requests)
     yield from accuracy_flags(workload, tasks, observations.samples)
     tolerance = workload.warmup.tolerance
     if ended_steady(observations, workload.concurrency, tolerance) is False:
@@ -143,7 +143,7 @@ def profile_flags(hardware: HardwareRecord) -> Iterator[Flag]:
 
 def _speed_flags(profile: HardwareProfile, metrics: dict[str, Metric], energy: str) -> Iterator[Flag]:
     """What the numbers themselves say against them."""
-    others = metrics["others_cpu_share"].value or 0
+    others = worst_value(metrics, "others_cpu_share")
     if others > OTHERS_SHARE:
         yield Flag(
             name="disturbed",
@@ -152,6 +152,7 @@ def _speed_flags(profile: HardwareProfile, metrics: dict[str, Metric], energy: s
             "speed is understated.",
         )
     yield from _peak_flags(profile, metrics)
+    yield from board_flags(metrics)
     if metrics["energy_per_output_token"].value is not None:
         yield Flag(name="energy_scope", level="info", text=f"Energy is that of the {energy}.")
     failed = metrics["failed_requests"].value or 0
@@ -162,6 +163,33 @@ def _speed_flags(profile: HardwareProfile, metrics: dict[str, Metric], energy: s
         if value is not None and value > 1:
             cached = " (a host's caches can serve a small model)" if profile.kind == "host" else ""
             yield Flag(name="above_peak", level="warning", text=f"{name} is {value:.2f}, above the peak{cached}.")
+
+
+def board_flags(metrics: dict[str, Metric]) -> Iterator[Flag]:
+    """What held the clocks of the boards down during the steady state; nothing where they were not read.
+
+    Args:
+        metrics: The run's metrics.
+    """
+    shares = {name: metrics[name].value or 0 for name in HELD if name in metrics}
+    slowed = [
+        f"{cause} in {shares[name]:.0%} of the samples"
+        for name, cause in (("boards.heat_share", "heat"), ("boards.brake_share", "the hardware's power brake"))
+        if shares.get(name)
+    ]
+    if slowed:
+        yield Flag(
+            name="throttled",
+            level="warning",
+            text=f"The clocks of the boards were held down by {' and by '.join(slowed)}: the speed is that of a board "
+            "that is too hot or short of power, not of this hardware.",
+        )
+    if shares.get("boards.power_cap_share"):
+        yield Flag(
+            name="power_capped",
+            level="info",
+            text=f"The boards were at their power limit in {shares['boards.power_cap_share']:.0%} of the samples.",
+        )
 
 
 def _peak_flags(profile: HardwareProfile, metrics: dict[str, Metric]) -> Iterator[Flag]:

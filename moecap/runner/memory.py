@@ -10,7 +10,7 @@ from moecap.models.activations import activation_bytes
 from moecap.models.parallelism import ONE_DEVICE, Parallelism
 from moecap.models.spec import ModelSpec
 
-__all__ = ["MemoryNeed", "memory_need", "refuse_memory"]
+__all__ = ["MemoryNeed", "memory_need", "refuse_memory", "refuse_training"]
 
 OVERHEAD_BYTES = 1_000_000_000
 """Libraries and temporary copies of the largest tensor in each rank, beside weights, KV cache and activations."""
@@ -109,3 +109,22 @@ def refuse_memory(need: MemoryNeed, spec: ModelSpec, formats: str, free: int, *,
         f"{ranks * OVERHEAD_BYTES / 1e9:.1f}), {free / 1e9:.1f} GB are free; choose a smaller model, fewer or shorter "
         "requests in flight, or a machine with more memory"
     )
+
+
+def refuse_training(task: str, training: int, need: MemoryNeed, spec: ModelSpec, free: int) -> None:
+    """Refuse a task that trains in the model, where the memory cannot hold that beside the model.
+
+    Args:
+        task: Its name.
+        training: Bytes that its training needs beside the weights.
+        need: What the run needs without it; its KV cache and activations are free again when a task trains.
+        spec: The model.
+        free: Memory that is there, in bytes.
+    """
+    needed = need.weights + training + OVERHEAD_BYTES
+    if training and needed > free:
+        raise NotAvailableError(
+            f"task {task!r} needs {needed / 1e9:.1f} GB to train in {spec.name} (weights {need.weights / 1e9:.1f}, "
+            f"training {training / 1e9:.1f}, overhead {OVERHEAD_BYTES / 1e9:.1f}), {free / 1e9:.1f} GB are free; give "
+            f"it smaller batches, shorter texts or fewer blocks (moecap tasks show {task}), or choose a smaller model"
+        )

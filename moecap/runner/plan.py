@@ -8,7 +8,7 @@ from dataclasses import replace
 from moecap.backend import Backend
 from moecap.config import TASKS_AS_LOAD, RunConfig
 from moecap.data.recording import Recording
-from moecap.errors import BadInputError, NotBuiltError
+from moecap.errors import BadInputError
 from moecap.hardware.host import available_memory, read_host
 from moecap.hardware.resolve import ResolvedHardware
 from moecap.models.parallelism import Parallelism
@@ -18,12 +18,12 @@ from moecap.models.spec import ModelSpec
 from moecap.runner.checkpoint import fetch_checkpoint
 from moecap.runner.choice import choose
 from moecap.runner.declared_layout import engine_problem, layout_problem
-from moecap.runner.memory import MemoryNeed, memory_need, refuse_memory
+from moecap.runner.memory import MemoryNeed, memory_need, refuse_memory, refuse_training
 from moecap.runner.number_formats import number_formats
 from moecap.runner.planned import Plan
 from moecap.runner.projection_plan import plan_projection
 from moecap.runner.run_directory import refuse_output
-from moecap.runner.sending import make_sending
+from moecap.runner.sending import Sending, make_sending
 from moecap.runner.sizes import refuse_context, sized_by_lengths, sized_by_tasks
 from moecap.runner.split import choose_split
 from moecap.runner.task_load import make_task_load, task_options, who_loads
@@ -49,7 +49,6 @@ def make_plan(config: RunConfig, say: Say) -> Plan:
     Raises:
         UsageError: If anything that was asked for does not exist, does not fit together or is not here.
     """
-    _refuse_unbuilt(config)
     _refuse_idle(config)
     refuse_output(config.output)
     model_config, model = load_model_config(config.model, config.revision)
@@ -67,13 +66,13 @@ def make_plan(config: RunConfig, say: Say) -> Plan:
     output_len = config.output_len if "output_len" in config.model_fields_set else None
     config = who_loads(config, tasks)
     by_tasks = config.dataset == TASKS_AS_LOAD
+    _refuse_same_again(config)
     recording = Recording(TASKS_AS_LOAD, ()) if by_tasks else read_load(config)
     refuse_unable(config, recording, backend)
     host = read_host()
     device = "cpu" if hardware.profile.kind == "host" else "cuda"
     model_config = dict(backend.served_config(model_config, engine_arguments))
-    own = read_model(model_config, model.id)
-    dtype = backend.dtype(own, device, config.precision, frozenset(host.flags))
+    dtype = backend.dtype(read_model(model_config, model.id), device, config.precision, frozenset(host.flags))
     formats = number_formats(backend, dtype, model_config, engine_arguments)
     spec = read_model_as(model_config, model.id, formats)
     options = task_options(config, task_arguments, output_len, spec.max_context, say)
@@ -107,9 +106,10 @@ def make_plan(config: RunConfig, say: Say) -> Plan:
     backend.check(checkpoint, spec, device)
     tokenizer = Tokenizer(checkpoint)
     sending = make_sending(config, recording, tasks, options, task_load, backend, tokenizer, spec)
-    longest = sending.longest
-    if not backend.attaches and longest > sized.input_len + sized.output_len:  # now words are counted too
-        sized = sized.model_copy(update={"input_len": longest - sized.output_len})
+    if not backend.attaches:
+        _refuse_trainings(sending, tokenizer, spec, formats.activations, need(split.parallelism), free)
+    if not backend.attaches and sending.longest > sized.input_len + sized.output_len:  # now words are counted too
+        sized = sized.model_copy(update={"input_len": sending.longest - sized.output_len})
         refuse_memory(need(split.parallelism), spec, formats.words(spec), free, shared=device == "cpu")
     return Plan(
         config=split.in_force(config),
@@ -146,16 +146,24 @@ def assignments(pairs: Sequence[str], option: str) -> dict[str, str]:
     return values
 
 
-def _refuse_unbuilt(config: RunConfig) -> None:
-    """Options of the contract whose capability this version does not have yet: never ignored in silence."""
-    if config.repeats > 1:
-        raise NotBuiltError("--repeats above 1 is not built yet; this version measures a load once")
-
-
 def _refuse_idle(config: RunConfig) -> None:
     """Options that nothing would read: never ignored in silence."""
     if config.task_arg and not config.task:
         raise BadInputError(f"--task-arg {config.task_arg[0]}: no task is run; name one with --task, or leave it out")
+
+
+def _refuse_same_again(config: RunConfig) -> None:
+    """Refuse repeats in which an engine would see again what it has seen before."""
+    if config.repeats > 1 and config.dataset == TASKS_AS_LOAD:
+        raise BadInputError(
+            f"--repeats {config.repeats}: the load is the questions of the tasks, which are asked once; name a data "
+            "set with --dataset, or leave it out"
+        )
+    if config.repeats > 1 and config.allow_prefix_cache:
+        raise BadInputError(
+            f"--repeats {config.repeats}: with --allow-prefix-cache a repeat finds the prompts of those before it in "
+            "the cache; leave one of the two out"
+        )
 
 
 def _refuse_for_projections(config: RunConfig) -> None:
@@ -173,6 +181,13 @@ def _refuse_layout(
     problem = engine_problem(backend.name) or layout_problem(config.layout, spec, hardware.profile, longest)
     if problem:
         raise BadInputError(problem)
+
+
+def _refuse_trainings(
+    sending: Sending, tokenizer: Tokenizer, spec: ModelSpec, activations: str, need: MemoryNeed, free: int
+) -> None:
+    for task, items in sending.tasks:
+        refuse_training(task.name, task.training_bytes(items, tokenizer, spec, activations), need, spec, free)
 
 
 def _scored_batch(tasks: Sequence[Task], engine_arguments: Mapping[str, str]) -> int:

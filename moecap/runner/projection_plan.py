@@ -77,6 +77,10 @@ def plan_projection(
     Raises:
         UsageError: If anything that was asked for does not exist, does not fit together or cannot be projected.
     """
+    if config.repeats > 1:
+        raise BadInputError(
+            f"--repeats {config.repeats}: a projection is computed and comes out the same each time; leave it out"
+        )
     if config.energy_source != "auto":
         raise BadInputError("energy_source: a projection counts no energy, its power is a model's; leave it out")
     if choice.hardware.profile.peak_bandwidth is None:

@@ -11,6 +11,7 @@ from moecap.data.recording import Recording
 from moecap.errors import BadInputError
 from moecap.models.spec import ModelSpec
 from moecap.result import TaskRecord
+from moecap.runner.asked import repeat_config
 from moecap.runner.task_load import (
     TaskItems,
     TaskLoad,
@@ -19,7 +20,7 @@ from moecap.runner.task_load import (
     refuse_questions,
     task_records,
 )
-from moecap.runner.workload import Workload, make_workload
+from moecap.runner.workload import Workload, make_workload, read_load
 from moecap.tasks.base import Task, TaskOptions
 from moecap.tokenizer import Tokenizer
 
@@ -35,6 +36,7 @@ class Sending:
         task_records: What the result says of each of them.
         task_load: The load, where the tasks make it.
         workload: The load.
+        again: The loads of the second and later repeats.
         longest: Tokens of the longest sequence with what is answered, of the load and of questions that follow it.
         longest_scored: Tokens of the longest given answer with its context, which are scored and never generated.
         dataset_sha256: Digest of the file of the data set, or of the tasks' prompts; ``None`` for a data set that
@@ -48,6 +50,12 @@ class Sending:
     longest: int
     longest_scored: int
     dataset_sha256: str | None
+    again: tuple[Workload, ...] = ()
+
+    @property
+    def loads(self) -> tuple[Workload, ...]:
+        """The load of each repeat."""
+        return self.workload, *self.again
 
 
 def make_sending(
@@ -87,9 +95,12 @@ def make_sending(
     refuse_questions(following, backend)
     records = task_records(items, tokenizer, None)
     workload = make_workload(config, recording, backend, tokenizer, spec.max_context)
+    drawn = [repeat_config(config, number) for number in range(1, config.repeats)]
+    again = tuple(make_workload(c, read_load(c), backend, tokenizer, spec.max_context) for c in drawn)
     asked = [prompt for prompts in following.values() for prompt in prompts]
     longest = max((len(prompt.tokens) + prompt.output_tokens for prompt in asked), default=0)
-    return Sending(items, records, None, workload, max(longest, workload.longest), scored, recording.sha256)
+    longest = max(longest, *(load.longest for load in (workload, *again)))
+    return Sending(items, records, None, workload, longest, scored, recording.sha256, again)
 
 
 def _longest_scored(tasks: Sequence[TaskItems], tokenizer: Tokenizer, spec: ModelSpec) -> int:

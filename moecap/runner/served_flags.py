@@ -8,6 +8,7 @@ from math import ceil
 import pandas as pd
 
 from moecap.load.calibration import CLIENT_SHARE
+from moecap.metrics.repeats import worst_value
 from moecap.metrics.sessions import session_spans
 from moecap.metrics.value import Metric
 from moecap.result import BackendRecord, Flag
@@ -62,7 +63,7 @@ def served_flags(
             level="info",
             text="The server was running already: its hardware, number format and settings are as the user says.",
         )
-    use = metrics["client.utilisation"].value or 0
+    use = worst_value(metrics, "client.utilisation")
     if use > CLIENT_SHARE:
         now = backend.client_processes or 1
         yield Flag(

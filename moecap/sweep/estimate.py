@@ -84,7 +84,8 @@ def _elsewhere(config: RunConfig, spec: ModelSpec) -> Estimate:
 
 
 def _priced(kind: str, config: RunConfig, spec: ModelSpec, profile: HardwareProfile, backend: str) -> Estimate:
-    load = _load_seconds(config, spec, profile, backend)
+    once = _load_seconds(config, spec, profile, backend)
+    load = None if once is None else once * config.repeats
     count = config.num_gpus or 1
     rent = constant_value(constants_in_force(config.costs, config.usd_per_hour, profile, count), "usd_per_hour")
     usd = None if load is None or rent is None else load * rent * count / 3600.0

@@ -33,7 +33,7 @@ from moecap.errors import BadInputError
 from moecap.options_file import read_options_file
 from moecap.settings import with_settings
 
-__all__ = ["Cell", "Sweep", "read_sweep"]
+__all__ = ["Cell", "Sweep", "make_cell", "read_sweep"]
 
 MOST_CELLS = 10_000
 """Runs of one sweep at most."""
@@ -167,8 +167,15 @@ def _cell(path: Path, number: int, shared: Mapping[str, Any], settings: Mapping[
     except BadInputError as error:
         where = f" (run {number}: {_words(settings)})" if settings else ""
         raise BadInputError(f"sweep {path}{where}: {error}") from None
+    return make_cell(number, settings, config, demands)
+
+
+def make_cell(
+    number: int, settings: Mapping[str, Any], config: RunConfig, demands: Mapping[str, Any] | None = None
+) -> Cell:
+    """A run with the digest of its configuration; the arguments are the fields of :class:`Cell`."""
     canonical = rfc8785.dumps(config.model_dump(mode="json"))
-    return Cell(number, dict(settings), config, hashlib.sha256(canonical).hexdigest()[:8], demands)
+    return Cell(number, dict(settings), config, hashlib.sha256(canonical).hexdigest()[:8], demands or {})
 
 
 def _check_demands(demands: object) -> None:

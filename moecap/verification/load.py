@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 
 from moecap.config import RunConfig
 from moecap.data.texts import TEXT_SETS
-from moecap.runner.asked import asked_arrivals, asked_lengths
+from moecap.observations.repeats import repeat_numbers
+from moecap.runner.asked import asked_arrivals, asked_lengths, repeat_config
 
 __all__ = ["load_pairs"]
 
@@ -35,10 +38,22 @@ def load_pairs(workload: RunConfig, requests: pd.DataFrame, complete: bool, same
     by_file = workload.lengths == "data" or workload.arrival == "trace" or workload.dataset not in TEXT_SETS
     if by_file and workload.dataset_sha256 is None:
         pairs["workload.dataset_sha256"] = (None, f"the digest of {workload.dataset}")
+    number = repeat_numbers(load)
+    if complete:
+        pairs["workload.repeats"] = (_listed(range(workload.repeats)), _listed(np.unique(number).tolist()))
+    for repeat in np.unique(number).tolist():
+        drawn = repeat_config(workload, repeat)
+        found = _repeat_pairs(drawn, load[number == repeat], complete, same_numpy)
+        suffix = f" of repeat {repeat + 1}" if workload.repeats > 1 else ""
+        pairs |= {f"{name}{suffix}": pair for name, pair in found.items()}
+    return pairs
+
+
+def _repeat_pairs(workload: RunConfig, load: pd.DataFrame, complete: bool, same_numpy: bool) -> Pairs:
+    """Statements on one repeat of the load; the configuration has its seed."""
+    pairs: Pairs = {}
     if complete:
         pairs["workload.num_requests"] = (workload.num_requests, len(load))
-    if load.empty:
-        return pairs
     place = _places(workload, load)
     if workload.lengths != "data":
         if place is None:
@@ -47,6 +62,10 @@ def load_pairs(workload: RunConfig, requests: pd.DataFrame, complete: bool, same
     if place is not None:
         pairs |= _arrivals(workload, load.assign(place=place), complete, same_numpy)
     return pairs
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return ", ".join(str(number + 1) for number in numbers)
 
 
 def _places(workload: RunConfig, load: pd.DataFrame) -> pd.Series[int] | None:

@@ -121,7 +121,14 @@ def _same(a: Metric | None, b: Metric | None) -> bool:
         and b is not None
         and (a.unit, a.reason, a.basis) == (b.unit, b.reason, b.basis)
         and all(_close(getattr(a, part), getattr(b, part)) for part in ("value", "low", "high", "n"))
+        and _repeats_close(a.repeats, b.repeats)
     )
+
+
+def _repeats_close(a: tuple[float, ...] | None, b: tuple[float, ...] | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    return len(a) == len(b) and all(map(_close, a, b))
 
 
 def _source_difference(result: Result, seen: SeenSteps) -> Iterator[Difference]:

@@ -10,11 +10,6 @@ from moecap.cli import main
 from moecap.cli.app import COMMANDS_HERE
 from moecap.plugins import COMMANDS, plugin_names
 
-PLANNED = {
-    "search": ["search", "--slo", "ttft=2s,tpot=80ms"],
-    "compare": ["compare", "a", "b", "--fail-on", "tpot:5%"],
-    "import": ["import", "file.json"],
-}
 CONTRACT = """run sweep search recommend validate models hw backends tasks doctor data cache score report compare verify
 reproduce import submit keys serve worker schema""".split()
 
@@ -29,20 +24,6 @@ def test_every_command_has_help(command, capsys):
     out = capsys.readouterr().out
     assert out.startswith(f"Usage: moecap {command}")
     assert len(out.splitlines()) > 4
-
-
-@pytest.mark.parametrize("arguments", PLANNED.values(), ids=PLANNED.keys())
-def test_a_command_that_is_not_built_yet_says_so_in_one_line(arguments, capsys):
-    assert main(arguments) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith(f"moecap: moecap {arguments[0]} is not built yet; ")
-    assert captured.err.count("\n") == 1
-
-
-def test_the_list_of_commands_marks_exactly_those_that_are_not_built():
-    marked = {name for name, (_, text) in COMMANDS_HERE.items() if "not built yet" in text}
-    assert marked == set(PLANNED)
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,6 @@ def base(run_options):
         (["--backend", "openai", "--endpoint", "ftp://x"], "endpoint 'ftp://x': not an http or https URL"),
         (["--endpoint", "http://127.0.0.1:1", "--backend", "transformers"], "starts its own engine"),
         (["--backend", "openai"], "give its URL with --endpoint"),
-        (["--repeats", "3"], "--repeats above 1 is not built yet"),
         (["--tensor-parallel", "2"], "backend 'transformers' does not split a model over 2 ranks; backends that split"),
         pytest.param(
             ["--backend", "vllm", "--tensor-parallel", "3"],

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
+from moecap.metrics.repeats import over_repeats
 from moecap.metrics.value import absent, measured
 from moecap.result import BackendRecord
 from moecap.runner.served_flags import queue_flags, served_flags
@@ -12,11 +13,18 @@ BACKEND = BackendRecord(name="openai", version="1", device="cpu", timer="none", 
 METRICS = {name: absent("1", "not asked") for name in ("client.utilisation", "server.prefix_cache_hit_share")}
 
 
-def _flags(exact=True, **columns):
+def _flags(metrics=METRICS, exact=True, **columns):
     table = {"stage": "load", "status": "completed", "input_tokens_asked": 8, "output_tokens_asked": 6}
     table |= {"input_tokens": 8, "output_tokens": 6, "cached_tokens": 0, "choices": None} | columns
     requests = pd.DataFrame([table] * 4 + [table | {"input_tokens": 8, "output_tokens": 6, "cached_tokens": 0}])
-    return {flag.name: flag.text for flag in served_flags(BACKEND, METRICS, requests, exact=exact)}
+    return {flag.name: flag.text for flag in served_flags(BACKEND, metrics, requests, exact=exact)}
+
+
+def test_a_client_that_did_not_keep_up_in_one_repeat_makes_the_mean_invalid():
+    each = [{"client.utilisation": measured(share, "1", 100)} for share in (0.1, 0.9, 0.1)]
+    assert "client_limit" not in _flags(METRICS | over_repeats([each[0], each[2]]))
+    found = _flags(METRICS | over_repeats(each))["client_limit"]
+    assert found.startswith("The load generator was at 90% of what it can take")
 
 
 def test_counts_as_asked_for_are_no_remark():

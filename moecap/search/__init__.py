@@ -1,0 +1,1 @@
+"""The largest load at which service levels hold."""
