@@ -5,7 +5,7 @@ MoecapError                     the root; its text is one line that ends with wh
 │   ├── UnknownNameError        a name that is not in a registry; near names are offered
 │   ├── BadInputError           a file or value that cannot be used
 │   ├── NotAvailableError       a capability, package, device or data set that is not here
-│   └── NotBuiltError           a command of the contract that this version does not have yet
+│   └── NotBuiltError           something of the contract that this version does not have yet
 ├── RunError                    the run started and failed, exit status 1
 ├── VerificationError           a result that does not follow from its observations, exit status 1
 └── LeaderboardError            what a leaderboard refused, exit status 2 where the call was wrong, else 1
@@ -73,7 +73,7 @@ class NotAvailableError(UsageError):
 
 
 class NotBuiltError(UsageError):
-    """A command of the contract that this version does not have yet."""
+    """Something of the contract that this version does not have yet."""
 
 
 class RunError(MoecapError):

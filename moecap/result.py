@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from moecap.config import RunConfig
 from moecap.errors import BadInputError
-from moecap.files import write_text
+from moecap.files import unique_keys, write_text
 from moecap.hardware.profile import HardwareProfile, ProfileSource
 from moecap.metrics.constants import Constant, constant_value
 from moecap.metrics.routing_source import RoutingSource
@@ -245,7 +245,9 @@ def read_result(directory: Path) -> Result:
     if path.stat().st_size > MAX_RESULT_BYTES:
         raise BadInputError(f"{path}: larger than {MAX_RESULT_BYTES} bytes; this is no result file")
     try:
-        content = json.loads(path.read_bytes(), parse_constant=_refuse_constant, object_pairs_hook=_each_once)
+        content = json.loads(path.read_bytes(), parse_constant=_refuse_constant, object_pairs_hook=unique_keys)
+        if isinstance(content, dict) and content.get("kind") == "imported" and "source" in content:
+            raise BadInputError(f"{path}: imported from another tool; verify, report and compare alone take it")
         return Result.model_validate(content)
     except ValidationError as error:
         raise BadInputError(f"{path.name}: {first_problem(error)}") from None
@@ -255,13 +257,3 @@ def read_result(directory: Path) -> Result:
 
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not a number that a result may hold")
-
-
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose keys come once: of two, readers differ in which one counts."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice[:80]!a} comes twice in one object")
-    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from moecap_leaderboard.metrics import Better, better_of
+from moecap.metrics.direction import Better, better_of
 
 __all__ = ["compared", "front"]
 

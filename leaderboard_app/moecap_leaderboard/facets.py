@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from moecap.metrics.direction import better_of
 from moecap_leaderboard.listing import Filters, conditions
-from moecap_leaderboard.metrics import better_of
 from moecap_leaderboard.tables import Figure, Submission
 
 __all__ = ["FACETS", "best_values", "spreads"]

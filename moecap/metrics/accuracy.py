@@ -24,11 +24,11 @@ JUDGE_FAILED = "judge_failed"
 """Share of the questions on which a judge gave no verdict; they have no score."""
 
 
-def wilson(successes: int, n: int, z: float = Z95) -> tuple[float, float]:
+def wilson(successes: float, n: int, z: float = Z95) -> tuple[float, float]:
     """Wilson score interval of a proportion (E. B. Wilson, 1927).
 
     Args:
-        successes: How many of n succeeded.
+        successes: How many of n succeeded; a mean over repetitions need not be whole.
         n: How many were tried, at least 1.
         z: Quantile of the normal distribution; the default gives 95 %.
     """

@@ -8,13 +8,14 @@ import pandas as pd
 
 from moecap.metrics.value import Metric, absent, measured
 
-__all__ = ["PERCENTILES", "latencies", "percentile", "throughput", "token_latencies"]
+__all__ = ["PERCENTILES", "latencies", "percentile", "throughput", "timed_latencies", "token_latencies"]
 
 PERCENTILES = (50, 90, 95, 99)
 NAMES = ("ttft", "ttfo", "tpot", "itl", "e2e", "ttft_from_schedule", "e2e_from_schedule")
 TOKEN_KINDS = ("content", "reasoning")
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 
 
 def percentile(values: FloatArray, p: int, unit: str = "s") -> Metric:
@@ -49,6 +50,19 @@ def token_latencies(requests: pd.DataFrame, chunks: pd.DataFrame) -> dict[str, F
         the tokens of a chunk are unknown. Of a request with several choices each choice is a stream of its own: its
         gaps are between its own chunks, and ``tpot`` is the time of all its streams over their tokens.
     """
+    return {name: values for name, (_, values) in timed_latencies(requests, chunks).items()}
+
+
+def timed_latencies(requests: pd.DataFrame, chunks: pd.DataFrame) -> dict[str, tuple[IntArray, FloatArray]]:
+    """The latencies of :func:`token_latencies`, each with when it was: requests when sent, tokens when they came.
+
+    Args:
+        requests: Rows of the load.
+        chunks: Received chunks of any request.
+
+    Returns:
+        By name the times in monotonic ns and the values in seconds, both of one length.
+    """
     done = requests[requests["status"] == "completed"]
     bearing = chunks[chunks["kind"].isin(TOKEN_KINDS) & chunks["request"].isin(done["request"])]
     bearing = bearing.sort_values(["request", "time_ns"], kind="stable")
@@ -61,11 +75,12 @@ def token_latencies(requests: pd.DataFrame, chunks: pd.DataFrame) -> dict[str, F
     late = (start - due.loc[first.index]).to_numpy(np.float64) * 1e-9
     output = bearing[bearing["kind"] == "content"].groupby("request", sort=True)["time_ns"].first()
     ttfo = (output - sent.loc[output.index]).to_numpy(np.float64) * 1e-9
-    known = {"ttft": ttft, "ttfo": ttfo, "e2e": e2e}
-    known |= {"ttft_from_schedule": ttft + late, "e2e_from_schedule": e2e + late}
+    began = start.to_numpy(np.int64)
+    known = {"ttft": (began, ttft), "ttfo": (sent.loc[output.index].to_numpy(np.int64), ttfo), "e2e": (began, e2e)}
+    known |= {"ttft_from_schedule": (began, ttft + late), "e2e_from_schedule": (began, e2e + late)}
     counts = bearing["tokens"]
     if counts.isna().any():
-        nothing = np.empty(0)
+        nothing = np.empty(0, np.int64), np.empty(0)
         return known | {"tpot": nothing, "itl": nothing}
     tokens = grouped["tokens"].diff().fillna(counts).to_numpy(np.float64)  # what each chunk brought
     gap = bearing.groupby(_streams(bearing), sort=False)["time_ns"].diff().to_numpy(np.float64)
@@ -75,8 +90,10 @@ def token_latencies(requests: pd.DataFrame, chunks: pd.DataFrame) -> dict[str, F
     several = sums["later"].to_numpy() > 0
     tpot = sums["passed"].to_numpy()[several] * 1e-9 / sums["later"].to_numpy()[several]
     bringing = follows & (tokens > 0)
-    itl = np.repeat(gap[bringing] * 1e-9 / tokens[bringing], tokens[bringing].astype(np.int64))
-    return known | {"tpot": tpot, "itl": itl}
+    times = tokens[bringing].astype(np.int64)
+    itl = np.repeat(gap[bringing] * 1e-9 / tokens[bringing], times)
+    came = np.repeat(bearing["time_ns"].to_numpy(np.int64)[bringing], times)
+    return known | {"tpot": (began[several], tpot), "itl": (came, itl)}
 
 
 def _streams(bearing: pd.DataFrame) -> pd.Series[int]:

@@ -17,7 +17,7 @@ from moecap.projection.prediction import predicted
 if TYPE_CHECKING:
     from moecap.metrics.summary import RunFacts
 
-__all__ = ["projected_power", "projection_metrics"]
+__all__ = ["projected_metrics", "projected_power", "ratios_to_projection"]
 
 
 def projected_power(
@@ -38,33 +38,42 @@ def projected_power(
     return power_of_steps(steps, mask, window, deployment, record.coefficients)
 
 
-def projection_metrics(
-    facts: RunFacts, metrics: dict[str, Metric], requests: pd.DataFrame, steps: Steps
-) -> dict[str, Metric]:
-    """What a projection adds to or changes in the metrics of a run.
+def ratios_to_projection(facts: RunFacts, metrics: dict[str, Metric], requests: pd.DataFrame) -> dict[str, Metric]:
+    """How the projection of a load compares with what was measured; nothing for a projection itself.
+
+    Args:
+        facts: What is known of the run.
+        metrics: The metrics of the load.
+        requests: Its requests.
+    """
+    if facts.projected:
+        return {}
+    return projection_ratios(
+        metrics,
+        requests,
+        facts.projection,
+        facts.spec,
+        facts.profile,
+        facts.compute_dtype,
+        concurrency=facts.concurrency,
+        prefix_cache=facts.prefix_cache,
+    )
+
+
+def projected_metrics(facts: RunFacts, metrics: dict[str, Metric], steps: Steps) -> dict[str, Metric]:
+    """What a projection adds to or changes in the metrics of a run; nothing for one that was measured.
 
     Args:
         facts: What is known of the run.
         metrics: The metrics so far.
-        requests: The requests of the load.
         steps: The steps.
 
     Returns:
-        Of a projection, all metrics with their prediction intervals, how the model fits into the memory, and the tasks
-        as not scored. Of a measured run, how the projection of its load compares.
+        All metrics with their prediction intervals, how the model fits into the memory, and the tasks as not scored.
     """
     record = facts.projection
     if not facts.projected:
-        return projection_ratios(
-            metrics,
-            requests,
-            record,
-            facts.spec,
-            facts.profile,
-            facts.compute_dtype,
-            concurrency=facts.concurrency,
-            prefix_cache=facts.prefix_cache,
-        )
+        return {}
     unscored = {f"accuracy.{task}": absent("1", "projected: nothing was answered") for task in facts.unscored}
     if record is None:
         return unscored

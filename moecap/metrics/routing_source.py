@@ -109,7 +109,7 @@ def _joined(seen: SeenSteps, told: RequestRouting, found: ReconstructedSteps, sp
     whole = np.bincount(token_step, minlength=len(found.steps)) == found.steps.tokens()
     if not whole.any():
         return _estimated(seen, spec)
-    kept, chosen, number = _selected(found.steps, whole), whole[token_step], np.cumsum(whole) - 1
+    kept, chosen, number = found.steps.where(whole), whole[token_step], np.cumsum(whole) - 1
     routing = Routing(told.experts[rows[chosen]], number[token_step[chosen]].astype(np.int32), told.capture)
     kept = replace(kept, distinct_experts=_distinct(routing, len(kept), spec))
     return replace(
@@ -172,27 +172,6 @@ def _fed(told: RequestRouting, steps: Steps) -> tuple[npt.NDArray[np.int64], npt
     own = steps.seq_request.values[span] == told.token_request
     fed = np.flatnonzero(own & (behind >= 0) & (behind < steps.seq_new.values[span]))
     return fed, step[span[fed]]
-
-
-def _selected(steps: Steps, mask: npt.NDArray[np.bool_]) -> Steps:
-    """The masked steps, without experts."""
-    sequences = np.repeat(mask, steps.seq_new.lengths())
-    offsets = np.concatenate([[0], np.cumsum(steps.seq_new.lengths()[mask])])
-
-    def column(name: str) -> Ragged:
-        return Ragged(getattr(steps, name).values[sequences], offsets)
-
-    return Steps(
-        stage=steps.stage[mask],
-        start_ns=steps.start_ns[mask],
-        duration_ns=steps.duration_ns[mask],
-        seq_request=column("seq_request"),
-        seq_start=column("seq_start"),
-        seq_new=column("seq_new"),
-        seq_phase=column("seq_phase"),
-        logits_tokens=steps.logits_tokens[mask],
-        distinct_experts=Ragged(np.empty(0, np.int64), np.zeros(int(mask.sum()) + 1, np.int64)),
-    )
 
 
 def _distinct(routing: Routing, steps: int, spec: ModelSpec) -> Ragged:

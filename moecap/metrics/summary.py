@@ -11,6 +11,7 @@ import numpy.typing as npt
 from moecap.errors import BadInputError
 from moecap.hardware.profile import HardwareProfile
 from moecap.metrics.accuracy import accuracy_metrics
+from moecap.metrics.boards import board_metrics
 from moecap.metrics.client import client_metrics
 from moecap.metrics.conditions import condition_metrics
 from moecap.metrics.constants import Constant, constant_value
@@ -21,7 +22,8 @@ from moecap.metrics.experts import ExpertShape, expert_counts, expert_metrics
 from moecap.metrics.latency import latencies, throughput
 from moecap.metrics.memory_layout import TIERS, Layout
 from moecap.metrics.ownership import owning_usd_per_hour, purchase_usd, rent_usd_per_hour
-from moecap.metrics.projected import projected_power, projection_metrics
+from moecap.metrics.projected import projected_metrics, projected_power, ratios_to_projection
+from moecap.metrics.repeats import over_repeats, split
 from moecap.metrics.roofline import ridge_metric, roofline_metrics
 from moecap.metrics.routing_source import SeenSteps, reconstruction_metrics
 from moecap.metrics.server import server_metrics
@@ -77,6 +79,8 @@ class RunFacts:
         projected: Whether the observations are that projection.
         prefix_cache: Whether the engine served prompts from its prefix cache.
         unscored: Tasks that a projection names and does not run.
+        repeats: How often the load was to be measured.
+        num_requests: Requests of each repeat, by which whole ones are told; needed where there are several.
     """
 
     spec: ModelSpec
@@ -97,6 +101,8 @@ class RunFacts:
     projected: bool = False
     prefix_cache: bool = False
     unscored: tuple[str, ...] = ()
+    repeats: int = 1
+    num_requests: int = 0
 
     def __post_init__(self) -> None:
         """Refuse devices of which it is not said what they do.
@@ -156,6 +162,20 @@ def run_metrics(seen: SeenSteps, facts: RunFacts) -> dict[str, Metric]:
     Raises:
         BadInputError: If the observations contradict themselves or the model.
     """
+    each = [_load_metrics(part, facts) for part in split(seen, facts.repeats, facts.num_requests)]
+    metrics = each[0] if facts.repeats == 1 else over_repeats(each)
+    observations = seen.observations
+    metrics |= accuracy_metrics(observations.samples)
+    metrics |= corpus_metrics(observations.samples)
+    recorded = len(observations.steps) and not seen.reconstructed
+    experts = max((layer.experts for layer in facts.spec.moe_layers), default=0)
+    passes = Passes(observations.steps, observations.routing, experts) if recorded else None
+    metrics |= method_metrics(observations.tables, passes)
+    return metrics | projected_metrics(facts, metrics, observations.steps)
+
+
+def _load_metrics(seen: SeenSteps, facts: RunFacts) -> dict[str, Metric]:
+    """The metrics of one repeat of the load, and those of the run that rest on no sample of a task."""
     observations = seen.observations
     requests = observations.requests[observations.requests["stage"] == "load"]
     window = steady_state(requests, facts.concurrency, static=facts.static)
@@ -185,15 +205,10 @@ def run_metrics(seen: SeenSteps, facts: RunFacts) -> dict[str, Metric]:
     metrics |= energy_metrics(*energy)
     metrics["peak_memory_bytes"] = _peak_memory(observations)
     metrics |= condition_metrics(observations, facts.profile, window, attached=facts.attached)
+    metrics |= board_metrics(observations.boards, window)
     metrics |= client_metrics(observations, facts.client_ceiling)
     metrics |= server_metrics(observations)
-    metrics |= accuracy_metrics(observations.samples)
-    metrics |= corpus_metrics(observations.samples)
-    recorded = len(observations.steps) and not seen.reconstructed
-    experts = max((layer.experts for layer in facts.spec.moe_layers), default=0)
-    passes = Passes(observations.steps, observations.routing, experts) if recorded else None
-    metrics |= method_metrics(observations.tables, passes)
-    return metrics | projection_metrics(facts, metrics, requests, observations.steps)
+    return metrics | ratios_to_projection(facts, metrics, requests)
 
 
 def _bounded(

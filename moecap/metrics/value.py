@@ -21,6 +21,9 @@ class Metric(BaseModel):
             how far published measurements lay from it and nothing of this load's own spread; null otherwise.
         n: How many observations the number rests on.
         reason: Why there is no value; null when there is one.
+        repeats: Its value in each repeat of the load; ``value`` is their mean (of a count their sum), and ``low`` and
+            ``high`` of three or more Student's interval of that mean. Null where there is one repeat, or the metric is
+            of the whole run. :func:`moecap.metrics.repeats.repeat_values` reads it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -32,6 +35,7 @@ class Metric(BaseModel):
     n: int | None = None
     reason: str | None = None
     basis: Literal["prediction"] | None = None
+    repeats: tuple[float, ...] | None = None
 
     @model_validator(mode="after")
     def _value_or_reason(self) -> Metric:

@@ -11,13 +11,14 @@ from sqlalchemy.orm import aliased
 from starlette.responses import Response, StreamingResponse
 
 from moecap.errors import BadInputError, NotAvailableError
+from moecap.metrics.direction import better_of
 from moecap.result import RESULT_FILE
 from moecap_leaderboard.api.answers import FRAMED, ServiceOf, answer, bytes_answer
 from moecap_leaderboard.api.filters import ComparedQuery, ExportQuery, ListQuery, ParetoQuery
 from moecap_leaderboard.comparison import compared, front
 from moecap_leaderboard.exports import MEDIA, exported
 from moecap_leaderboard.listing import all_items, conditions, items_of, page
-from moecap_leaderboard.metrics import better_of, is_sortable
+from moecap_leaderboard.metrics import is_sortable
 from moecap_leaderboard.packing import packed
 from moecap_leaderboard.problems import ProblemError
 from moecap_leaderboard.reports import files_of, published, result_report

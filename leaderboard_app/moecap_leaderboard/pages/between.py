@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from moecap.metrics.difference import Estimate, difference, ratio
+from moecap.metrics.difference import (
+    Estimate,
+    difference,
+    ratio,
+    spread_of,
+    told_apart,
+    welch_difference,
+    welch_ratio,
+)
+from moecap.metrics.repeats import INTERVAL_FROM
 from moecap.metrics.value import Metric
 from moecap_leaderboard.pages.measures import Measure
 
@@ -26,6 +35,11 @@ def between(a: Measure, b: Measure, *, is_score: bool) -> Estimate | None:
     x, y = _estimate(a.metric), _estimate(b.metric)
     if not a.ends == b.ends == "confidence" or x is None or y is None:
         return None
+    repeats = [metric.repeats or () for metric in (a.metric, b.metric)]
+    if min(map(len, repeats)) >= INTERVAL_FROM:
+        one, other = (spread_of(values) for values in repeats)
+        assert one is not None and other is not None
+        return welch_difference(one, other) if is_score else welch_ratio(one, other)
     return difference(x, y) if is_score else ratio(x, y)
 
 
@@ -39,7 +53,7 @@ def tied(a: Measure, b: Measure, *, is_score: bool) -> bool:
         return False
     apart = between(a, b, is_score=is_score)
     if apart is not None:
-        return apart.low <= (0.0 if is_score else 1.0) <= apart.high
+        return not told_apart(apart, 0.0 if is_score else 1.0)
     if a.ends is not None and a.ends == b.ends:
         return not disjoint(a, b)
     return abs(b.value - a.value) <= NEAR * max(abs(a.value), abs(b.value))

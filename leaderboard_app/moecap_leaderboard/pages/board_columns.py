@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from moecap_leaderboard.metrics import better_of
+from moecap.metrics.direction import better_of
 
 __all__ = ["COLUMNS", "Column", "chosen_columns", "column_of_task", "default_columns", "value_of"]
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 
+from moecap.metrics.direction import better_of
 from moecap.report.markup import Child, Html, element
-from moecap_leaderboard.metrics import better_of
 from moecap_leaderboard.pages.board_cells import Scale, metric_cell, scale_of, word_cell
 from moecap_leaderboard.pages.board_columns import Column, value_of
 from moecap_leaderboard.pages.board_query import BoardQuery

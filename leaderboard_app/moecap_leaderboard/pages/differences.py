@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from moecap.metrics.difference import Estimate
-from moecap_leaderboard.metrics import HEADLINES, Better, better_of
+from moecap.metrics.difference import Estimate, told_apart
+from moecap.metrics.direction import Better, better_of
+from moecap_leaderboard.metrics import HEADLINES
 from moecap_leaderboard.pages.between import between, disjoint
 from moecap_leaderboard.pages.measures import QUANTITIES, IntervalKind, Measure, measure, stated_measure
 from moecap_leaderboard.pages.naming import listed, plural
@@ -18,11 +19,12 @@ __all__ = ["METHOD", "Line", "lines", "summary"]
 METHOD = (
     "Where both values have a 95 % interval and come from two runs, the interval of their difference follows from the "
     "two by the method of variance estimates recovery (Newcombe 1998, method 10; Zou and Donner 2008): the distances "
-    "from each value to its ends add in quadrature. Scores are subtracted; all else is divided, on the logarithm. A "
-    "difference is told apart from noise if its interval leaves out 0 (a ratio: 1). The two runs are taken as "
-    "independent: of scores on the same questions the interval is wider than it would have to be. The speed of one "
-    "run has no interval. Intervals of projections say where 80 % of published measurements lay; the errors of two "
-    "projections are not independent, so no interval of their difference follows."
+    "from each value to its ends add in quadrature. Where both runs were repeated three times or more it is Welch's "
+    "over the repeats. Scores are subtracted; all else is divided, on the logarithm. A difference is told apart from "
+    "noise if its interval leaves out 0 (a ratio: 1). The two runs are taken as independent: of scores on the same "
+    "questions the interval is wider than it would have to be. The speed of a run without repeats has no interval "
+    "here. Intervals of projections say where 80 % of published measurements lay; the errors of two projections are "
+    "not independent, so no interval of their difference follows."
 )
 
 
@@ -98,8 +100,7 @@ def _line(name: str, better: Better, a: Measure, b: Measure, is_score: bool) -> 
         if interval is None:
             why = "an end of an interval is not above 0"
         else:
-            none = 0.0 if is_score else 1.0
-            clear = not interval.low <= none <= interval.high
+            clear = told_apart(interval, 0.0 if is_score else 1.0)
     elif a.ends == b.ends == "bounds":
         clear = True if disjoint(a, b) else None
         why = "" if clear else "their bounds overlap"

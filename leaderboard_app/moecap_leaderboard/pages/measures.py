@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from moecap.metrics.accuracy import is_score
+from moecap.metrics.direction import Better
 from moecap.metrics.value import Metric, absent
 from moecap.report.cap import Axis, axis_metric, cap_rule
-from moecap_leaderboard.metrics import Better
 from moecap_leaderboard.pages.naming import names_host
 from moecap_leaderboard.pages.pricing import cost_per_million, has_own_price, row_rent
 
@@ -221,7 +221,8 @@ def _mapped(metric: Metric, function: Callable[[float], float]) -> Metric:
     low = high = None
     if metric.low is not None and metric.high is not None and metric.low > 0:
         low, high = sorted((function(metric.low), function(metric.high)))
-    return metric.model_copy(update={"value": function(metric.value), "low": low, "high": high})
+    repeats = None if metric.repeats is None else tuple(map(function, metric.repeats))
+    return metric.model_copy(update={"value": function(metric.value), "low": low, "high": high, "repeats": repeats})
 
 
 def row_tasks(item: Mapping[str, Any]) -> tuple[str, ...]:

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 
 import moecap
+from moecap.metrics.repeats import repeat_values, whole_repeats
+from moecap.observations.repeats import repeat_numbers
 from moecap.result import Result
 from moecap.verification.statements import Difference
 from moecap_leaderboard.metrics import HEADLINES
@@ -182,10 +184,23 @@ def _counts(evidence: Evidence) -> Finding:
     unended = (load["status"] == "completed") & (load["ended_ns"].isna() | load["output_tokens"].isna())
     if unended.any():
         return failed(f"request {load.loc[unended, 'request'].iloc[0]} is completed without an end or without tokens")
-    unserved = int((load["status"] != "completed").sum())
+    repeats = _repeats(evidence, load)
+    unserved = sum(int((part["status"] != "completed").sum()) for part in repeats)
     if evidence.value("failed_requests") not in (None, unserved):
         return failed(f"{evidence.value('failed_requests')} failed requests are stated and {unserved} did not complete")
-    return _whole_rate(load, evidence.value("output_tokens_per_second_whole_run"))
+    name = "output_tokens_per_second_whole_run"
+    rates = repeat_values(evidence.result.metrics, name) or (evidence.value(name),) * len(repeats)
+    findings = [_whole_rate(part, rate) for part, rate in zip(repeats, rates, strict=False)]
+    return next((found for found in findings if found != passed()), passed())
+
+
+def _repeats(evidence: Evidence, load: pd.DataFrame) -> list[pd.DataFrame]:
+    """The requests of each repeat whose numbers count."""
+    workload = evidence.result.workload
+    if workload.repeats == 1:
+        return [load]
+    number = repeat_numbers(load)
+    return [load[number == n] for n in whole_repeats(load, workload.num_requests) or (0,)]
 
 
 def _whole_rate(load: pd.DataFrame, rate: float | None) -> Finding:

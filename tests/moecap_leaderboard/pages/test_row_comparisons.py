@@ -53,6 +53,22 @@ class TestContest:
         assert "SGLang gives 2.00 times" in text
         assert "95 % interval 1.72 to 2.32" in text  # ln 2 -+ sqrt(2) ln(1/0.9)
 
+    def test_repeated_runs_are_told_by_welch_as_moecap_compare_does(self):
+        from moecap.metrics.difference import spread_of, welch_ratio
+
+        repeats = {"vllm": (99.0, 100.0, 101.0), "sglang": (196.0, 200.0, 204.0)}
+        items = [
+            row(
+                engine,
+                kind="measured",
+                engine={"name": engine, "version": "1"},
+                metrics=speed(values[1], low=values[0], high=values[2], repeats=values),
+            )
+            for engine, values in repeats.items()
+        ]
+        expected = welch_ratio(spread_of(repeats["vllm"]), spread_of(repeats["sglang"]))
+        assert f"95 % interval {expected.low:.2f} to {expected.high:.2f}" in told(contests(items)[0])
+
     def of(self, engine, flight, rate, **changes):
         return row(
             f"{engine}{flight}",
