@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from moecap.attachment import Attachment
 from moecap.errors import NotAvailableError, RunError
 from moecap.models.parallelism import ONE_DEVICE, Parallelism
 from moecap.models.spec import ModelSpec
@@ -122,6 +123,10 @@ class Prompt:
             the first turn and for a single request.
         messages: The conversation as roles and contents, from which ``tokens`` were made with the model's own chat
             template; empty for a prompt without one. A server that applies the template itself is sent these.
+        attachments: What the last message shows beside its text, whose tokens only the server can count; a backend
+            that declares ``images`` or ``audio`` sends it as a chat.
+        top_logprobs: Of how many tokens that are likeliest at the start of the answer to such a chat the
+            log-probabilities are wanted; 0 for none.
     """
 
     id: str
@@ -133,6 +138,8 @@ class Prompt:
     wait: float = 0.0
     parts: tuple[tuple[int, ...], ...] = ()
     messages: tuple[Message, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
+    top_logprobs: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,11 +31,14 @@ class InProcessModel:
             each layer, the last after the final norm, each [sequences, tokens, hidden].
         device: ``cpu`` or ``cuda``.
         unrecorded: Opens a context in which passes over the module leave nothing with the engine.
+        routers: The routers of its MoE layers, in the order of the layers; none where the engine does not know them.
+            Among what each returns for the tokens of a pass are its logits, [tokens, experts].
     """
 
     module: torch.nn.Module
     device: str
     unrecorded: Callable[[], AbstractContextManager[None]]
+    routers: tuple[torch.nn.Module, ...] = ()
 
     @contextmanager
     def borrowed(self) -> Iterator[torch.nn.Module]:

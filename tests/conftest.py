@@ -46,6 +46,11 @@ def _no_postgres() -> str | None:
     return None if _postgres_folder() else "no PostgreSQL server here; install Debian's package postgresql"
 
 
+def _no_recordings() -> str | None:
+    found = Path("/usr/share/klettres").is_dir()
+    return None if found else "no recorded speech here; install Debian's package klettres-data"
+
+
 def _postgres_folder() -> Path | None:
     """Where PostgreSQL's programs are; Debian keeps them outside of the path."""
     if found := shutil.which("pg_ctl"):
@@ -63,6 +68,7 @@ MISSING = {
     "browser": _no_browser,
     "gpu": _no_gpu,
     "postgres": _no_postgres,
+    "recordings": _no_recordings,
     "sglang": _no_sglang,
     "vllm": _no_vllm,
 }

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from moecap.attachment import content_parts
 from moecap.backend import (
     SAMPLING,
     Backend,
@@ -47,7 +48,7 @@ class OpenaiBackend(Backend):
     """An endpoint."""
 
     name: ClassVar[str] = "openai"
-    capabilities: ClassVar[frozenset[str]] = frozenset({"generate"})
+    capabilities: ClassVar[frozenset[str]] = frozenset({"generate", "images", "audio"})
     open_loop: ClassVar[bool] = True
     sessions: ClassVar[bool] = True
     served: ClassVar[bool] = True
@@ -175,8 +176,8 @@ class OpenaiEngine(ServedEngine):
         )
 
     def render(self, prompt: Prompt, key: str) -> bytes:
-        """A streamed completion of token ids, or a chat with the texts of the conversation."""
-        if self._api == "generate":
+        """A streamed completion of token ids, or a chat: the texts of the conversation, with what it shows."""
+        if self._api == "generate" and not prompt.attachments:
             return native_request(self.target, self.model, prompt)
         body: dict[str, Any] = {
             "model": self.model,
@@ -190,7 +191,7 @@ class OpenaiEngine(ServedEngine):
             body.pop("ignore_eos", None)
         if self._prefix_cache:
             body.pop("cache_prompt", None)
-        if self._api == "completions":
+        if self._api == "completions" and not prompt.attachments:
             body["prompt"] = list(prompt.tokens)
             return self.target.request("/v1/completions", json.dumps(body).encode(), self._server.headers)
         assert self.tokenizer is not None
@@ -198,7 +199,12 @@ class OpenaiEngine(ServedEngine):
             ("assistant" if place % 2 else "user", self.tokenizer.decode(part))
             for place, part in enumerate(prompt.parts or (prompt.tokens,))
         ]
-        body["messages"] = [{"role": role, "content": content} for role, content in said]
+        messages: list[dict[str, Any]] = [{"role": role, "content": content} for role, content in said]
+        if prompt.attachments:
+            messages[-1]["content"] = content_parts(messages[-1]["content"], prompt.attachments)
+        body["messages"] = messages
+        if prompt.top_logprobs:
+            body |= {"logprobs": True, "top_logprobs": prompt.top_logprobs}
         return self.target.request("/v1/chat/completions", json.dumps(body).encode(), self._server.headers)
 
     def decode(self, reply: Reply) -> Answer:

@@ -28,12 +28,15 @@ class RouterCapture:
     Args:
         model: The model.
         top_k: Experts that a token selects, for routers that return no indices.
+
+    Attributes:
+        routers: The routers, in the order of their layers.
     """
 
     def __init__(self, model: torch.nn.Module, top_k: int) -> None:
         self._top_k = top_k
         self._selected: list[torch.Tensor] = []
-        self._modules = [m for _, m in model.named_modules() if ROUTER.search(type(m).__name__)]
+        self.routers = tuple(m for _, m in model.named_modules() if ROUTER.search(type(m).__name__))
         self._handles: list[Any] = []
         self._listening = True
         self.attach()
@@ -41,12 +44,12 @@ class RouterCapture:
     @property
     def layers(self) -> int:
         """Number of routers found."""
-        return len(self._modules)
+        return len(self.routers)
 
     def attach(self) -> None:
         """Start to capture."""
         if not self._handles:
-            self._handles = [m.register_forward_hook(self._keep) for m in self._modules]
+            self._handles = [m.register_forward_hook(self._keep) for m in self.routers]
 
     def detach(self) -> None:
         """Stop to capture."""

@@ -9,6 +9,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from http import HTTPStatus
 from typing import Any
 
 from moecap.backend import Engine, EngineJob, Generation, Prompt, Sampling
@@ -20,7 +21,7 @@ from moecap.load.connection_pool import ConnectionPool
 from moecap.load.driver import Exchange, Session, Turn, drive_closed, drive_open, undisturbed
 from moecap.load.loop import run_loop
 from moecap.load.processes import drive_processes
-from moecap.observations.recorder import Recorder, RequestRecord
+from moecap.observations.recorder import Glimpse, Recorder, RequestRecord
 from moecap.observations.schema import BEARING
 from moecap.runner.places import without_places
 from moecap.tokenizer import Tokenizer
@@ -135,7 +136,8 @@ class ServedEngine(Engine):
         try:
             watched.before()
             with undisturbed():
-                run_loop(self._drive(sessions, concurrency, arrivals, log, _Progress(done), watched))
+                watcher = _Watcher(done, prompts, recorder)
+                run_loop(self._drive(sessions, concurrency, arrivals, log, watcher, watched))
             watched.after()
         except OSError as error:
             raise _unreachable(error) from None
@@ -266,7 +268,7 @@ def _fill(record: RequestRecord, reply: Reply, answer: Answer) -> None:
     if bearing:
         record.first_token_ns, record.last_token_ns = bearing[0], bearing[-1]
     record.input_tokens, record.output_tokens = answer.input_tokens, answer.output_tokens
-    record.cached_tokens = answer.cached_tokens
+    record.cached_tokens, record.first_logprobs = answer.cached_tokens, answer.first_logprobs
     record.ended_ns = reply.ended_ns or None
     if answer.error is not None:
         interrupted = answer.error in ("interrupted", "not finished when the run ended")
@@ -278,18 +280,31 @@ def _fill(record: RequestRecord, reply: Reply, answer: Answer) -> None:
         record.complete(answer.token_ids or None, reply.ended_ns, answer.finish_reason, text)
 
 
-class _Progress:
-    """Tells how many requests have ended, a few times a second."""
+class _Watcher:
+    """Tells how many requests have ended, a few times a second, and what is seen of each without decoding it."""
 
-    def __init__(self, done: Callable[[int], None]) -> None:
+    def __init__(self, done: Callable[[int], None], prompts: Sequence[Prompt], recorder: Recorder) -> None:
         self._done, self._ended, self._told = done, 0, 0.0
+        self._prompts, self._places, self._recorder = prompts, _sessions(prompts), recorder
 
-    def __call__(self, _exchange: Exchange) -> None:
+    def __call__(self, exchange: Exchange) -> None:
         self._ended += 1
+        reply = exchange.reply
+        if reply is not None:
+            self._recorder.glimpses.append(self._glimpse(exchange, reply))
         now = time.monotonic()
         if now - self._told > DONE_EVERY_SECONDS:
             self._told = now
             self._done(self._ended)
+
+    def _glimpse(self, exchange: Exchange, reply: Reply) -> Glimpse:
+        """A request that asks for exactly so many tokens has them; of another, as many as it had reads at least."""
+        prompt = self._prompts[self._places[exchange.session][exchange.turn]]
+        asked = prompt.output_tokens * prompt.sampling.n
+        tokens = asked if prompt.sampling.exact else min(asked, len(reply.reads))
+        failed = reply.error is not None or reply.status != HTTPStatus.OK
+        times = (reply.reads[0][0], reply.reads[-1][0]) if reply.reads else (reply.ended_ns, reply.ended_ns)
+        return Glimpse(reply.sent_ns, *times, 0 if failed else tokens, failed)
 
 
 def explained(reply: Reply) -> str:

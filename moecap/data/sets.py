@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from moecap.data import photographs, verbs
 from moecap.data.package_files import PackageFiles
 from moecap.data.packages import fetch, held
 from moecap.data.progress import Progress
@@ -354,4 +355,29 @@ _SNIPPETS = DataSet(
     splits={"all": Split((ARCHIVE,) * len(DOMAINS), 23_703)},
 )
 
-DATA_SETS: Mapping[str, DataSet] = {known.name: known for known in (*_SETS, _SNIPPETS)}
+_VERBS = DataSet(
+    name=verbs.NAME,
+    title="Verbs with their paradigms in six languages",
+    source="mlconjug3 conjug_manager",
+    configs=verbs.LANGUAGES,
+    paper="github.com/Ars-Linguistica/mlconjug3",
+    licence="MIT, as the package states",
+    files=verbs.FILES,
+    splits={
+        split: Split(tuple(verbs.verb_file(split, language) for language in verbs.LANGUAGES), examples)
+        for split, examples in ((verbs.VERBS, 51_425), (verbs.PARADIGMS, 1_923))
+    },
+)
+
+_PHOTOGRAPHS = DataSet(
+    name=photographs.NAME,
+    title="Sixteen photographs",
+    source="scikit-image",
+    configs=tuple(photographs.PICTURES),
+    paper="van der Walt et al., PeerJ 2014",
+    licence=photographs.FILES.licence,
+    files=photographs.FILES,
+    splits={"all": Split(tuple(photographs.FILES.members), len(photographs.PICTURES))},
+)
+
+DATA_SETS: Mapping[str, DataSet] = {known.name: known for known in (*_SETS, _SNIPPETS, _VERBS, _PHOTOGRAPHS)}

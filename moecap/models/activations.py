@@ -7,9 +7,9 @@ import math
 from moecap.dtypes import dtype_bytes
 from moecap.models.spec import Layer, Matrix, ModelSpec, MoeFfn
 
-__all__ = ["activation_bytes"]
+__all__ = ["activation_bytes", "training_bytes"]
 
-_LOGIT_BYTES = 4  # logits are compared and normalised in fp32
+_FP32_BYTES = 4  # logits are compared and normalised in fp32
 
 
 def activation_bytes(spec: ModelSpec, *, tokens: int, logits_rows: int, dtype: str) -> int:
@@ -30,7 +30,32 @@ def activation_bytes(spec: ModelSpec, *, tokens: int, logits_rows: int, dtype: s
         dtype: Number format of the activations.
     """
     elements = 2 * spec.hidden_size + max((_elements(layer) for layer, _ in spec.groups), default=0)
-    return math.ceil(tokens * elements * dtype_bytes(dtype)) + logits_rows * spec.vocab_size * _LOGIT_BYTES
+    return math.ceil(tokens * elements * dtype_bytes(dtype)) + logits_rows * spec.vocab_size * _FP32_BYTES
+
+
+def training_bytes(spec: ModelSpec, *, tokens: int, logits_rows: int, layers: int, trained: int, dtype: str) -> int:
+    """Bytes that a step of training adapters takes beside the weights.
+
+    What a pass makes in the layers through which gradients run is kept until they have run: what ``activation_bytes``
+    counts of one layer, of each of them, and in fp32 the residual stream before, in and after each of its two norms;
+    all of it twice, since libraries keep copies that are cast, turned or gathered (on tiny models of three families
+    what was kept was at most 1.7 times the single sum).
+    Each row of logits is kept in fp32 before and after it is normalised, and has a gradient. A trained number has
+    itself, its gradient and two moments of AdamW in fp32.
+
+    Args:
+        spec: The model.
+        tokens: Tokens of a step, padding included.
+        logits_rows: Rows that go through the language-model head.
+        layers: Last layers through which gradients run.
+        trained: Numbers that are trained.
+        dtype: Number format of the activations.
+    """
+    norms = 6 * spec.hidden_size * _FP32_BYTES
+    kept = sum(
+        (2 * spec.hidden_size + _elements(layer)) * dtype_bytes(dtype) + norms for layer in spec.layers[-layers:]
+    )
+    return math.ceil(2 * tokens * kept) + 3 * logits_rows * spec.vocab_size * _FP32_BYTES + 4 * trained * _FP32_BYTES
 
 
 def _elements(layer: Layer) -> int:

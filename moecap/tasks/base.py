@@ -12,6 +12,7 @@ from typing import Any, ClassVar, TypeVar
 from moecap.backend import CAPABILITIES, NATURAL, Backend, Engine, Prompt, Sampling
 from moecap.data.hub import HubFiles
 from moecap.errors import BadInputError, NotAvailableError, UnknownNameError
+from moecap.models.spec import ModelSpec
 from moecap.observations.recorder import Recorder, RequestRecord
 from moecap.plugins import BACKENDS, TASKS, load_plugin, plugin_names
 from moecap.tokenizer import Tokenizer
@@ -140,6 +141,20 @@ class Task(ABC):
         A task that cuts its own prompts to the model's context has nothing to check, which is the default.
         """
         return iter(())
+
+    def training_bytes(self, items: Sequence[Any], tokenizer: Tokenizer, spec: ModelSpec, dtype: str) -> int:
+        """Memory that training in the engine's model takes beside its weights, for the check before anything starts.
+
+        Args:
+            items: The items.
+            tokenizer: The model's tokenizer.
+            spec: The model.
+            dtype: Number format of its activations.
+
+        Returns:
+            Bytes; 0 of a task that trains nothing in it, which is the default.
+        """
+        return 0
 
     def facts(self, items: Sequence[Any], tokenizer: Tokenizer) -> TaskFacts:
         """What the result says of these items."""

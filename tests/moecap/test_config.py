@@ -99,7 +99,7 @@ def test_the_reproduction_command_gives_the_same_configuration():
 
 
 def test_one_task_needs_no_list_and_nested_settings_are_merged():
-    from moecap.cli.run import _merged
+    from moecap.cli.asked import _merged
 
     assert with_settings({}, ("task=none",)).task == ()
     assert with_settings({"task": "arc_easy"}, ()).task == ("arc_easy",)

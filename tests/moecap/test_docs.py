@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from moecap.cli import main
 from moecap.cli.app import COMMANDS_HERE
 from moecap.cli.reference import options_page
 from moecap.plugins import COMMANDS, plugin_names
@@ -15,6 +16,15 @@ PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CONTR
 
 def test_the_page_of_options_is_the_one_that_the_configuration_gives():
     assert (ROOT / "docs" / "options.md").read_text() == options_page()
+
+
+def test_the_page_of_options_has_every_option_of_every_command(capsys):
+    page = (ROOT / "docs" / "options.md").read_text()
+    for name in ("run", "sweep", "search", "verify", "models show", "keys register", "serve"):
+        assert main([*name.split(), "--help"]) == 0
+        told = set(re.findall(r"--[a-z][a-z0-9-]*(?:\.[a-z0-9-]+)*", capsys.readouterr().out))
+        rows = "".join(line for line in page.splitlines() if line.startswith((f"| `moecap {name}`", "| `--")))
+        assert {option for option in told if f"`{option}`" not in rows} <= {"--help", "--version"}, name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

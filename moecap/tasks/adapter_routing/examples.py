@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["TEST_EVERY", "Example", "ExampleTask", "TaskSet", "draw_shots", "split"]
+__all__ = ["GRADIENT_EXAMPLES", "TEST_EVERY", "Example", "ExampleTask", "TaskSet", "draw_shots", "split"]
+
+GRADIENT_EXAMPLES = 16
+"""Examples of each task, at most, whose gradient is compared with those of other tasks."""
 
 TEST_EVERY = 3
 """Every third example of a task is for judging; the others are for learning."""

@@ -10,23 +10,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from moecap.tasks.adapter_routing.examples import Example, ExampleTask, TaskSet, draw_shots
+from moecap.tasks.adapter_routing.examples import GRADIENT_EXAMPLES, Example, ExampleTask, TaskSet, draw_shots
 from moecap.tasks.adapter_routing.export import write_lora
 from moecap.tasks.adapter_routing.inventory import Inventory, Placing, placed
 from moecap.tasks.adapter_routing.layer import Adapter, FanIn
 from moecap.tasks.adapter_routing.settings import Schedule, Settings
 from moecap.tasks.adapter_routing.study import Study
-from moecap.tasks.adapter_routing.tables import NO_ADAPTER, Facts
+from moecap.tasks.adapter_routing.tables import NO_ADAPTER, TABLES
 from moecap.tasks.adapter_routing.training import Batch, batches, forward_seconds, gradient_cosines, train
 from moecap.tasks.adapter_routing.variants import VARIANTS, Adaptation, Layout, adapted_layout, trained_layout
+from moecap.tasks.table_rows import TableRows
 
 __all__ = ["Experiment"]
 
 MOMENTS = (0.5, 1.0)
 """When in the multi-task training the gradients of the tasks are compared, as shares of its steps."""
-
-GRADIENT_EXAMPLES = 16
-"""Examples of each task whose gradient is taken then, at most."""
 
 TIMED_EXAMPLES, TIMED_PASSES = 64, 5
 """Examples of a timed pass, at most, and timed passes."""
@@ -47,7 +45,7 @@ class Experiment:
 
     def __init__(self, settings: Settings, tasks: TaskSet, unit: Callable[[], None] = lambda: None) -> None:
         self._settings, self._tasks, self._unit = settings, tasks, unit
-        self.facts = Facts()
+        self.facts = TableRows(TABLES)
         self.answers: dict[str, list[int]] = {}
 
     @property

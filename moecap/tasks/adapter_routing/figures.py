@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from moecap.errors import BadInputError
+from moecap.metrics.seeds import over_seeds
 from moecap.metrics.value import Metric, absent, measured
 from moecap.observations.task_tables import task_table_file
-from moecap.tasks.adapter_routing.seed_spread import over_seeds
 from moecap.tasks.adapter_routing.tables import BYTES_PER_PARAMETER, NO_ADAPTER
 from moecap.tasks.adapter_routing.variants import VARIANTS, Layout, is_layout_of, parameters_of_shots
 from moecap.tasks.method import Tables

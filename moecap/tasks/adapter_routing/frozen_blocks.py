@@ -10,7 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["FrozenBlocks", "block_number"]
+__all__ = ["PASS", "FrozenBlocks", "block_number"]
+
+PASS = 16
+"""Texts of a pass that nothing learns from."""
 
 _BLOCK = re.compile(r"(?P<blocks>.*?)\.(?P<number>\d+)\.")
 SAME = 1e-2
@@ -55,6 +58,16 @@ class FrozenBlocks:
         self._entering: dict[tuple[int, ...], Tensor] = {}
         self._compared = False
 
+    def keep(self, texts: Sequence[tuple[int, ...]]) -> None:
+        """Compute and keep what enters the first adapted block, of texts of about equal length together.
+
+        Args:
+            texts: Token ids of each; those that are kept already cost nothing.
+        """
+        new = sorted({text for text in texts if text not in self._entering}, key=len) if self._first else []
+        for first in range(0, len(new), PASS):
+            self._keep(new[first : first + PASS])
+
     def logits(self, texts: Sequence[tuple[int, ...]], places: Sequence[tuple[int, int]]) -> Tensor:
         """Logits after some tokens, [places, vocabulary]; nothing is computed of the vocabulary for other tokens.
 
@@ -71,7 +84,7 @@ class FrozenBlocks:
         return self._only(wanted, input_ids=self._padded(texts))
 
     def _from_first(self, texts: Sequence[tuple[int, ...]], wanted: Tensor) -> Tensor:
-        self._keep([text for text in dict.fromkeys(texts) if text not in self._entering])
+        self.keep(texts)
         entering = nn.utils.rnn.pad_sequence([self._entering[text] for text in texts], batch_first=True)
         with self._without_lower():
             return self._only(wanted, inputs_embeds=entering)
@@ -90,9 +103,7 @@ class FrozenBlocks:
         return logits[0]
 
     def _keep(self, texts: Sequence[tuple[int, ...]]) -> None:
-        """Compute and keep what enters the first adapted block, [tokens, hidden] of each text."""
-        if not texts:
-            return
+        """One pass that ends at the first adapted block; [tokens, hidden] of each text is kept."""
         block = getattr(self._parent, self._name)[self._first]
         hook = block.register_forward_pre_hook(_stop, with_kwargs=True)
         try:

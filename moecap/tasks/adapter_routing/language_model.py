@@ -15,16 +15,13 @@ from torch import Tensor, nn
 from moecap.backend import Continuation
 from moecap.errors import BadInputError
 from moecap.tasks.adapter_routing.examples import Example
-from moecap.tasks.adapter_routing.frozen_blocks import FrozenBlocks, block_number
+from moecap.tasks.adapter_routing.frozen_blocks import PASS, FrozenBlocks, block_number
 from moecap.tasks.adapter_routing.settings import Settings
 from moecap.tasks.adapter_routing.study import Study
 from moecap.tasks.multiple_choice import continuation
 from moecap.tokenizer import Tokenizer
 
 __all__ = ["LanguageModel", "adapted_layers"]
-
-PASS = 16
-"""Texts of a pass that judges."""
 
 ATTENTION = r".*attn.*"
 
@@ -45,6 +42,11 @@ class LanguageModel(Study):
         self._blocks = FrozenBlocks(module, self.layers)
         self._asked: dict[str, list[Continuation]] = {}
 
+    def prepare(self, examples: Sequence[Example]) -> None:
+        """Compute what enters the first adapted block for the examples with their right answers."""
+        given = (self._continuations(example)[example.gold] for example in examples)
+        self._blocks.keep([c.context + c.target[:-1] for c in given])
+
     def losses(self, examples: Sequence[Example]) -> Tensor:
         """Mean over the right answer's tokens of their cross-entropy."""
         given = [self._continuations(example)[example.gold] for example in examples]
@@ -64,6 +66,7 @@ class LanguageModel(Study):
                 texts.append((text, [continuations[answer].target for answer in of]))
                 places += [(number, answer) for answer in of]
         scores: list[float] = []
+        self._blocks.keep([text for text, _ in texts])
         with torch.no_grad():
             for first in range(0, len(texts), PASS):
                 for of_text in self._log_likelihoods(texts[first : first + PASS]):

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import cast
 
 from moecap.errors import BadInputError
-from moecap.tasks.adapter_routing.seed_spread import MOST_SEEDS
 from moecap.tasks.adapter_routing.variants import ADAPTATIONS, GRANULARITIES, VARIANTS, Adaptation, Granularity
 from moecap.tasks.arguments import number_argument
 
@@ -190,7 +189,7 @@ def read_settings(arguments: Mapping[str, str]) -> Settings:
         few_shot=Schedule(_number(given, "shot_steps"), 0, _rate(given, "rate"), _rate(given, "router_rate")),
         mean_steps=_number(given, "mean_steps"),
         shots=_number(given, "shots"),
-        seeds=_number(given, "seeds", MOST_SEEDS),
+        seeds=_number(given, "seeds"),
         granularity=cast("Granularity", _one(given, "routers", GRANULARITIES)),
         relaxed=_one(given, "weights", ("sigmoid", "relaxed")) == "relaxed",
         block_fan_in=_one(given, "fan_in", ("layer", "block")) == "block",
@@ -222,8 +221,8 @@ def _headline(variants: Sequence[str], adaptations: Sequence[Adaptation]) -> tup
     )
 
 
-def _number(given: Mapping[str, str], name: str, most: int | None = None) -> int:
-    number = number_argument(given, name, 1, most)
+def _number(given: Mapping[str, str], name: str) -> int:
+    number = number_argument(given, name, 1)
     assert number is not None, name
     return number
 

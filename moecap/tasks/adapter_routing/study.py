@@ -23,6 +23,9 @@ class Study(ABC):
     model: nn.Module
     layers: Sequence[str]
 
+    def prepare(self, examples: Sequence[Example]) -> None:  # noqa: B027
+        """Hear which examples losses will be asked of, so that what never changes is computed for them together."""
+
     @abstractmethod
     def losses(self, examples: Sequence[Example]) -> Tensor:
         """Cross-entropy of the right answer of each example, [n], in nats; gradients reach what is placed."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import pyarrow as pa
 
 from moecap.observations.task_tables import column
 
-__all__ = ["BYTES_PER_PARAMETER", "NO_ADAPTER", "TABLES", "Facts"]
+__all__ = ["BYTES_PER_PARAMETER", "NO_ADAPTER", "TABLES"]
 
 NO_ADAPTER = "none"
 """In the place of a variant: the frozen model alone."""
@@ -95,19 +94,3 @@ TABLES: Mapping[str, pa.Schema] = {
         ]
     ),
 }
-
-
-class Facts:
-    """Rows of the tables as they come in."""
-
-    def __init__(self) -> None:
-        self.columns: dict[str, dict[str, list[Any]]] = {
-            table: {name: [] for name in schema.names} for table, schema in TABLES.items()
-        }
-
-    def add(self, table: str, **row: Any) -> None:
-        """One row with a value for each column."""
-        columns = self.columns[table]
-        assert set(row) == set(columns), (table, set(row) ^ set(columns))
-        for name, value in row.items():
-            columns[name].append(value)

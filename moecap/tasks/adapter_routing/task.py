@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from moecap.backend import Engine
+from moecap.dtypes import dtype_bytes
 from moecap.metrics.value import Metric
+from moecap.models.activations import training_bytes
+from moecap.models.spec import ModelSpec
 from moecap.observations.recorder import Recorder
-from moecap.tasks.adapter_routing.examples import Example, TaskSet
+from moecap.tasks.adapter_routing.examples import GRADIENT_EXAMPLES, Example, TaskSet
 from moecap.tasks.adapter_routing.settings import ARGUMENTS, DIGITS, SIZES, Settings, read_settings
 from moecap.tasks.adapter_routing.tables import TABLES
+from moecap.tasks.adapter_routing.variants import trained_layout
 from moecap.tasks.base import TaskFacts, TaskOptions, prompts_digest
 from moecap.tasks.method import MethodTask, Passes, Tables
 from moecap.tokenizer import Tokenizer
@@ -21,6 +26,9 @@ if TYPE_CHECKING:
     from moecap.tasks.adapter_routing.study import Study
 
 __all__ = ["AdapterRouting"]
+
+ANSWER_TOKENS = 8
+"""Tokens of an answer in the check of the memory; those of the packaged sets have fewer on the mean."""
 
 
 class AdapterRouting(MethodTask):
@@ -77,6 +85,34 @@ class AdapterRouting(MethodTask):
             for example in (*task.pool, *task.test):
                 longest = max(example.answers, key=len)
                 yield example.id, len(tokenizer.encode_prompt(example.prompt + longest))
+
+    def training_bytes(self, items: Sequence[Example], tokenizer: Tokenizer, spec: ModelSpec, dtype: str) -> int:
+        """The largest step of the training, and what is kept of each text below the first adapted block."""
+        settings = self.settings
+        if settings.data == DIGITS:
+            return 0
+        texts: list[int] = []
+        for task in (*self.tasks.training, *self.tasks.held_out):
+            for example in (*task.pool, *task.test):
+                texts += [len(tokenizer.encode_prompt(example.prompt + answer)) for answer in example.answers]
+        longest, layers = max(texts), min(settings.blocks or len(spec.layers), len(spec.layers))
+        adapted = [matrix for layer in spec.layers[-layers:] for matrix in layer.attention.matrices]
+        widths = sum(matrix.rows + matrix.columns for matrix in adapted)
+        layouts = [
+            trained_layout(name, len(self.tasks.training), settings.heads, settings.skills, settings.rank)
+            for name in settings.variants
+        ]
+        rows = max(settings.multitask.batch, settings.shots, GRADIENT_EXAMPLES)
+        step = training_bytes(
+            spec,
+            tokens=rows * longest,
+            logits_rows=rows * ANSWER_TOKENS,
+            layers=layers,
+            trained=max(one.adapter_parameters(widths) + one.router_parameters(len(adapted)) for one in layouts),
+            dtype=dtype,
+        )
+        kept = sum(texts) * spec.hidden_size * dtype_bytes(dtype) if layers < len(spec.layers) else 0
+        return step + math.ceil(kept)
 
     def facts(self, items: Sequence[Example], tokenizer: Tokenizer) -> TaskFacts:
         """What the result says of these examples."""

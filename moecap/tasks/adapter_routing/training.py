@@ -64,6 +64,7 @@ def train(
     adapters, logits = ([] if frozen else inventory.adapters()), inventory.logits()
     groups = [(adapters, schedule.adapter_rate), (logits, schedule.router_rate)]
     optimiser = torch.optim.AdamW([{"params": p, "lr": rate} for p, rate in groups if p], weight_decay=0.0)
+    study.prepare([example for examples, _ in drawn for example in examples])
     losses = []
     for number, (examples, tasks) in enumerate(drawn, start=1):
         inventory.train()

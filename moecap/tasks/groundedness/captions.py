@@ -28,6 +28,7 @@ class Caption:
 
     Attributes:
         id: Its name.
+        picture: The picture that it is of; other captions may be of the same.
         language: Its language.
         text: What it says.
         about: A text that says what the picture shows.
@@ -35,6 +36,7 @@ class Caption:
     """
 
     id: str
+    picture: str
     language: str
     text: str
     about: str
@@ -75,7 +77,8 @@ def digit_captions() -> Pictures:
         text = f"{' '.join(forms[:-1])}{forms[-1]}"
         about = f"A handwritten {digit} in {'thick' if bold else 'fine'} strokes."
         words = placed(text, list(zip(forms, CLASSES, strict=True)), "the template")
-        found.append([Caption(f"{digit}-{forms[1]}-{verb}", "en", text, about, words)])
+        name = f"{digit}-{forms[1]}-{verb}"
+        found.append([Caption(name, name, "en", text, about, words)])
     return found
 
 
@@ -110,7 +113,12 @@ def stamp_captions(folder: Path | None, languages: Sequence[str]) -> Pictures:
     return [
         [
             Caption(
-                f"{stamp.name}-{language}", language, stamp.captions[language], stamp.captions[about[language]], None
+                f"{stamp.name}-{language}",
+                stamp.name,
+                language,
+                stamp.captions[language],
+                stamp.captions[about[language]],
+                None,
             )
             for language in languages
         ]
@@ -122,7 +130,8 @@ def file_captions(path: Path, language: str | None) -> Pictures:
     """Captions out of a user's file: CoNLL-U, or JSON lines.
 
     Of CoNLL-U, ``# context = ...`` says what a sentence is about and ``# lang = ...`` its language. An object of JSON
-    lines has ``context``, ``caption``, ``lang`` and, where the classes are known, ``upos``: pairs of word and class.
+    lines has ``context``, ``caption``, ``lang`` and, where the classes are known, ``upos``: pairs of word and class. In
+    both ``picture`` names the picture where several captions are of the same.
 
     Args:
         path: The file; the ending ``.conllu`` says what it is.
@@ -160,13 +169,14 @@ def _of_sentence(number: int, sentence: Sentence, language: str | None) -> Capti
     spoken = said.get("lang") or language
     if not spoken:
         raise BadInputError(f"{sentence.where}: no language; add a line '# lang = ...', or give --task-arg lang=en")
-    return Caption(said.get("sent_id", str(number)), spoken, sentence.text, about, sentence.words)
+    name = said.get("sent_id", str(number))
+    return Caption(name, said.get("picture", name), spoken, sentence.text, about, sentence.words)
 
 
 def _of_row(number: int, where: str, row: dict[str, Any], language: str | None) -> Caption:
     if "image" in row and "context" not in row:
         raise BadInputError(
-            f"{where}: an image without a 'context'; no backend here reads images, so say in words what it shows"
+            f"{where}: an image without a 'context'; no backend scores texts after images; say in words what it shows"
         )
     values = {name: row.get(name) for name in ("context", "caption")} | {"lang": row.get("lang") or language}
     for name, value in values.items():
@@ -182,7 +192,8 @@ def _of_row(number: int, where: str, row: dict[str, Any], language: str | None) 
         words = placed(caption, [(form, upos) for form, upos in classes], where)
     else:
         raise BadInputError(f'{where}: \'upos\' is no list of pairs of word and class, such as [["A", "DET"]]')
-    return Caption(str(row.get("id", number)), spoken, caption, context, words)
+    name = str(row.get("id", number))
+    return Caption(name, str(row.get("picture", name)), spoken, caption, context, words)
 
 
 def _is_pair(entry: Any) -> bool:

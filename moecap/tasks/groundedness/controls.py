@@ -46,6 +46,6 @@ def black(pictures: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.zeros_like(pictures)
 
 
-def mean_picture(pictures: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """The mean of all pictures in the place of each."""
-    return np.broadcast_to(pictures.mean(0), pictures.shape).copy()
+def mean_picture(pictures: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.float32]:
+    """The mean of some pictures, so many times."""
+    return np.repeat(pictures.mean(0, keepdims=True), count, axis=0)

@@ -111,7 +111,7 @@ def digit_facts(digits: Digits, epochs: int, seed: int) -> dict[str, Any]:
         "captioner": test.pictures,
         "shuffled": test.pictures[other],
         "black": black(test.pictures),
-        "mean": mean_picture(test.pictures),
+        "mean": mean_picture(train.pictures, len(test)),
     }
     columns = {name: captioner.surprisals(test.captions, pictures).reshape(-1) for name, pictures in seen.items()}
     count, words = len(test), len(test.captions[0])

@@ -59,8 +59,9 @@ def groundedness_measures(tables: Tables, passes: Passes | None) -> dict[str, Me
             found |= _means(words, *words.difference(condition, "null"), end)
         if "shuffled" in words.conditions:
             found |= _means(words, *words.difference("context", "shuffled"), "_net")
+            found |= _agreement(words, "context", "shuffled", "_net")
         found |= _types(words)
-        found |= _agreement(words)
+        found |= _agreement(words, "context", "null", "")
         found |= expert_measures(words, passes, LEAST_WORDS)
         found["tokens_per_second"] = _rate(tables["tokens"]["continuation"].to_numpy(), passes)
     if len(tables["digits"]):
@@ -77,14 +78,14 @@ def _means(words: Words, value: Floats, whole: Floats, end: str) -> dict[str, Me
         whole: The value of each caption, [captions].
         end: End of the metrics' names.
     """
-    found = {f"sentence{end}": measured(whole.mean(), NAT, len(whole), *interval(whole, lambda drawn: drawn.mean(-1)))}
+    found = {f"sentence{end}": _mean(whole, words.sentences["picture"].to_numpy())}
     languages = sorted(words.table["language"].unique())
     for upos in (upos for upos in CLASSES if (words.table["upos"] == upos).any()):
         means = []
         for language in languages:
             chosen = ((words.table["language"] == language) & (words.table["upos"] == upos)).to_numpy()
             if chosen.sum() >= LEAST_WORDS:
-                metric = _mean(value[chosen], words.table["caption"].to_numpy()[chosen])
+                metric = _mean(value[chosen], words.table["picture"].to_numpy()[chosen])
                 found[f"{language}_{upos.lower()}{end}"] = metric
                 means.append(metric)
         found |= _over_languages(f"{upos.lower()}{end}", means)
@@ -92,9 +93,9 @@ def _means(words: Words, value: Floats, whole: Floats, end: str) -> dict[str, Me
     return found | _over_languages(f"open_minus_closed{end}", differences)
 
 
-def _mean(values: Floats, caption: npt.NDArray[np.integer]) -> Metric:
-    """The mean over words, its interval by resampling whole captions, whose words are not independent."""
-    _, row = np.unique(caption, return_inverse=True)
+def _mean(values: Floats, picture: npt.NDArray[np.integer]) -> Metric:
+    """The mean over words or captions; its interval by resampling pictures, since those of one are not independent."""
+    _, row = np.unique(picture, return_inverse=True)
     pairs = np.stack([np.bincount(row, values), np.bincount(row)], -1).astype(np.float64)
     return measured(values.mean(), NAT, len(values), *interval(pairs, _ratio))
 
@@ -122,11 +123,11 @@ def _open_minus_closed(words: Words, value: Floats, languages: list[str]) -> Ite
     for language in languages:
         own = analysed & (words.table["language"] == language).to_numpy()
         if (own & is_open).sum() >= LEAST_WORDS and (own & ~is_open).sum() >= LEAST_WORDS:
-            yield _difference(value[own], is_open[own], words.table["caption"].to_numpy()[own])
+            yield _difference(value[own], is_open[own], words.table["picture"].to_numpy()[own])
 
 
-def _difference(value: Floats, is_open: npt.NDArray[np.bool_], caption: npt.NDArray[np.integer]) -> Metric:
-    _, row = np.unique(caption, return_inverse=True)
+def _difference(value: Floats, is_open: npt.NDArray[np.bool_], picture: npt.NDArray[np.integer]) -> Metric:
+    _, row = np.unique(picture, return_inverse=True)
     sums = [np.bincount(row, side * weight) for side in (is_open, ~is_open) for weight in (value, np.ones(len(value)))]
 
     def difference(drawn: Floats) -> Floats:
@@ -156,9 +157,16 @@ def _types(words: Words) -> dict[str, Metric]:
     return found
 
 
-def _agreement(words: Words) -> dict[str, Metric]:
-    """How alike the languages rank the classes: the mean over all pairs of languages with three classes in common."""
-    frame = words.table.assign(value=words.difference("context", "null")[0])
+def _agreement(words: Words, one_condition: str, other_condition: str, end: str) -> dict[str, Metric]:
+    """How alike the languages rank the classes: the mean over all pairs of languages with three classes in common.
+
+    Args:
+        words: The words.
+        one_condition: By how much less surprising words are in this one ...
+        other_condition: ... than in this one the classes are ranked.
+        end: End of the metrics' names.
+    """
+    frame = words.table.assign(value=words.difference(one_condition, other_condition)[0])
     frame = frame[frame["upos"].isin(CLASSES)]
     by_class = frame.groupby(["language", "upos"])["value"]
     means = by_class.mean()[by_class.size() >= LEAST_WORDS].unstack("language") if len(frame) else pd.DataFrame()
@@ -169,7 +177,7 @@ def _agreement(words: Words) -> dict[str, Metric]:
             if len(both) >= 3 and (value := function(both[one].to_numpy(), both[other].to_numpy())) is not None:
                 values[name].append(value)
     return {
-        name: measured(np.mean(found), "1", len(found))
+        f"{name}{end}": measured(np.mean(found), "1", len(found))
         if found
         else absent("1", f"no two languages have three classes of {LEAST_WORDS} words in common")
         for name, found in values.items()

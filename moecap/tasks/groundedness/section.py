@@ -126,21 +126,28 @@ def _class_table(metrics: Mapping[str, Metric], languages: list[str]) -> Html:
         rows.append(
             (head, _cell(metrics, name), value, _interval(metric), *spread, *others, net, f"{metric.n or 0:,}"),
         )
-    agreement = [
-        f"{label} {found.value:.2f}"
-        for key, label in (
-            ("kendall_tau", "Kendall's tau"),
-            ("weighted_tau", "weighted tau"),
-            ("spearman", "Spearman's rho"),
-        )
-        if (found := metrics.get(key)) and found.value is not None
+    agreements = [
+        told for end, by in (("", "own text"), ("_net", "own over another's")) if (told := _agreed(metrics, end, by))
     ]
     heads = ("Class", "Nats", "Bits", "95 % interval", *(["Spread"] if several else []), "Another's", "Blank")
     heads += ("Own over another's", "95 % interval", "n")
     title = "Groundedness by class: mean over words, or over languages (n)"
     table = data_table(title, heads, rows, numeric=range(1, len(heads)))
-    told = f"Languages rank the classes alike, mean over pairs: {', '.join(agreement)}." if agreement else None
-    return join(table, paragraph(told) if told else None)
+    return join(table, paragraph(" ".join(agreements)) if agreements else None)
+
+
+def _agreed(metrics: Mapping[str, Metric], end: str, by: str) -> str:
+    """How alike the languages rank the classes, as a sentence; empty where no two can be compared."""
+    names = {"kendall_tau": "Kendall's tau", "weighted_tau": "weighted tau", "spearman": "Spearman's rho"}
+    found = {name: metrics.get(f"{key}{end}") for key, name in names.items()}
+    told = [f"{name} {metric.value:.2f}" for name, metric in found.items() if metric and metric.value is not None]
+    pairs = next((metric.n for metric in found.values() if metric and metric.value is not None), 0)
+    return (
+        f"How alike the languages rank the classes by {by} (1 the same order, -1 the reverse; mean over {pairs} "
+        f"pair{'s' if pairs != 1 else ''} of languages): {', '.join(told)}."
+        if told
+        else ""
+    )
 
 
 def _cell(metrics: Mapping[str, Metric], name: str) -> Child:

@@ -14,6 +14,7 @@ TABLES: Mapping[str, pa.Schema] = {
     "words": pa.schema(
         [
             column("caption", pa.int32(), "number of the caption, from 0"),
+            column("picture", pa.int32(), "number of the picture that it is of, from 0"),
             column("word", pa.int32(), "number of the word in it, from 0"),
             column("language", pa.string(), "language of the caption"),
             column("upos", pa.string(), "universal part of speech; empty for a word that has no single one"),
@@ -43,7 +44,7 @@ TABLES: Mapping[str, pa.Schema] = {
             column("captioner", pa.float64(), "by the captioner that sees the picture, nats"),
             column("shuffled", pa.float64(), "by the captioner that sees another picture, nats"),
             column("black", pa.float64(), "by the captioner that sees no light, nats"),
-            column("mean", pa.float64(), "by the captioner that sees the mean of the pictures, nats"),
+            column("mean", pa.float64(), "by the captioner that sees the mean of the training pictures, nats"),
             column("closed_form", pa.float64(), "groundedness by the frequencies of the training captions, nats"),
         ]
     ),

@@ -159,11 +159,13 @@ class Groundedness(MethodTask):
             return
         words: list[tuple[Any, ...]] = []
         types: dict[tuple[str, str, str], int] = {}
+        pictures: dict[str, int] = {}
         for number, of in enumerate(scored):
             caption = of.prompted.caption
+            picture = pictures.setdefault(caption.picture, len(pictures))
             for place, word in enumerate(caption.words or ()):
                 form = (caption.text[word.start : word.end].casefold(), word.upos, caption.language)
-                words.append((number, place, caption.language, word.upos, types.setdefault(form, len(types))))
+                words.append((number, picture, place, caption.language, word.upos, types.setdefault(form, len(types))))
         self.leave(recorder, "words", _columns(TABLES["words"], words))
         rows = [
             row

@@ -45,8 +45,8 @@ class Words:
     """Words that have tokens of their own, [words], and whole captions, [captions].
 
     Attributes:
-        table: ``caption, word, language, upos, type`` and the surprisal in each condition, nats.
-        sentences: By caption, ``language`` and the surprisal of all its tokens in each condition, nats.
+        table: ``caption, picture, word, language, upos, type`` and the surprisal in each condition, nats.
+        sentences: By caption, ``language``, ``picture`` and the surprisal of all its tokens in each condition, nats.
         conditions: Names of the conditions; ``null`` is the first.
         corrected: Whether the end of each word was made the word's own.
         tokens: The tokens of the condition ``context`` with the row of their word in ``table``, -1 for none.
@@ -104,11 +104,11 @@ def word_surprisals(words: pd.DataFrame, tokens: pd.DataFrame) -> Words:
     table = words.merge(of_words.reset_index(), on=["caption", "word"], how="inner")
     if len(table) != len(of_words):
         raise BadInputError(f"{_FILE.format('tokens')}: a token is of a word that the table of words does not have")
-    languages = words.groupby("caption")["language"].first()
-    if not set(surprisal["caption"]) <= set(languages.index):
+    facts = words.groupby("caption")[["language", "picture"]].first()
+    if not set(surprisal["caption"]) <= set(facts.index):
         raise BadInputError(f"{_FILE.format('tokens')}: a token is of a caption that has no word")
     whole = pd.DataFrame({condition: -own.groupby("caption")["log_p"].sum() for condition, own in found.items()})
-    whole.insert(0, "language", languages)
+    whole = facts.join(whole, how="right")
     rows = pd.MultiIndex.from_frame(table[["caption", "word"]])
     context = found["context"].copy()
     context["row"] = rows.get_indexer(pd.MultiIndex.from_frame(context[["caption", "word"]]))
@@ -122,6 +122,8 @@ def _check_words(words: pd.DataFrame) -> None:
         raise BadInputError(f"{file}: a word of a caption comes twice")
     if unknown := sorted(set(words["upos"]) - UPOS - {""}):
         raise BadInputError(f"{file}: {unknown[0]!r} in column upos is no universal part of speech")
+    if (words.groupby("caption")["picture"].nunique() > 1).any():
+        raise BadInputError(f"{file}: column picture does not give each caption one picture")
     if (words.groupby("caption")["language"].nunique() > 1).any() or not all(
         _LANGUAGE.fullmatch(language) for language in words["language"].unique()
     ):

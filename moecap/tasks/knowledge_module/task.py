@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from itertools import islice
@@ -12,8 +13,11 @@ from moecap.data.documents import Document
 from moecap.data.packages import fetch
 from moecap.data.qasper import load_qasper
 from moecap.data.quality import load_quality
+from moecap.dtypes import dtype_bytes
 from moecap.errors import BadInputError, NotAvailableError, UnknownNameError
 from moecap.metrics.value import Metric
+from moecap.models.activations import training_bytes
+from moecap.models.spec import ModelSpec
 from moecap.observations.recorder import Recorder
 from moecap.tasks.base import TaskFacts, TaskOptions, prompts_digest
 from moecap.tasks.knowledge_module.figures import choices, method_figures
@@ -107,6 +111,28 @@ class KnowledgeModule(MethodTask):
             shown = p.passages * (p.passage_tokens + BESIDE) if "rag" in p.compare else 0
             taught = min(p.chunk, len(tokenizer.encode(item.document.text))) + p.summary_tokens
             yield item.id, max(taught + MARGIN, *(len(c.context) + len(c.target) + shown for c in pairs))
+
+    def training_bytes(self, items: Sequence[Item], tokenizer: Tokenizer, spec: ModelSpec, dtype: str) -> int:
+        """A step of the module's training through all layers, and what is kept of the teacher."""
+        p = self._given
+        windows = p.objective in ("lm", "ddcd")
+        taught = p.window if windows else p.summary_tokens + (p.chunk if p.objective == "pit" else 0)
+        matrices = [matrix for layer in spec.layers for matrix in layer.attention.matrices]
+        modules = 1 + (len(self._train) + 1 if p.extractor != "off" else 0)
+        step = training_bytes(
+            spec,
+            tokens=p.batch * (taught + MARGIN),
+            logits_rows=2 * p.batch * taught,  # of the student and of its teacher
+            layers=len(spec.layers),
+            trained=modules * p.rank * sum(matrix.rows + matrix.columns for matrix in matrices),
+            dtype=dtype,
+        )
+        longest = max((len(tokenizer.encode(text)) for text in {item.document.text for item in items}), default=0)
+        pieces = min(p.chunks or longest, math.ceil(longest / (0.9 * p.chunk)))  # chunks overlap by a tenth
+        told = {"sdcd": pieces * p.summaries * p.summary_tokens, "ddcd": longest}.get(p.objective, 0)
+        states = (1 + len(spec.layers)) * spec.hidden_size + spec.vocab_size
+        kept = math.ceil(told * states * dtype_bytes(dtype))
+        return step + min(p.teacher_bytes, kept)
 
     def facts(self, items: Sequence[Item], tokenizer: Tokenizer) -> TaskFacts:
         """What the result says of these questions."""

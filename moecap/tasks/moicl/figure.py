@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from moecap.metrics.value import Metric, absent
-from moecap.report.figures import NO_VALUE, display
+from moecap.metrics.value import Metric
+from moecap.report.figures import NO_VALUE
 from moecap.report.markup import Html, data_table, join, paragraph
-from moecap.report.section import Chart, Section, chart_figure, how_to_read, metric_value
+from moecap.report.section import Drawn, Section, drawn_figure, metric_value
+from moecap.tasks.moicl.pareto import NAMES, pareto_chart, split_label
 
 __all__ = ["moicl_section"]
 
-NAMES = {
-    "concat": "all demonstrations in one prompt",
-    "concat_train": "the same with the training items",
-    "random_search": "random search",
-    "lens": "LENS",
-    "uniform": "uniform ensemble",
-    "scalar": "MoICL, free weights",
-    "nonnegative": "MoICL, weights from 0",
-    "sparse": "MoICL, sparse",
-    "hyper": "MoICL, hyper-network (ours)",
-}
-DRAWN = {"uniform": "--grey", "scalar": "--blue", "nonnegative": "--green", "concat": "--orange"}
-NOTHING = absent("1", "not measured")
 HOW = (
     "Each point is one way to lay out the same demonstrations: up and to the left is better. A query is sent to every "
     "expert, so more experts take more tokens; those of the demonstrations are new only once where the engine caches "
-    "them. The label is the number of experts; a pointer shows the time of a query alone and the experts of the model. "
-    "Learned weights have seen the training items, which neither the uniform ensemble nor one prompt of the "
-    "demonstrations has; the prompt with the training items has. Bars are 95 % intervals over the test items."
+    "them. Below the axis stand, for each number of experts k, the new tokens of a query of all its tokens, the time "
+    "of a query whose prompts are sent whole and alone, and the experts of the model that they activate together in a "
+    "MoE layer. Points of one k cost the same and stand side by side to be seen. The dotted line joins the points that "
+    "no cheaper one equals. Learned weights have seen the training items, which neither the uniform ensemble nor one "
+    "prompt of the demonstrations has; the prompt with the training items has. Bars are 95 % intervals over the test "
+    "items."
 )
+NO_COSTS = "the tokens and the time of generated answers are not recorded by expert"
 
 
 def moicl_section(metrics: Mapping[str, Metric]) -> Section | None:
@@ -40,86 +31,30 @@ def moicl_section(metrics: Mapping[str, Metric]) -> Section | None:
     labels = [label for label in labels if not label.startswith("spread_")]
     if not labels:
         return None
-    chart = _chart(metrics, labels)
-    title = "Mixtures of in-context learners"
-    figure = chart_figure(chart, "Accuracy against the tokens of a query", _sentence(metrics, labels), how_to_read(HOW))
-    return Section("moicl", title, join(figure, _methods(metrics, labels), _costs(metrics)), (chart,))
-
-
-def _split(label: str) -> tuple[str, int]:
-    """Method and number of experts; 1 of a method that is one prompt."""
-    method, _, count = label.rpartition("_k")
-    return (method, int(count)) if method else (label, 1)
+    chart, name = pareto_chart(metrics, labels), "Accuracy against the cost of a query"
+    drawn = Drawn(name, NO_COSTS) if chart is None else Drawn(name, _sentence(metrics, labels), chart, HOW)
+    body = join(drawn_figure(drawn), _methods(metrics, labels), _costs(metrics) if chart else None)
+    return Section("moicl", "Mixtures of in-context learners", body, (chart,) if chart else ())
 
 
 def _sentence(metrics: Mapping[str, Metric], labels: list[str]) -> str:
     learned = max(
-        (label for label in labels if label.startswith("scalar_k")), key=lambda label: _split(label)[1], default=""
+        (label for label in labels if label.startswith("scalar_k")), key=lambda label: split_label(label)[1], default=""
     )
     gain = metrics.get(f"gain_{learned}")
     if gain is None or gain.value is None or gain.low is None or gain.high is None:
         return "Accuracy of each way to use the same demonstrations."
     apart = "the interval holds 0: no difference was shown" if gain.low <= 0 <= gain.high else "a difference"
     return (
-        f"Free weights for {_split(learned)[1]} experts against one prompt: {gain.value:+.3f} "
+        f"Free weights for {split_label(learned)[1]} experts against one prompt: {gain.value:+.3f} "
         f"({gain.low:+.3f} to {gain.high:+.3f}, n = {gain.n}), {apart}."
     )
-
-
-def _chart(metrics: Mapping[str, Metric], labels: list[str]) -> Chart:
-    traces: list[dict[str, Any]] = []
-    for method, colour in DRAWN.items():
-        points = sorted((_split(label)[1], label) for label in labels if _split(label)[0] == method)
-        costs = [metrics.get(f"new_tokens_per_query_k{count}", NOTHING) for count, _ in points]
-        scores = [metrics[f"accuracy_{label}"] for _, label in points]
-        shown = [
-            (c.value, s, k)
-            for c, s, (k, _) in zip(costs, scores, points, strict=True)
-            if c.value and s.value is not None
-        ]
-        if not shown:
-            continue
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers+text",
-                "name": NAMES[method],
-                "x": [round(tokens, 1) for tokens, _, _ in shown],
-                "y": [score.value for _, score, _ in shown],
-                "text": [f"k = {count}" for _, _, count in shown],
-                "textposition": "top left",
-                "customdata": [_beside(metrics, count) for _, _, count in shown],
-                "error_y": {
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [(score.high or score.value or 0) - (score.value or 0) for _, score, _ in shown],
-                    "arrayminus": [(score.value or 0) - (score.low or 0) for _, score, _ in shown],
-                    "thickness": 1,
-                },
-                "marker": {"color": colour, "size": 9},
-                "line": {"color": colour},
-                "hovertemplate": "%{text}: %{y:.3f} at %{x:.0f} tokens<br>%{customdata[0]}, %{customdata[1]} of the "
-                "model in a layer<extra></extra>",
-            }
-        )
-    layout = {
-        "showlegend": True,
-        "legend": {"y": 1.16},
-        "xaxis": {"title": {"text": "new tokens of a query, demonstrations cached"}, "type": "log"},
-        "yaxis": {"title": {"text": "accuracy"}},
-    }
-    return Chart("chart-moicl", traces, layout, 340, "Accuracy of mixtures of in-context learners against tokens")
-
-
-def _beside(metrics: Mapping[str, Metric], count: int) -> list[str]:
-    """Time and activated experts of a query with so many experts, as text."""
-    return [display(metrics.get(f"{kind}_k{count}", NOTHING)) for kind in ("latency", "experts_activated")]
 
 
 def _methods(metrics: Mapping[str, Metric], labels: list[str]) -> Html:
     rows = []
     for label in labels:
-        method, count = _split(label)
+        method, count = split_label(label)
         cells = [_cell(metrics, f"{kind}_{label}") for kind in ("accuracy", "gain", "nll", "train_nll")]
         interval = metrics[f"accuracy_{label}"]
         ends = NO_VALUE if interval.low is None else f"{interval.low:.3f} to {interval.high:.3f}"

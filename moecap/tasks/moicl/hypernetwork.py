@@ -13,7 +13,7 @@ from moecap.tasks.moicl.draw import seeded
 from moecap.tasks.moicl.mixture import Array, Choices, loss_and_gradient, mixed, uniform
 from moecap.tasks.moicl.weights import RATE, STEPS, descend
 
-__all__ = ["expert_features", "fit_hypernetwork", "hyper_weights"]
+__all__ = ["expert_features", "fit_hypernetwork", "hyper_weights", "network_loss"]
 
 HIDDEN = 8
 
@@ -57,16 +57,23 @@ def fit_hypernetwork(choices: Choices, seed: int, steps: int = STEPS) -> Array:
     width = inputs.shape[1]
     first = seeded(seed).normal(0, width**-0.5, width * HIDDEN)
     start = np.concatenate([first, np.zeros(2 * HIDDEN + 1)])
+    return descend(start, lambda parameters: network_loss(choices, inputs, parameters), steps, RATE)
 
-    def objective(parameters: Array) -> tuple[float, Array]:
-        weights, hidden = _forward(parameters, inputs)
-        loss, upper = loss_and_gradient(choices, weights)
-        last = parameters[-HIDDEN - 1 : -1]
-        inner = np.outer(upper, last) * (1 - hidden**2)
-        parts = [(inputs.T @ inner).ravel(), inner.sum(0), hidden.T @ upper, [upper.sum()]]
-        return loss, np.concatenate(parts)
 
-    return descend(start, objective, steps, RATE)
+def network_loss(choices: Choices, inputs: Array, parameters: Array) -> tuple[float, Array]:
+    """Loss of the mixture with the network's weights, nats an item, and its gradient over the parameters.
+
+    Args:
+        choices: What the experts give on labelled items.
+        inputs: Each expert's features beside their mean, [experts, 2 · features].
+        parameters: Those of both layers, flat.
+    """
+    weights, hidden = _forward(parameters, inputs)
+    loss, upper = loss_and_gradient(choices, weights)
+    last = parameters[-HIDDEN - 1 : -1]
+    inner = np.outer(upper, last) * (1 - hidden**2)
+    parts = [(inputs.T @ inner).ravel(), inner.sum(0), hidden.T @ upper, [upper.sum()]]
+    return loss, np.concatenate(parts)
 
 
 def _inputs(features: Array) -> Array:

@@ -1,10 +1,13 @@
 """Baselines that look for one good prompt: random search, and LENS (Li and Qiu, Findings of EMNLP 2023).
 
 LENS keeps the demonstrations that help others most, and then searches among them for a set that is good and diverse. An
-example helps an item by c(e, x) = p(y|e,x) - p(y|x); its score is the sum over items, and its feature the vector of all
-c. The filter looks at few items first and at more for those examples that are left. The search exchanges one example of
-a prompt at a time for one of a high score less its likeness to the rest of the prompt, and keeps the prompt that does
-best on the labelled items. Both baselines may try equally many prompts, and see the labelled items of the mixture.
+example helps an item by c(e, x) = p(y|e,x) - p(y|x); its score is the mean over items, and its feature the vector of
+all c. The filter looks at few items first and at more for those examples that are left. The search exchanges one
+example of a prompt at a time for one of a high score less its likeness to the rest of the prompt, the mean cosine of
+their features, and keeps the prompt that does best on the labelled items. Scores and cosines are standardised over the
+examples that the filter left, as in the authors' scripts (github.com/LeeSureman/ICL_Support_Example); these draw the
+exchange from the best four and keep a beam of prompts, where here the best exchange counts and one prompt is kept. Both
+baselines may try equally many prompts, and see the labelled items of the mixture.
 """
 
 from __future__ import annotations
@@ -22,8 +25,8 @@ __all__ = ["filtered", "helpfulness", "lens_search", "random_search"]
 Judge = Callable[[tuple[int, ...]], float]
 """The loss of a prompt, given as numbers of demonstrations in order, on the labelled items; smaller is better."""
 
-DIVERSITY = 1.0
-"""Weight of likeness against score when LENS proposes an exchange."""
+DIVERSITY = 4.0
+"""Weight of likeness against score when LENS proposes an exchange, that of its authors' scripts."""
 
 GROWTH = 2
 """From round to round the filter looks at so many times more items and keeps one example of so many."""
@@ -94,15 +97,19 @@ def lens_search(
         seed: Seed of the places that are exchanged.
     """
     random = seeded(seed)
-    scores = helps.sum(1)
+    features = helps[list(candidates)]
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    directions = np.divide(features, lengths, out=np.zeros_like(features), where=lengths > 0)
+    scores, likeness = _standardised(features.mean(1)), _standardised(directions @ directions.T)
+    place_of = {one: place for place, one in enumerate(candidates)}
     best = tuple(candidates[:size])
     least, tried = judge(best), {best}
     for _ in range(tries - 1):
         place = int(random.randint(size))
         rest = [one for number, one in enumerate(best) if number != place]
-        likeness = helps @ helps[rest].sum(0) if rest else np.zeros(len(helps))
-        worth = {one: scores[one] - DIVERSITY * likeness[one] for one in candidates if one not in rest}
-        for one in sorted(worth, key=lambda one: -worth[one]):
+        alike = likeness[:, [place_of[one] for one in rest]].mean(1) if rest else np.zeros(len(candidates))
+        worth = dict(zip(candidates, scores - DIVERSITY * alike, strict=True))
+        for one in sorted(worth.keys() - set(rest), key=lambda one: (-worth[one], place_of[one])):
             proposed = (*best[:place], one, *best[place + 1 :])
             if proposed not in tried:
                 tried.add(proposed)
@@ -110,3 +117,9 @@ def lens_search(
                     best, least = proposed, loss
                 break
     return best
+
+
+def _standardised(values: Array) -> Array:
+    """Values less their mean, in standard deviations; 0 where all are the same."""
+    spread = values.std()
+    return np.asarray((values - values.mean()) / spread) if spread > 0 else np.zeros_like(values)

@@ -69,6 +69,12 @@ class Moicl(MethodTask):
     settings: Settings
     draws: tuple[Draw, ...]
 
+    def needs(self, arguments: Mapping[str, str]) -> frozenset[str]:
+        """The model in this process too, where sums run over the whole vocabulary."""
+        options = TaskOptions(None, None, arguments, lambda _line: None)
+        whole = Settings.of(self.arguments_in_force(options)).vocabulary
+        return self.requires | {"hidden_states"} if whole else self.requires
+
     def items(self, options: TaskOptions) -> Sequence[TestItem]:
         """The test items; demonstrations and training items are drawn from the rest."""
         self.settings = settings = Settings.of(self.arguments_in_force(options))

@@ -1,7 +1,8 @@
 """Weights of the experts, learned on labelled items by the gradient of the mixture's likelihood.
 
 All begin at the uniform ensemble, and of all steps the one of the least loss counts, so that no learned mixture has a
-larger loss on its training items than the uniform one.
+larger loss on its training items than the uniform one of the same experts; a sparse one may leave out an expert that
+the uniform one of all has.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from moecap.tasks.moicl.draw import seeded
 from moecap.tasks.moicl.mixture import Array, Choices, loss_and_gradient, uniform
 
-__all__ = ["RATE", "STEPS", "descend", "fit_nonnegative", "fit_scalar", "fit_sparse"]
+__all__ = ["RATE", "STEPS", "descend", "fit_nonnegative", "fit_scalar", "fit_sparse", "mask_gradient"]
 
 STEPS, RATE = 300, 0.05
 """Full-batch steps of Adam (Kingma and Ba, 2015) and their size; the paper does not give its own."""
@@ -93,10 +94,11 @@ def fit_sparse(choices: Choices, keep: int, seed: int, pull: float = 0.0, steps:
         weights, scores = point
         noisy = scores + random.gumbel(size=experts)
         mask = _top(noisy, keep)
-        _, gradient = _pulled(choices, weights * mask, pull)
-        target = _top(noisy - STRENGTH * gradient * weights, keep)
-        value, _ = _pulled(choices, weights * _top(scores, keep), pull)
-        return value, np.stack([gradient * mask, (mask - target) / STRENGTH])
+        _, gradient = loss_and_gradient(choices, weights * mask)
+        away = weights - 1 / keep
+        kept = np.flatnonzero(_top(scores, keep))
+        value, _ = _pulled(choices.of_experts(kept), weights[kept], pull)
+        return value, np.stack([(gradient + 2 * pull * away) * mask, mask_gradient(noisy, gradient * weights, keep)])
 
     start = np.stack([np.full(experts, 1 / keep), np.zeros(experts)])
     _, scores = descend(start, objective, steps) if keep < experts else start
@@ -104,6 +106,17 @@ def fit_sparse(choices: Choices, keep: int, seed: int, pull: float = 0.0, steps:
     found = np.zeros(experts)
     found[kept] = fit_scalar(choices.of_experts(kept), pull, steps)
     return found
+
+
+def mask_gradient(noisy: Array, of_mask: Array, keep: int) -> Array:
+    """The gradient over the scores of a top-k mask that implicit maximum likelihood estimates, [experts].
+
+    Args:
+        noisy: Scores with the noise of this step, [experts].
+        of_mask: Gradient of the loss over the mask itself, [experts].
+        keep: Experts that the mask keeps.
+    """
+    return (_top(noisy, keep) - _top(noisy - STRENGTH * of_mask, keep)) / STRENGTH
 
 
 def _pulled(choices: Choices, weights: Array, pull: float) -> tuple[float, Array]:

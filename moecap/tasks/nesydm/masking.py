@@ -26,9 +26,9 @@ def masked(concepts: Tensor, time: Tensor, values: int, draw: torch.Generator) -
 
 def shown_given(probabilities: Tensor, samples: int, draw: torch.Generator) -> Tensor:
     """Independent samples of categorical distributions, [samples, ...], of probabilities [..., V]."""
-    below = probabilities.cumsum(-1)[..., :-1]
-    chance = torch.rand((samples, *below.shape[:-1], 1), generator=draw, device=below.device)
-    return (chance >= below).sum(-1)
+    below = probabilities.cumsum(-1)[..., :-1].movedim(-1, 0)  # values first, so that their sum runs over whole rows
+    chance = torch.rand((samples, *below.shape[1:]), generator=draw, device=below.device)
+    return (chance >= below.contiguous()[:, None]).sum(0)
 
 
 class Unmasking:

@@ -136,6 +136,6 @@ def convolutional() -> tuple[nn.Module, int]:
 
 def _own_first(of_each: Tensor) -> Tensor:
     """What there is of every concept, for each concept in a row that begins with its own: [N, C, C · size]."""
-    concepts = of_each.shape[1]
-    turned = [of_each.roll(-concept, dims=1).flatten(1) for concept in range(concepts)]
-    return torch.stack(turned, dim=1)
+    place = torch.arange(of_each.shape[1], device=of_each.device)
+    turned = (place[:, None] + place) % len(place)
+    return of_each[:, turned].flatten(2)

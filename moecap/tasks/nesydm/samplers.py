@@ -114,6 +114,7 @@ def resampled(candidates: Tensor, missed: Tensor, beta: float, draw: torch.Gener
     Returns:
         [N, C].
     """
-    weights = (-beta * missed.double()).softmax(0).T
-    chosen = torch.multinomial(weights, 1, generator=draw)  # [N, 1]
+    below = (-beta * missed.double()).softmax(0).T.cumsum(-1)  # [N, K]
+    chance = torch.rand((len(below), 1), generator=draw, device=below.device, dtype=below.dtype) * below[:, -1:]
+    chosen = torch.searchsorted(below, chance, right=True)
     return candidates[chosen[:, 0], torch.arange(len(chosen), device=chosen.device)]

@@ -8,9 +8,9 @@ import numpy as np
 
 from moecap.errors import BadInputError
 from moecap.metrics.accuracy import wilson
+from moecap.metrics.seeds import over_seeds
 from moecap.metrics.value import Metric, measured
 from moecap.observations.task_tables import task_table_file
-from moecap.tasks.adapter_routing.seed_spread import over_seeds
 from moecap.tasks.method import Tables
 from moecap.tasks.nesydm.answered import NAME, Answered, answered
 from moecap.tasks.nesydm.calibration import expected_calibration_error

@@ -5,51 +5,56 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from moecap.tasks.nesydm.answered import numbers_text
 from moecap.tasks.nesydm.experiments import Experiment
-from moecap.tasks.nesydm.tables import TABLES
 from moecap.tasks.nesydm.training import drawn_concepts, fit, seeded
+from moecap.tasks.table_rows import TableRows
 
-__all__ = ["Facts", "describe", "study"]
-
-
-@dataclass(slots=True)
-class Facts:
-    """Columns of every table, filled as trainings end."""
-
-    columns: dict[str, dict[str, list[Any]]] = field(
-        default_factory=lambda: {table: {name: [] for name in schema.names} for table, schema in TABLES.items()}
-    )
-
-    def row(self, table: str, *values: Any) -> None:
-        """Add a row, its values in the order of the table's columns."""
-        for column, value in zip(self.columns[table].values(), values, strict=True):
-            column.append(value)
+__all__ = ["describe", "study"]
 
 
-def describe(experiment: Experiment, facts: Facts) -> None:
+def describe(experiment: Experiment, facts: TableRows) -> None:
     """Leave what an experiment is and its test questions."""
     setting = experiment.setting
     weighting, schedule = setting.weighting, setting.schedule
-    facts.row(
+    facts.add(
         "experiments",
-        *(experiment.name, experiment.program.name, experiment.size, experiment.source, len(experiment.inputs)),
-        *(schedule.epochs, schedule.batch, schedule.rate, schedule.optimiser),
-        *(weighting.samples, weighting.candidates, setting.draws, setting.steps or 0),
-        *(weighting.beta, weighting.gamma_c, weighting.gamma_h, weighting.y_weight),
+        experiment=experiment.name,
+        program=experiment.program.name,
+        size=experiment.size,
+        source=experiment.source,
+        train_items=len(experiment.inputs),
+        epochs=schedule.epochs,
+        batch=schedule.batch,
+        rate=schedule.rate,
+        optimiser=schedule.optimiser,
+        samples=weighting.samples,
+        candidates=weighting.candidates,
+        draws=setting.draws,
+        steps=setting.steps or 0,
+        beta=weighting.beta,
+        gamma_c=weighting.gamma_c,
+        gamma_h=weighting.gamma_h,
+        y_weight=weighting.y_weight,
     )
     for item, split, concepts, label in zip(
         experiment.ids, experiment.splits, experiment.concepts, experiment.golds, strict=True
     ):
-        facts.row("items", experiment.name, item, split, numbers_text(concepts), numbers_text(label))
+        facts.add(
+            "items",
+            experiment=experiment.name,
+            item=item,
+            split=split,
+            concepts=numbers_text(concepts),
+            label=numbers_text(label),
+        )
 
 
-def study(experiment: Experiment, predictor: str, seed: int, facts: Facts, done: Callable[[], None]) -> None:
+def study(experiment: Experiment, predictor: str, seed: int, facts: TableRows, done: Callable[[], None]) -> None:
     """Train a predictor and draw concepts for every test question.
 
     Args:
@@ -64,7 +69,7 @@ def study(experiment: Experiment, predictor: str, seed: int, facts: Facts, done:
     inputs, labels, tests = (
         torch.from_numpy(a).to(device) for a in (experiment.inputs, experiment.labels, experiment.tests)
     )
-    key = (experiment.name, predictor, seed)
+    key = {"experiment": experiment.name, "predictor": predictor, "seed": seed}
     with seeded(seed, device) as draw:
         begin = time.monotonic()
         network = experiment.network().to(device)
@@ -76,14 +81,14 @@ def study(experiment: Experiment, predictor: str, seed: int, facts: Facts, done:
         if fitted.head is not None:
             own = _own_labels(fitted.network, fitted.head, tests, program.values, program.concepts)
             for item, label in zip(experiment.ids, own, strict=True):
-                facts.row("labels", *key, item, numbers_text(label))
-    facts.row("fits", *key, fitted.parameters, trained - begin, ended - trained)
+                facts.add("labels", **key, item=item, label=numbers_text(label))
+    facts.add("fits", **key, parameters=fitted.parameters, train_seconds=trained - begin, draw_seconds=ended - trained)
     for epoch in fitted.epochs:
         for term, value in epoch.terms.items():
-            facts.row("epochs", *key, epoch.number, term, value)
+            facts.add("epochs", **key, epoch=epoch.number, term=term, value=value)
     for place, item in enumerate(experiment.ids):
         for concepts, count in sorted(Counter(map(tuple, drawn[:, place].tolist())).items()):
-            facts.row("draws", *key, item, numbers_text(concepts), count)
+            facts.add("draws", **key, item=item, concepts=numbers_text(concepts), count=count)
 
 
 def _own_labels(

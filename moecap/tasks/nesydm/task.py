@@ -141,9 +141,10 @@ class Nesydm(MethodTask):
         """Train every predictor for every experiment with every seed, leave the tables after each, and yield labels."""
         import pandas as pd
 
-        from moecap.tasks.nesydm.study import Facts, describe, study
+        from moecap.tasks.nesydm.study import describe, study
+        from moecap.tasks.table_rows import TableRows
 
-        facts, finished = Facts(), 0
+        facts, finished = TableRows(TABLES), 0
         trainings = len(self.predictors) * len(self.seeds)
         epochs = trainings * sum(e.setting.schedule.epochs for e in self.experiments)
 

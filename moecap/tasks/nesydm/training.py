@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -33,6 +32,9 @@ SEMANTIC_WEIGHT = 10.0
 
 CHAINS = 20_000
 """Chains that are sampled at a time."""
+
+MOST_NUMBERED = 2**62
+"""States of chains that a 64-bit number tells apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,7 @@ def fit(
         return _independent_terms(network, head, worlds, program, x, y)
 
     parameters = [p for part in (network, head) if part is not None for p in part.parameters()]
-    optimiser = getattr(torch.optim, schedule.optimiser)(parameters, lr=schedule.rate)
+    optimiser = getattr(torch.optim, schedule.optimiser)(parameters, lr=schedule.rate, foreach=True)
     epochs = []
     network.train()
     for number in range(1, schedule.epochs + 1):
@@ -185,12 +187,35 @@ def drawn_concepts(
     found = []
     with torch.no_grad():
         for some in inputs.split(max(1, CHAINS // samples)):
-            looked = network.encode(some)
-            encoded = looked.repeat(samples, *[1] * (looked.dim() - 1))
-            start = torch.full((len(encoded), program.concepts), program.values, device=inputs.device)
-            chains = sample_concepts(partial(network.logits, encoded), start, program.values, steps, draw)
+            start = torch.full((samples * len(some), program.concepts), program.values, device=inputs.device)
+            asked = _asked_once(network, network.encode(some), samples, program)
+            chains = sample_concepts(asked, start, program.values, steps, draw)
             found.append(chains.unflatten(0, (samples, len(some))))
     return torch.cat(found, dim=1)
+
+
+def _asked_once(network: Perception, looked: Tensor, samples: int, program: Program) -> Callable[[Tensor], Tensor]:
+    """The network for several chains an input, asked once for those of one input that know the same.
+
+    Args:
+        network: The network.
+        looked: Inputs that are encoded, [n, ...].
+        samples: Chains an input; chain i looks at input i mod n.
+        program: For the numbers of concepts and values.
+    """
+    place = torch.arange(len(looked), device=looked.device).repeat(samples)
+    states = (program.values + 1) ** program.concepts
+    if states * len(looked) > MOST_NUMBERED:
+        return lambda known: network.logits(looked[place], known)
+    powers = (program.values + 1) ** torch.arange(program.concepts, device=looked.device)
+
+    def logits(known: Tensor) -> Tensor:
+        _, alike = (place * states + (known * powers).sum(-1)).unique(return_inverse=True)
+        one = torch.empty(int(alike.max()) + 1, dtype=torch.long, device=looked.device)
+        one[alike] = torch.arange(len(alike), device=looked.device)
+        return network.logits(looked[place[one]], known[one])[alike]
+
+    return logits
 
 
 def _independent_terms(

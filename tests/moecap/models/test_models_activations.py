@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moecap.models.activations import activation_bytes
+from moecap.models.activations import activation_bytes, training_bytes
 from moecap.models.reading import read_model
 
 MIXTRAL = {
@@ -45,3 +45,8 @@ def test_more_tokens_never_take_less(a, b, rows):
     assert activation_bytes(SPEC, tokens=few, logits_rows=rows, dtype="bf16") <= activation_bytes(
         SPEC, tokens=many, logits_rows=rows, dtype="bf16"
     )
+
+
+def test_training_keeps_every_layer_with_its_norms_in_fp32_twice_three_times_the_logits_and_four_of_each_number():
+    found = training_bytes(SPEC, tokens=10, logits_rows=5, layers=2, trained=7, dtype="bf16")
+    assert found == 2 * 10 * 2 * (TOKEN * 2 + 6 * 8 * 4) + 3 * 5 * 32 * 4 + 4 * 7 * 4

@@ -214,3 +214,23 @@ def test_the_command_draws_a_picture(make_run, tmp_path):
     assert height > 1000
     ARTIFACTS.mkdir(exist_ok=True)
     shutil.copy(target, ARTIFACTS / "report-cap.png")
+
+
+@pytest.fixture(scope="module")
+def search_page(tmp_path_factory):
+    """The page of a projected search."""
+    folder = tmp_path_factory.mktemp("search") / "search"
+    line = ["--model", "mixtral", "--hw", "h100", "--input-len", "256", "--output-len", "64", "--output", str(folder)]
+    assert main(["search", "--slo", "ttft=2s,tpot=20ms", *line, "--most", "64", "--resolution", "0.3"]) == 0
+    return folder / "search.html"
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light"), (1920, "light")])
+def test_the_page_of_a_search_has_its_two_charts_and_nothing_overlaps(search_page, open_page, width, scheme):
+    page, complaints, requests = open_page(search_page, width, scheme)
+    _check(page, complaints, requests)
+    assert page.evaluate(CLIPPED) == []
+    assert page.locator("#chart-levels svg.main-svg").count() and page.locator("#chart-pareto svg.main-svg").count()
+    assert page.locator("#chart-pareto .scatterlayer .trace").count() >= 2
+    ARTIFACTS.mkdir(exist_ok=True)
+    page.screenshot(path=ARTIFACTS / f"search-{width}-{scheme}.png", full_page=True)

@@ -2,21 +2,20 @@
 
 import math
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from moecap.errors import BadInputError
 from moecap.tasks.adapter_routing.figures import adapter_metrics
 from moecap.tasks.adapter_routing.section import adapter_section
-from moecap.tasks.adapter_routing.seed_spread import MOST_SEEDS, over_seeds
-from moecap.tasks.adapter_routing.tables import TABLES, Facts
+from moecap.tasks.adapter_routing.tables import TABLES
 from moecap.tasks.method import method_metrics
+from moecap.tasks.table_rows import TableRows
 
 
 def _facts():
     """Two layers of one router each, Poly with three tasks and two skills, two seeds."""
-    facts = Facts()
+    facts = TableRows(TABLES)
     facts.add("layers", name="0", d_in=8, d_out=4, router=0)
     facts.add("layers", name="2", d_in=4, d_out=4, router=1)
     facts.add("variants", variant="poly", routing="learned", tasks=3, heads=1, skills=2, rank=2)
@@ -102,17 +101,6 @@ def test_the_overhead_is_the_difference_of_the_median_passes():
     assert found["training_seconds_multitask_poly"].value == 2.0
 
 
-@pytest.mark.parametrize("n", [2, 3, 5, MOST_SEEDS])
-def test_the_interval_over_seeds_is_scipys_t_interval(n):
-    from scipy import stats
-
-    values = np.random.default_rng(n).normal(size=n)
-    low, high = stats.t.interval(0.95, n - 1, values.mean(), stats.sem(values))
-    found = over_seeds(values.tolist())
-    assert (found.value, found.low, found.high) == pytest.approx((values.mean(), low, high), rel=1e-6)
-    assert over_seeds([0.5]).low is None
-
-
 def _broken(table, change):
     tables = _tables()
     tables[table] = change(tables[table].copy())
@@ -154,7 +142,7 @@ def test_tables_that_no_run_leaves_are_bad_input_with_file_and_column(table, cha
 
 
 def test_a_run_that_ended_early_has_the_numbers_of_what_it_reached():
-    tables = _tables(Facts())
+    tables = _tables(TableRows(TABLES))
     assert adapter_metrics(tables) == {}
     assert adapter_section(tables, {}) is None
 

@@ -157,3 +157,63 @@ def test_an_exported_adapter_is_a_lora_that_peft_loads_with_the_same_logits(engi
 def test_layers_that_are_not_there_are_refused(engine, tokenizer, arguments, said):
     with engine.in_process().borrowed() as module, pytest.raises(BadInputError, match=said):
         _model(module, tokenizer, **arguments)
+
+
+@pytest.mark.engine
+def test_what_is_kept_of_the_lower_blocks_changes_no_number_and_is_computed_once(engine, tokenizer):
+    """Losses of kept states equal those of passes over all blocks, to the bit where texts are as long as each other."""
+    import torch
+
+    alike = [
+        Example(name, prompt, (" x", " y"), 1) for name, prompt in (("a", "one two three"), ("b", "six two three"))
+    ]
+    with engine.in_process().borrowed() as module, torch.no_grad():
+        lengths = {len(tokenizer.encode_prompt(example.prompt)) for example in alike}
+        assert len(lengths) == 1
+        short, whole = _model(module, tokenizer, blocks="1"), _model(module, tokenizer, blocks="all")
+        lower: list[int] = []
+        hook = module.get_submodule("model.layers.0").register_forward_hook(lambda *_: lower.append(1))
+        short.prepare(alike)
+        assert len(lower) == 1
+        found = short.losses(alike)
+        compared = len(lower)  # the first losses are also computed the long way, to see that the short one may be gone
+        again = short.losses(alike)
+        assert len(lower) == compared
+        hook.remove()
+        assert torch.equal(found, again)
+        assert torch.equal(found, whole.losses(alike))
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("family", ["mixtral", "gpt_oss", "deepseek_v3"])
+def test_the_memory_of_a_step_is_no_less_than_what_its_gradients_keep(open_engine, tokenizer, tiny_model, family):
+    import torch
+
+    from moecap.models.activations import training_bytes
+    from moecap.models.config_file import read_config_file
+    from moecap.models.reading import read_model
+    from moecap.tasks.adapter_routing.inventory import Placing, placed
+    from moecap.tasks.adapter_routing.variants import trained_layout
+
+    examples = [Example(str(n), " ".join(["some words of a text"] * 8), (" x", " y"), 1) for n in range(8)]
+    kept: dict[int, int] = {}
+
+    def count(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with open_engine(family) as engine, engine.in_process().borrowed() as module:
+        weights = {weight.untyped_storage().data_ptr() for weight in module.parameters()}
+        model = _model(module, tokenizer, blocks="all")
+        with placed(module, trained_layout("mhr", 1, 1, 1, 1), Placing(tuple(model.layers))) as inventory:
+            trained = sum(weight.numel() for weight in (*inventory.adapters(), *inventory.logits()))
+            with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+                losses = model.losses(examples)
+            held = sum(size for place, size in kept.items() if place not in weights)
+        del losses
+        tokens = len(examples) * len(tokenizer.encode_prompt(examples[0].prompt))
+        spec = read_model(read_config_file(tiny_model(family) / "config.json"), family, weights="fp32", kv="fp32")
+        expected = training_bytes(
+            spec, tokens=tokens, logits_rows=8, layers=len(spec.layers), trained=trained, dtype="fp32"
+        )
+    assert held <= expected <= 8 * held, (held, expected)

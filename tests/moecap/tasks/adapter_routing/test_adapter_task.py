@@ -8,6 +8,7 @@ import pytest
 from moecap.errors import BadInputError, NotAvailableError
 from moecap.observations.reader import read_observations
 from moecap.report.page import write_report
+from moecap.runner.plan import make_plan
 from moecap.runner.reporter import Reporter
 from moecap.runner.run import run
 from moecap.settings import with_settings
@@ -148,3 +149,17 @@ def test_digits_ask_nothing_of_the_engine_and_words_its_gradients():
 
 def test_published_figures_are_those_that_were_read():
     assert [(figure.value, figure.mark) for figure in AdapterRouting.published()] == [(5.3, "paper"), (3, "paper")]
+
+
+@pytest.mark.engine
+def test_a_training_that_no_memory_holds_is_refused_before_anything_starts(tiny_model, words_run, tmp_path):
+    _, folder = words_run
+    options = {
+        "model": str(tiny_model("mixtral")),
+        "backend": "transformers",
+        "task": ("adapter_routing",),
+        "task_arg": (f"tasks={folder / 'mine.jsonl'}", "heads=4", "batch=1000000000"),
+        "output": str(tmp_path / "run"),
+    }
+    with pytest.raises(NotAvailableError, match=r"task 'adapter_routing' needs \d+\.\d GB to train in .*are free"):
+        make_plan(with_settings(options, ()), lambda _line: None)

@@ -24,12 +24,12 @@ def empty(name):
     return TABLES[name].empty_table().to_pandas()
 
 
-def tables_of(captions, *, conditions=CONDITIONS, mass_known=True):
+def tables_of(captions, *, conditions=CONDITIONS, mass_known=True, per_picture=1):
     """Tables of captions: each has a language and words (class, type, log-probability of its tokens by condition)."""
     words, tokens = [], []
     for number, (language, said) in enumerate(captions):
         for place, (upos, kind, _) in enumerate(said):
-            words.append((number, place, language, upos, kind))
+            words.append((number, number // per_picture, place, language, upos, kind))
     for at, condition in enumerate(conditions):
         for number, (_, said) in enumerate(captions):
             rows = [(place, logs) for place, (_, _, of) in enumerate(said) for logs in of[condition]]
@@ -74,6 +74,17 @@ def test_means_by_hand():
     assert found["experts_words"].reason == "the engine did not tell the experts of the tokens that it scored"
     assert "adj" not in found
     assert found["tokens_per_second"].reason == "the engine records no passes"
+
+
+def test_captions_of_one_picture_are_drawn_together():
+    """Gains of 0 and 4 nats in turns: as pairs of one picture their mean is 2 in every resample."""
+    captions = [("en", [word("NOUN", 0, (-5.0,), (-5.0 + gain,))]) for gain in (0.0, 4.0)] * 10
+    apart = groundedness_measures(tables_of(captions), None)
+    together = groundedness_measures(tables_of(captions, per_picture=2), None)
+    for name in ("sentence", "noun"):
+        assert apart[name].low < 1.5
+        assert apart[name].high > 2.5
+        assert (together[name].low, together[name].high, together[name].n) == (2, 2, 20)
 
 
 def test_a_class_of_few_words_has_no_number():
@@ -143,6 +154,7 @@ def test_languages_are_compared_by_the_ranking_of_their_classes():
     assert (found["noun"].value, found["noun"].n) == (pytest.approx(2.5), 2)
     assert found["noun_spread"].value == pytest.approx(math.sqrt(0.5))
     assert found["noun"].low is None
+    assert found["kendall_tau_net"].value == pytest.approx(1 / 3)  # another's text gives every word the same
 
 
 def test_a_type_counts_from_fifty_occurrences_on():
@@ -236,6 +248,7 @@ def change(table, column, row, value):
         (change("words", "language", 0, "<b>"), "column language"),
         (change("words", "language", 0, "de"), "column language"),
         (change("words", "word", 1, 0), "comes twice"),
+        (change("words", "picture", 0, 5), "one picture"),
         (change("words", "type", 1, 0), "gives words of two classes one number"),
         (change("tokens", "token", 0, 7), "column token does not count"),
         (change("tokens", "caption", 0, 3), "column token does not count"),

@@ -8,6 +8,8 @@ from moecap.cli import main
 from moecap.data.documents import Document
 from moecap.data.multiple_choice import MultipleChoice
 from moecap.errors import BadInputError, NotAvailableError, UnknownNameError
+from moecap.models.config_file import read_config_file
+from moecap.models.reading import read_model
 from moecap.observations.reader import read_observations
 from moecap.observations.recorder import Recorder
 from moecap.tasks.base import TaskOptions, load_task
@@ -216,3 +218,20 @@ def test_the_ci_size_teaches_the_embedded_model(tmp_path):
     assert result["metrics"]["accuracy.knowledge_module"]["n"] == 3
     verified = verify_run(tmp_path / "run")
     assert (verified.corrupt, verified.differences, verified.problem) == ((), (), "")
+
+
+@pytest.mark.engine
+def test_the_memory_counts_what_is_kept_of_the_teacher_and_grows_with_the_batch(whole, byte_model, quality_file):
+    spec = read_model(read_config_file(byte_model / "config.json"), "tiny", weights="fp32", kv="fp32")
+
+    def needed(**arguments):
+        task = load_task("knowledge_module")
+        items = task.items(_options(quality_file, SMALL | arguments))
+        return task.training_bytes(items, Tokenizer(byte_model), spec, "fp32")
+
+    kept = needed() - needed(teacher_gb=0)
+    states = (1 + len(spec.layers)) * spec.hidden_size + spec.vocab_size
+    assert kept == 3 * 16 * states * 4  # one chunk with three summaries of 16 tokens
+    assert 0 < whole[1]["modules"]["teacher_bytes"].max() <= kept
+    assert needed(batch=8) > needed(batch=2) > needed(batch=1)
+    assert needed(objective="lm") == needed(objective="lm", teacher_gb=0)  # no teacher

@@ -5,13 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moecap.errors import BadInputError, UnknownNameError
-from moecap.tasks.base import TaskOptions
+from moecap.errors import BadInputError, NotAvailableError, UnknownNameError
+from moecap.tasks.base import TaskOptions, refuse_mismatch
 from moecap.tasks.moicl.datasets import DATA, Example, form, load_examples
 from moecap.tasks.moicl.draw import Perturbation, draw, partition, shown, split_off
 from moecap.tasks.moicl.search import filtered, helpfulness, lens_search, random_search
 from moecap.tasks.moicl.settings import SIZES, Settings
 from moecap.tasks.moicl.task import Moicl
+from moecap_backends.transformers import TransformersBackend
+from moecap_backends.vllm import VllmBackend
 
 POOL = [Example(str(i), f"Review: number {i}\nSentiment:", i % 2) for i in range(60)]
 OTHER = [Example(str(i), f"Tweet: number {i}\nSentiment:", i % 2) for i in range(20)]
@@ -186,3 +188,25 @@ def test_searches_try_as_many_prompts_as_they_may_and_keep_the_best():
     assert sum(found) == max(map(sum, tried))
     for one, other in zip(tried[1:], tried, strict=False):
         assert len(set(one)) == 3 and len(set(one) & set(other)) >= 1
+
+
+def test_lens_proposes_the_example_that_helps_other_items_than_the_rest_of_the_prompt():
+    """Examples 0 to 2 help the same items, 3 helps others and by less in all: the cosine to the rest decides."""
+    helps = np.array([[0.04, 0.04, 0, 0], [0.04, 0.035, 0, 0], [0.035, 0.035, 0, 0], [0, 0, 0.03, 0.03]])
+    tried = []
+
+    def judge(prompt):
+        tried.append(prompt)
+        return 0.0
+
+    lens_search(helps, [0, 1, 2, 3], 2, 2, judge, seed=0)
+    assert tried[0] == (0, 1)
+    assert 3 in tried[1]
+
+
+@pytest.mark.parametrize("argument", [{"normalisation": "vocabulary"}, {"data": "nq_open"}])
+def test_sums_over_the_whole_vocabulary_are_refused_where_the_model_is_in_another_process(argument):
+    refuse_mismatch(Moicl(), VllmBackend, {"data": "sst2"})
+    refuse_mismatch(Moicl(), TransformersBackend, argument)
+    with pytest.raises(NotAvailableError, match=r"task 'moicl' needs hidden_states.*would do: transformers"):
+        refuse_mismatch(Moicl(), VllmBackend, argument)

@@ -8,10 +8,10 @@ from scipy.optimize import check_grad, minimize
 from scipy.special import log_softmax, logsumexp
 
 from moecap.errors import BadInputError
-from moecap.tasks.moicl.hypernetwork import expert_features, fit_hypernetwork, hyper_weights
+from moecap.tasks.moicl.hypernetwork import HIDDEN, expert_features, fit_hypernetwork, hyper_weights, network_loss
 from moecap.tasks.moicl.labels import LabelTree
 from moecap.tasks.moicl.mixture import Choices, loss_and_gradient, mixed, uniform
-from moecap.tasks.moicl.weights import fit_nonnegative, fit_scalar, fit_sparse
+from moecap.tasks.moicl.weights import fit_nonnegative, fit_scalar, fit_sparse, mask_gradient
 
 
 def drawn(seed, points=20, experts=4, choices=3):
@@ -149,6 +149,37 @@ def test_the_sparse_mixture_finds_the_two_experts_that_know(seed):
     found = fit_sparse(choices, 2, seed=seed)
     assert np.flatnonzero(found).tolist() == [1, 4]
     assert np.array_equal(found, fit_sparse(choices, 2, seed=seed))
+
+
+@pytest.mark.parametrize(
+    ("of_mask", "expected"),
+    [
+        ([0.05, -0.05, 0.0], [0.1, -0.1, 0.0]),  # moved by 10 times that, the second score leads: 1.4 against 0.5
+        ([0.0, 0.0, -0.05], [0.0, 0.0, 0.0]),  # 0.5 does not
+        ([0.0, 0.0, -0.15], [0.1, 0.0, -0.1]),
+    ],
+)
+def test_the_masks_gradient_takes_the_score_from_the_kept_expert_to_the_one_that_lowers_the_loss(of_mask, expected):
+    assert mask_gradient(np.array([1.0, 0.9, 0.0]), np.array(of_mask), 1) == pytest.approx(expected)
+
+
+def test_a_pulled_sparse_mixture_lies_near_equal_weights_of_the_kept_experts():
+    choices = drawn(3, points=100)
+    found = fit_sparse(choices, 2, seed=0, pull=100.0)
+    assert np.sort(found) == pytest.approx([0, 0, 0.5, 0.5], abs=0.02)
+
+
+@given(seeds, st.integers(1, 99))
+@settings(max_examples=10, deadline=None)
+def test_the_networks_gradient_is_that_of_finite_differences(seed, other):
+    choices = drawn(seed)
+    random = np.random.default_rng(other)
+    inputs = random.normal(0, 1, (4, 6))
+    point = random.normal(0, 0.5, 6 * HIDDEN + 2 * HIDDEN + 1)
+    wrong = check_grad(
+        lambda p: network_loss(choices, inputs, p)[0], lambda p: network_loss(choices, inputs, p)[1], point
+    )
+    assert wrong < 1e-4
 
 
 def test_the_network_weighs_experts_whatever_their_order_and_ones_that_it_never_saw():

@@ -1,15 +1,19 @@
 """Invariants of the forward process, of what a network unmasks, and of the samplers."""
 
 from collections import Counter
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from moecap.tasks.nesydm import training
 from moecap.tasks.nesydm.masking import Unmasking, masked
 from moecap.tasks.nesydm.programs import program_of
 from moecap.tasks.nesydm.samplers import Target, resampled, sample_concepts
+from moecap.tasks.nesydm.training import drawn_concepts
 
 V = 3
 
@@ -178,3 +182,42 @@ def test_one_candidate_is_a_free_sample():
         _shares(sample_concepts(network, start, V, None, draw_from(s), t)) for s, t in ((0, None), (1, target))
     )
     assert free == pytest.approx(towards, abs=0.01)
+
+
+class Looking(Network):
+    """The same of inputs that differ: each input has logits of its own, and rows that are asked are counted."""
+
+    def __init__(self, concepts, inputs):
+        super().__init__(concepts)
+        self.own = torch.randn(inputs, 1, V, generator=draw_from(7))
+        self.rows = []
+
+    def encode(self, inputs):
+        return inputs
+
+    def logits(self, encoded, known):
+        self.rows.append(len(known))
+        return self(known) + self.own[encoded]
+
+
+@pytest.mark.parametrize("steps", [None, 1])
+def test_chains_that_know_the_same_of_an_input_are_asked_once_and_drawn_as_if_each_were_asked(steps):
+    program, inputs, samples = program_of("half", 0), torch.arange(3), 400
+    network, every = Looking(2, 3), Looking(2, 3)
+    program = replace(program, values=V)
+    found = drawn_concepts(network, inputs, program, samples, steps, draw_from(5))
+    looked, start = inputs.repeat(samples), torch.full((samples * 3, 2), V)
+    expected = sample_concepts(partial(every.logits, looked), start, V, steps, draw_from(5))
+    assert torch.equal(found, expected.unflatten(0, (samples, 3)))
+    assert every.rows == [samples * 3] * len(every.rows)
+    assert network.rows[0] == 3  # nothing is known yet
+    assert all(rows <= 3 * 2 * V for rows in network.rows[1:])
+
+
+def test_states_that_no_number_tells_apart_are_asked_chain_by_chain(monkeypatch):
+    program, inputs = replace(program_of("half", 0), values=V), torch.arange(3)
+    apart, together = (Looking(2, 3) for _ in range(2))
+    expected = drawn_concepts(together, inputs, program, 40, None, draw_from(5))
+    monkeypatch.setattr(training, "MOST_NUMBERED", 10)
+    assert torch.equal(drawn_concepts(apart, inputs, program, 40, None, draw_from(5)), expected)
+    assert apart.rows == [120, 120]

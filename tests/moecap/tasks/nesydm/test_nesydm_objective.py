@@ -219,7 +219,7 @@ def test_the_released_weighting_divides_the_labels_term_by_the_time():
         draw = draw_from(seed)
         paper, released = label_term("paper", seed), label_term("released", seed)
         # the resampling draws before the time: candidates, a choice, an order
-        torch.rand((64, 1, 1, 1), generator=draw), torch.multinomial(torch.ones(1, 64).double(), 1, generator=draw)
+        torch.rand((64, 1, 1), generator=draw), torch.rand((1, 1), generator=draw, dtype=torch.double)
         torch.rand(1, 1, generator=draw)
         assert released == pytest.approx(paper / torch.rand(1, generator=draw).item(), rel=1e-4)
 

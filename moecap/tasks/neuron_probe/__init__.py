@@ -1,0 +1,1 @@
+"""Which neurons or experts carry a morphological attribute, and whether two languages use the same ones."""
