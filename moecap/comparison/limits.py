@@ -93,7 +93,9 @@ def checked(limits: Sequence[Limit], lines: Mapping[str, Line]) -> list[Check]:
     for limit in limits:
         names = [limit.name]
         if limit.name == "accuracy":
-            names = [n for n, line in lines.items() if line.is_score and line.better == "higher" and line.a.value is not None]
+            names = [
+                n for n, line in lines.items() if line.is_score and line.better == "higher" and line.a.value is not None
+            ]
             if not names:
                 raise BadInputError(f"--fail-on {limit.asked}: neither result has an accuracy; leave it out")
         checks = [_check(limit, name, lines) for name in names]

@@ -22,7 +22,7 @@ def read_lm_eval(where: str, content: Any) -> Found:
     """Read the file's object.
 
     A score ``acc,none`` of a task becomes ``accuracy.TASK``, another one ``accuracy.TASK_NAME``; its interval is its
-    own standard error times 1.96.
+    own standard error times 1.96. What is better when lower, such as bits a byte, is no score and is left out.
     """
     fields = Fields(where, content)
     stated: dict[str, Metric] = {}
@@ -30,7 +30,9 @@ def read_lm_eval(where: str, content: Any) -> Found:
     for task, values in fields.object("results").values.items():
         scores = Fields(f"{where}: results.{task}", values)
         n = counts.object(task).count("effective") if task in counts else None
-        names = [name for name in scores.values if "," in name and "_stderr," not in name]
+        up = fields.object("higher_is_better").object(task) if "higher_is_better" in fields else Fields(where, {})
+        names = [name for name in scores.values if up.values.get(name.partition(",")[0]) is not False]
+        names = [name for name in names if "," in name and "_stderr," not in name]
         for name in names:
             score, _, chosen = name.partition(",")
             if not isinstance(scores.values[name], int | float) or not 0 <= scores.values[name] <= 1:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import rfc8785
 
 import moecap
 from moecap.errors import BadInputError, UnknownNameError
@@ -84,17 +85,19 @@ def import_file(path: Path, source: str, given: Given, output: Path | None) -> l
     base = output or Path("runs") / f"imported-{found[0].tool.replace(' ', '-')}-{digest[:8]}"
     places = [base] if len(found) == 1 else [base / str(number) for number in range(1, len(found) + 1)]
     for place in places:
-        if place.exists() and any(place.iterdir()):
-            raise BadInputError(f"{place} exists and is not empty; name another one with --output")
+        if place.exists() and (not place.is_dir() or any(place.iterdir())):
+            raise BadInputError(f"{place} exists and is no empty directory; name another one with --output")
     made = []
     try:
         for number, (place, one) in enumerate(zip(places, found, strict=True), 1):
             place.mkdir(parents=True, exist_ok=True)
             of = Source(tool=one.tool, version=one.version, file=path.name, sha256=digest, part=number, date=one.date)
             made.append((place, _write(place, one, of, given)))
-    except BaseException:
+    except BaseException as error:
         for place in places:  # each was empty or absent
             shutil.rmtree(place, ignore_errors=True)
+        if isinstance(error, (UnicodeEncodeError, rfc8785.CanonicalizationError)):
+            raise BadInputError(f"{path.name}: a text in it holds half of a character, which is no Unicode") from None
         raise
     return made
 

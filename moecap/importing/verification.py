@@ -84,6 +84,5 @@ def verify_imported(path: Path) -> ImportVerification:
 def _same(stored: Metric | None, found: Metric | None) -> bool:
     if stored is None or found is None or stored.value is None or found.value is None:
         return False
-    beside = {"value"}
-    alike = stored.model_dump(exclude=beside) == found.model_dump(exclude=beside)
+    alike = stored.model_dump(exclude={"value"}) == found.model_dump(exclude={"value"})
     return alike and math.isclose(stored.value, found.value, rel_tol=TOLERANCE)

@@ -38,8 +38,8 @@ PARETO_HOW = (
     "To the right a single user reads faster, upwards a device gives more. A user's speed is one over the median time "
     "per output token; a device's throughput is that of the steady state over the number of devices. The line joins "
     "what no other point beats, as steps: up to the speed of a point its throughput was had, and nothing is known "
-    "between two points, so nothing is drawn there. Open marks are loads that do not hold. Crosses do not count and are "
-    "in no curve: loads that came faster than they were answered, that did not end, or that are invalid."
+    "between two points, so nothing is drawn there. Open marks are loads that do not hold. Crosses do not count and "
+    "are in no curve: loads that came faster than they were answered, that did not end, or that are invalid."
 )
 
 

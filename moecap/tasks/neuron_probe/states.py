@@ -123,6 +123,7 @@ def _states(
     model: InProcessModel, module: torch.nn.Module, units: Units
 ) -> Iterator[Callable[[Sequence[Sequence[int]]], tuple[torch.Tensor, int]]]:
     """What gives the states of the tokens of texts, [texts, longest, D], and the layers in them."""
+    base: Any = module.base_model  # the logits of a whole vocabulary for hundreds of texts are not wanted
     routed: list[torch.Tensor] = []
     if units.kind != "neuron":
         for router in model.routers:
@@ -134,7 +135,7 @@ def _states(
         ids = torch.tensor(padded, device=model.device)
         routed.clear()
         hidden = units.kind == "neuron"
-        output: Any = module(input_ids=ids, output_hidden_states=hidden, use_cache=False, logits_to_keep=1)
+        output: Any = base(input_ids=ids, output_hidden_states=hidden, use_cache=False)
         of_layers = _chosen_layers(output.hidden_states, units.layer) if hidden else routed
         states = torch.cat([layer.reshape(len(texts), longest, -1).float() for layer in of_layers], -1)
         return states, len(of_layers)

@@ -17,8 +17,8 @@ STRENGTH = 0.05
 """C, the inverse of the penalty's weight."""
 
 DIGITS = 4
-"""Decimal digits of statistics of normalised cepstra: a mean of 0 or a deviation of 1 has rounding errors in later ones,
-which standardising would make as large as what tells languages apart."""
+"""Decimal digits of statistics of normalised cepstra: a mean of 0 or a deviation of 1 has rounding errors in later
+ones, which standardising would make as large as what tells languages apart."""
 
 
 class PooledClassifier:

@@ -36,8 +36,9 @@ TITLES = {
 }
 HOW = (
     "Each mark is the share of test utterances whose language was told right, the mean over the seeds, with Wilson's "
-    "95 % interval for so many utterances, however many seeds heard them. From the left: the recordings and voices of the training, then others. The dotted line is what chance "
-    "gives. A classifier that falls from left to right has learnt recordings or voices together with the languages."
+    "95 % interval for so many utterances, however many seeds heard them. From the left: the recordings and voices of "
+    "the training, then others. The dotted line is what chance gives. A classifier that falls from left to right has "
+    "learnt recordings or voices together with the languages."
 )
 HOW_CONFUSED = "A row is a language that was spoken, a column an answer; a row adds up to 1."
 MEASURES = {

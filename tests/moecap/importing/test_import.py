@@ -235,7 +235,7 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path):
 
 def test_a_place_that_is_taken_is_refused(tmp_path):
     (tmp_path / "x").write_text("")
-    with pytest.raises(BadInputError, match="not empty"):
+    with pytest.raises(BadInputError, match="empty"):
         imported("vllm-summary.json", tmp_path)
 
 
@@ -279,7 +279,7 @@ def test_repeats_that_were_never_measured_do_not_verify(tmp_path):
     value = result.metrics[name].value
     forged = result.metrics[name].model_copy(update={"repeats": (value,) * 3})
     write_imported(place, result.model_copy(update={"metrics": result.metrics | {name: forged}}))
-    assert [d.name for d in verify_imported(place).differences] == [name]
+    assert [d.metric for d in verify_imported(place).differences] == [name]
 
 
 def test_a_result_that_recomputed_what_it_has_not_is_refused(tmp_path):
@@ -287,3 +287,22 @@ def test_a_result_that_recomputed_what_it_has_not_is_refused(tmp_path):
     write_imported(place, result.model_copy(update={"recomputed": ("nothing",)}))
     with pytest.raises(BadInputError, match="no metric of the result"):
         verify_imported(place)
+
+
+def test_half_of_a_character_is_refused(tmp_path):
+    file = tmp_path / "x.json"
+    file.write_text(json.dumps(json.loads((FILES / "vllm-summary.json").read_text()) | {"model_id": "\ud800"}))
+    with pytest.raises(BadInputError, match="half of a character"):
+        import_file(file, "auto", Given(), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_better_when_lower_is_no_score(tmp_path):
+    content = json.loads((FILES / "lm-eval.json").read_text())
+    task = next(iter(content["results"]))
+    content["results"][task]["bits_per_byte,none"] = 0.7
+    content["higher_is_better"] = {task: {"acc": True, "bits_per_byte": False}}
+    file = tmp_path / "x.json"
+    file.write_text(json.dumps(content))
+    [(_, result)] = import_file(file, "auto", Given(), tmp_path / "run")
+    assert f"accuracy.{task}" in result.metrics and f"accuracy.{task}_bits_per_byte" not in result.metrics

@@ -89,6 +89,22 @@ def test_padding_and_company_change_nothing(engine, tokenizer):
 
 
 @pytest.mark.engine
+def test_the_vocabulary_is_never_asked(engine, tokenizer):
+    """Many texts would each take a copy of its matrix: the last places of a batch do not lie side by side."""
+
+    def asked(*_):
+        raise AssertionError("logits of the vocabulary")
+
+    head = engine.in_process().module.get_output_embeddings()
+    handle = head.register_forward_pre_hook(asked)
+    try:
+        vectors_of(engine, tokenizer)
+        vectors_of(engine, tokenizer, "expert")
+    finally:
+        handle.remove()
+
+
+@pytest.mark.engine
 def test_the_model_is_given_back_without_hooks(engine, tokenizer):
     vectors_of(engine, tokenizer, "chosen")
     routers = engine.in_process().routers
