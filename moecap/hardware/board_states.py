@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ HEAT = 0x20 | 0x40
 """Bits of a slowdown by heat, by the driver's software or the board's hardware."""
 
 BRAKE = 0x8 | 0x80
-"""Bits of a slowdown by the hardware: heat far beyond the limit, or a power supply that asks for less."""
+"""Bits of a slowdown by the hardware itself: great heat, too much power, or a supply that asks for less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,9 @@ class BoardStates:
     def __init__(self, nvml: Any, handles: list[Any]) -> None:
         self._nvml = nvml
         self._handles = handles
-        current = "nvmlDeviceGetCurrentClocksEventReasons"  # its name since driver 535; an older module has the other
-        self._reasons = getattr(nvml, current, None) or nvml.nvmlDeviceGetCurrentClocksThrottleReasons
+        names = ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons")
+        self._reasons = [getattr(nvml, name) for name in names if hasattr(nvml, name)]
+        """The question by its name since driver 535, and by the one before, where the module has them."""
 
     def read(self) -> list[BoardState]:
         """The state of each board now."""
@@ -64,14 +66,16 @@ class BoardStates:
         return [
             BoardState(
                 board=board,
-                sm_clock_mhz=self._ask(lambda h: nvml.nvmlDeviceGetClockInfo(h, nvml.NVML_CLOCK_SM), handle),
-                memory_clock_mhz=self._ask(lambda h: nvml.nvmlDeviceGetClockInfo(h, nvml.NVML_CLOCK_MEM), handle),
-                utilisation=self._ask(lambda h: nvml.nvmlDeviceGetUtilizationRates(h).gpu / 100, handle),
-                memory_used_bytes=self._ask(lambda h: nvml.nvmlDeviceGetMemoryInfo(h).used, handle),
-                temperature_celsius=self._ask(
-                    lambda h: nvml.nvmlDeviceGetTemperature(h, nvml.NVML_TEMPERATURE_GPU), handle
+                sm_clock_mhz=self._clock(nvml.NVML_CLOCK_SM, handle),
+                memory_clock_mhz=self._ask(
+                    lambda h: nvml.nvmlDeviceGetClockInfo(h, nvml.NVML_CLOCK_MEM), handle=handle
                 ),
-                slowdown_reasons=self._ask(self._reasons, handle),
+                utilisation=self._ask(lambda h: nvml.nvmlDeviceGetUtilizationRates(h).gpu / 100, handle=handle),
+                memory_used_bytes=self._ask(lambda h: nvml.nvmlDeviceGetMemoryInfo(h).used, handle=handle),
+                temperature_celsius=self._ask(
+                    lambda h: nvml.nvmlDeviceGetTemperature(h, nvml.NVML_TEMPERATURE_GPU), handle=handle
+                ),
+                slowdown_reasons=self._ask(*self._reasons, handle=handle),
             )
             for board, handle in enumerate(self._handles)
         ]
@@ -80,11 +84,15 @@ class BoardStates:
         """Shut NVML down once for the start that was made for this reader."""
         self._nvml.nvmlShutdown()
 
-    def _ask(self, question: Callable[[Any], Any], handle: Any) -> Any | None:
-        try:
-            return question(handle)
-        except self._nvml.NVMLError:
-            return None
+    def _clock(self, kind: int, handle: Any) -> Any | None:
+        return self._ask(lambda h: self._nvml.nvmlDeviceGetClockInfo(h, kind), handle=handle)
+
+    def _ask(self, *questions: Callable[[Any], Any], handle: Any) -> Any | None:
+        """The first answer that the driver gives."""
+        for question in questions:
+            with suppress(self._nvml.NVMLError):
+                return question(handle)
+        return None
 
 
 def open_board_states(count: int, nvml: Any | None = None) -> BoardStates | None:

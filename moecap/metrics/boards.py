@@ -33,7 +33,7 @@ def board_metrics(boards: pd.DataFrame, window: tuple[int, int] | None) -> dict[
 
     Returns:
         ``boards.sm_clock_mean`` and ``_min`` over all samples of all boards, ``boards.temperature_max``,
-        ``boards.memory_used_max`` of one board, and the shares of samples in which heat, the hardware's power brake
+        ``boards.memory_used_max`` of one board, and the shares of samples in which heat, the hardware's own slowdown
         or the power limit held a board's clocks down (``heat_share``, ``brake_share``, ``power_cap_share``). Nothing
         for a run whose boards were not read.
     """

@@ -172,7 +172,7 @@ def _send_repeat(
     how = {} if load.arrivals is None else {"arrivals": load.arrivals}
     sent = len(recorder.requests)
     live = LiveLoad(plan, recorder)
-    with reporter.bar(title, plan.config.num_requests, lambda: live.sight().words()) as done:
+    with reporter.bar(title, plan.config.num_requests, live.words) as done:
         engine.generate(load.prompts, plan.config.concurrency, recorder, done, **how)
         _refuse_silence(recorder, sent)
 

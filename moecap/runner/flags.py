@@ -174,7 +174,10 @@ def board_flags(metrics: dict[str, Metric]) -> Iterator[Flag]:
     shares = {name: metrics[name].value or 0 for name in HELD if name in metrics}
     slowed = [
         f"{cause} in {shares[name]:.0%} of the samples"
-        for name, cause in (("boards.heat_share", "heat"), ("boards.brake_share", "the hardware's power brake"))
+        for name, cause in (
+            ("boards.heat_share", "heat"),
+            ("boards.brake_share", "the hardware's own slowdown (great heat, or too much power)"),
+        )
         if shares.get(name)
     ]
     if slowed:

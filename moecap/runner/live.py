@@ -7,7 +7,6 @@ from collections import deque
 from dataclasses import dataclass
 from statistics import median
 
-from moecap.errors import MoecapError
 from moecap.metrics.steps import step_work
 from moecap.observations.reader import steps_of
 from moecap.observations.recorder import Glimpse, Recorder, RequestRecord
@@ -84,6 +83,13 @@ class LiveLoad:
         self._first_step = self._counted = recorder.steps
         self._tokens = 0
 
+    def words(self) -> str:
+        """One line of what is known now; nothing where that cannot be said, since what is shown must end no run."""
+        try:
+            return self.sight().words()
+        except Exception:  # whatever an engine has recorded
+            return ""
+
     def sight(self) -> Sight:
         """The load now; costs the requests and steps since the last look."""
         for glimpse in [*self._new_glimpses(), *self._newly_ended()]:
@@ -137,10 +143,7 @@ class LiveLoad:
         if peak is None or plan.config.layout is not None or first >= self._recorder.steps:
             return None
         steps = steps_of(self._recorder.steps_from(first))
-        try:
-            work = step_work(plan.spec, steps, plan.parallelism, plan.formats.compute)
-        except MoecapError:  # what is wrong with the steps is said when the run is stored
-            return None
+        work = step_work(plan.spec, steps, plan.parallelism, plan.formats.compute)
         if work.bytes is None or not work.decode.any():
             return None
         duration = float(steps.duration_ns[work.decode].sum()) * 1e-9

@@ -154,7 +154,7 @@ def test_heat_and_the_brake_are_a_warning_and_the_power_limit_is_a_remark():
     flags = list(board_flags({name: measured(share, "1", 8) for name, share in shares.items()}))
     assert [(flag.name, flag.level) for flag in flags] == [("throttled", "warning"), ("power_capped", "info")]
     assert "by heat in 25% of the samples" in flags[0].text
-    assert "brake" not in flags[0].text
+    assert "slowdown" not in flags[0].text
     assert "50%" in flags[1].text
     assert list(board_flags({})) == []
 
