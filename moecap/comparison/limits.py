@@ -115,17 +115,17 @@ def _check(limit: Limit, name: str, lines: Mapping[str, Line]) -> Check:
     if line.b.value is None:
         return Check(limit, line, None, None, True, f"{name}: B has no value ({line.b.reason})")
     between = line.difference if line.is_score else line.ratio
+    shown = line.verdict == "worse" or line.verdict is None
     if between is None:
         worse = None if line.b.value == line.a.value else math.inf * _sign(line, line.b.value - line.a.value)
         text = f"{name}: {line.a.value:g} in A and {line.b.value:g} in B have no ratio"
-        return Check(limit, line, None, None, worse == math.inf, text)
+        return Check(limit, line, None, None, worse == math.inf and shown, text)
     equal = 0.0 if line.is_score else 1.0
     value = between.value if isinstance(between, Estimate) else between
     worse = _sign(line, 1.0) * (value - equal)
     most = None
     if isinstance(between, Estimate):
         most = max(_sign(line, 1.0) * (end - equal) for end in (between.low, between.high))
-    shown = line.verdict == "worse" or line.verdict is None
     failed = worse > limit.share and shown
     return Check(limit, line, worse, most, failed, _text(limit, line, worse, most, failed))
 

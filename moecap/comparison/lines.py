@@ -24,7 +24,7 @@ from moecap.metrics.difference import (
 )
 from moecap.metrics.direction import Better, better_of
 from moecap.metrics.paired import Paired, paired
-from moecap.metrics.repeats import INTERVAL_FROM, repeat_values
+from moecap.metrics.repeats import COUNTS, INTERVAL_FROM, repeat_values
 from moecap.metrics.value import Metric, absent
 
 __all__ = ["Effect", "Line", "Method", "compared", "line_of"]
@@ -121,6 +121,9 @@ def line_of(a: Side, b: Side, name: str) -> Line:
     quotient: Estimate | float | None = y.value / x.value if x.value > 0 and y.value >= 0 else None
     if name.startswith("accuracy.") and (items := _same_items(a, b, name)) is not None:
         return _of_items(Line(name, better, x, y, items.gap, quotient, "same items", ""), items)
+    of = [max(1, len(metric.repeats or ())) for metric in (x, y)]
+    if name in COUNTS and of[0] != of[1]:
+        return Line(name, better, x, y, None, None, None, f"a count over {of[0]} and over {of[1]} repeats")
     found = _interval(a, b, name, x, y)
     if isinstance(found, str):
         return Line(name, better, x, y, gap, quotient, None, found)
@@ -139,6 +142,8 @@ def _interval(a: Side, b: Side, name: str, x: Metric, y: Metric) -> Found | str:
     """The intervals between two values, or why there are none."""
     ours, theirs = repeat_values(a.metrics, name), repeat_values(b.metrics, name)
     if min(len(ours), len(theirs)) >= INTERVAL_FROM:
+        if name in COUNTS:  # what is stated is the sum over the repeats
+            ours, theirs = tuple(v * len(ours) for v in ours), tuple(v * len(theirs) for v in theirs)
         one, other = spread_of(ours), spread_of(theirs)
         assert one is not None and other is not None
         return "repeats", welch_difference(one, other), welch_ratio(one, other), _hedges(ours, theirs)

@@ -96,6 +96,10 @@ def import_file(path: Path, source: str, given: Given, output: Path | None) -> l
     except BaseException as error:
         for place in places:  # each was empty or absent
             shutil.rmtree(place, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise BadInputError(
+                f"{base} cannot be written ({error.strerror}); name another place with --output"
+            ) from None
         if isinstance(error, (UnicodeEncodeError, rfc8785.CanonicalizationError)):
             raise BadInputError(f"{path.name}: a text in it holds half of a character, which is no Unicode") from None
         raise

@@ -97,8 +97,7 @@ def spread_of(values: Sequence[float]) -> Spread | None:
     if n < 2:
         return None
     mean = math.fsum(values) / n
-    variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
-    return Spread(mean, math.sqrt(variance / n), n - 1)
+    return Spread(mean, math.hypot(*(value - mean for value in values)) / math.sqrt((n - 1) * n), n - 1)
 
 
 def welch_difference(a: Spread, b: Spread) -> Estimate:

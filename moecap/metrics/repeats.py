@@ -22,6 +22,7 @@ from moecap.observations.reader import Ragged
 from moecap.observations.repeats import repeat_numbers, repeat_of_looks
 
 __all__ = [
+    "COUNTS",
     "INTERVAL_FROM",
     "counted",
     "of_repeats",

@@ -1,5 +1,6 @@
 """The documentation says what the code does."""
 
+import os
 import re
 from pathlib import Path
 
@@ -12,6 +13,11 @@ from moecap.plugins import COMMANDS, plugin_names
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
+
+
+def test_what_ci_calls_may_be_run():
+    for script in (ROOT / ".ci").iterdir():
+        assert os.access(script, os.X_OK), script.name
 
 
 def test_the_page_of_options_is_the_one_that_the_configuration_gives():

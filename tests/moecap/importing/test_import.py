@@ -35,6 +35,12 @@ def imported(name, place, **given):
     return result
 
 
+def test_a_place_below_a_file_is_refused_in_one_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["import", str(next(FILES.glob("vllm*.json"))), "--output", str(tmp_path / "file" / "run")]) == 2
+    assert "cannot be written (Not a directory)" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("name", "tool"), EACH.items())
 def test_each_tool_is_recognised_and_its_result_holds(name, tool, tmp_path, capsys):
     place = tmp_path / "run"
