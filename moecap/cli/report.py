@@ -16,6 +16,7 @@ def report(
     *runs: Annotated[Path, Parameter(name="run")],
     html: Path | None = None,
     png: Path | None = None,
+    svg: Path | None = None,
     csv: Path | None = None,
     json: bool = False,
 ) -> None:
@@ -25,6 +26,7 @@ def report(
         runs: Run directories that `moecap run` made.
         html: Where to write the page: report.html in the run directory by default, comparison.html here for several.
         png: Also draw the page's CAP radar into this picture; needs a Chromium.
+        svg: Also write every chart into this folder, an SVG file each; needs a Chromium.
         csv: Also write every metric to this file, one row a metric.
         json: Print the written files as JSON.
     """
@@ -34,15 +36,15 @@ def report(
     from moecap.importing.record import is_imported
     from moecap.report.metric_table import write_csv
     from moecap.report.page import REPORT_FILE, write_comparison, write_report
-    from moecap.report.picture import find_chromium, write_picture
+    from moecap.report.picture import find_chromium, write_drawings, write_picture
     from moecap.report.reported_run import read_run
 
     if not runs:
         raise BadInputError("moecap report needs a run directory, such as runs/20260101T000000Z-...")
-    if png is not None:
+    if png is not None or svg is not None:
         find_chromium()  # refused before anything is written
     if any(is_imported(path) for path in runs):
-        if len(runs) > 1 or png is not None or csv is not None:
+        if len(runs) > 1 or any(of is not None for of in (png, svg, csv)):
             raise BadInputError("an imported result has a page of its own; moecap compare lays two side by side")
         page = write_imported_report(runs[0], html)
         print_json({"html": str(page)}) if json else print_line(f"html    {page}")
@@ -58,6 +60,9 @@ def report(
         written["csv"] = str(csv)
     if png is not None:
         written["png"] = str(write_picture(page, png))
+    if svg is not None:
+        write_drawings(page, svg)
+        written["svg"] = str(svg)
     if json:
         print_json(written)
     else:

@@ -70,6 +70,22 @@
   draw();
   root.dataset.drawn = "true";
 
+  // ---- every chart by itself, as text in place of the page: what `moecap report --svg` reads
+  const drawAlone = async () => {
+    const drawn = {};
+    for (const [id, chart] of Object.entries(charts)) {
+      if (!document.getElementById(id)) continue;
+      const layout = { ...layoutOf(chart), paper_bgcolor: "white", width: 900, height: 560, autosize: false };
+      const address = await Plotly.toImage({ data: tracesOf(chart), layout }, { format: "svg", width: 900, height: 560 });
+      drawn[id] = decodeURIComponent(address.slice(address.indexOf(",") + 1));
+    }
+    document.body.textContent = JSON.stringify(drawn);
+  };
+  if (new URLSearchParams(location.search).get("view") === "svg") {
+    drawAlone();
+    return;
+  }
+
   // ---- light and dark
   const system = matchMedia("(prefers-color-scheme: dark)");
   const button = document.getElementById("theme");

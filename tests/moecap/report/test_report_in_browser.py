@@ -7,6 +7,7 @@ import shutil
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -214,6 +215,20 @@ def test_the_command_draws_a_picture(make_run, tmp_path):
     assert height > 1000
     ARTIFACTS.mkdir(exist_ok=True)
     shutil.copy(target, ARTIFACTS / "report-cap.png")
+
+
+def test_the_command_writes_every_chart_as_a_drawing(make_run, tmp_path, open_page):
+    run = make_run()
+    assert main(["report", str(run), "--svg", str(tmp_path / "charts")]) == 0
+    drawn = {path.stem: path.read_text() for path in (tmp_path / "charts").iterdir()}
+    page, _, _ = open_page(run / "report.html")
+    shown = page.evaluate("() => Object.keys(JSON.parse(document.getElementById('charts').textContent))")
+    assert {f"chart-{name}" for name in drawn} == set(shown)
+    for name, text in drawn.items():
+        root = ElementTree.fromstring(text)
+        assert root.tag == "{http://www.w3.org/2000/svg}svg", name
+        assert root.get("width") == "900", name
+        assert len(list(root.iter())) > 30, name
 
 
 @pytest.fixture(scope="module")
