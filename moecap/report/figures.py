@@ -35,7 +35,7 @@ def display_value(value: float, unit: str) -> str:
     if unit == "1":
         return f"{value:.3f}"
     if unit == "s":
-        factor, prefix = next(((f, p) for f, p in SMALL if value >= f), SMALL[-1])
+        factor, prefix = next(((f, p) for f, p in SMALL if abs(value) >= f), SMALL[-1])
         return f"{significant(value / factor)} {prefix}s"
     if unit == "B":
         return with_prefix(value, "B")
