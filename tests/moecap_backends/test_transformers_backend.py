@@ -82,7 +82,7 @@ def test_the_captured_experts_are_those_that_the_routers_chose(family, tiny_mode
             by_expert = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes, dtype=torch.int64))
             chosen.append(by_expert[first.argsort()].reshape(-1, 2) if first.ndim == 1 else first)
 
-        handles = [m.register_forward_hook(keep) for m in engine.capture._modules]
+        handles = [m.register_forward_hook(keep) for m in engine.capture.routers]
         ids = torch.tensor([list(p.tokens) + list(a.tokens[:-1]) for p, a in zip(prompts, answers, strict=True)])
         with torch.inference_mode():
             engine._model(ids)
