@@ -103,7 +103,8 @@ def test_a_signal_at_any_moment_leaves_a_result_that_verifies_and_no_process(sta
         process.send_signal(sent)
         _, said = process.communicate(timeout=120)
         what = f"{tenth}/{number}, {sent.name}: {process.returncode}: {said[-500:]}"
-        assert process.returncode in (0, ENDINGS[sent]), what
+        unborn = process.returncode == -sent and said in ("", "moecap: interrupted\n")  # before it takes signals itself
+        assert process.returncode in (0, ENDINGS[sent]) or unborn, what
         assert "Traceback" not in said, what
         assert _none_left(process.pid), what
         if (output / "result.json").exists():

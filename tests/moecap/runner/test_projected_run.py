@@ -70,6 +70,7 @@ def test_the_readme_s_command_projects_says_so_loudly_and_leaves_the_files_of_a_
         "n": 0,
         "reason": "projected: nothing was answered",
         "basis": None,
+        "repeats": None,
     }
     assert verify_run(tmp_path / "run").ok
 

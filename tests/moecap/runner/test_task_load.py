@@ -186,7 +186,7 @@ class Impatient(Reporter):
     """Interrupts the load once four answers are complete."""
 
     @contextmanager
-    def bar(self, text, total):
+    def bar(self, text, total, told=None):
         def done(number):
             if number >= 4:
                 raise KeyboardInterrupt
@@ -208,7 +208,7 @@ class Hasty(Reporter):
     """Interrupts the questions that follow the load."""
 
     @contextmanager
-    def bar(self, text, total):
+    def bar(self, text, total, told=None):
         if text != "requests":
             raise KeyboardInterrupt
         yield lambda _number: None
