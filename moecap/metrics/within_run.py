@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -88,17 +89,21 @@ def spreads(load: LoadInTime, metrics: Mapping[str, Metric]) -> dict[str, Spread
     for name, (times, values) in timed_latencies(load.requests, load.chunks).items():
         if len(values) and (values > 0).all():
             for p in PERCENTILES:
-                add(f"{name}.p{p}", lambda t=times, v=values, p=p: over.percentile(t, v, p))  # type: ignore[misc]
+                add(f"{name}.p{p}", partial(over.percentile, times, values, p))
     for suffix, span in (("", load.window), ("_whole_run", whole)):
         if span is None or span[1] <= span[0]:
             continue
         cells = Cells(*span, flight)
         for name, counted in _counted(done, load.chunks).items():
-            add(f"{name}{suffix}", lambda c=cells, k=counted: c.ratio(c.sums(*k), c.seconds))  # type: ignore[misc]
+            add(f"{name}{suffix}", partial(_rate, cells, counted))
         if not suffix:
             for name, sums in load.sums.items():
-                add(name, lambda c=cells, s=sums: _of_sums(c, s))  # type: ignore[misc]
+                add(name, partial(_of_sums, cells, sums))
     return found | _following(found, metrics)
+
+
+def _rate(cells: Cells, counted: tuple[npt.NDArray[np.int64], FloatArray]) -> Spread:
+    return cells.ratio(cells.sums(*counted), cells.seconds)
 
 
 def _of_sums(cells: Cells, sums: Sums) -> Spread:

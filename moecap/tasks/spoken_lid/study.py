@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,9 +57,9 @@ def describe(experiment: Experiment, settings: Settings, facts: Facts) -> None:
     )
     for language in experiment.labels:
         facts.row("labels", experiment.name, language)
-    seconds: Counter[tuple[str, str, str]] = Counter()
+    seconds: defaultdict[tuple[str, str, str], float] = defaultdict(float)
     for one in experiment.train:
-        seconds[one.language, one.domain, one.speaker] += one.seconds  # type: ignore[assignment]
+        seconds[one.language, one.domain, one.speaker] += one.seconds
     numbers = Counter((one.language, one.domain, one.speaker) for one in experiment.train)
     for group, number in numbers.items():
         facts.row("training", experiment.name, *group, number, float(seconds[group]))
