@@ -98,6 +98,8 @@ class TransformersEngine(Engine):
     def __init__(self, job: EngineJob) -> None:
         os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        if job.device == "cpu":  # read when torch is loaded; threads that spin while they wait take cores from others
+            os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         import torch
         from transformers.utils import logging
 

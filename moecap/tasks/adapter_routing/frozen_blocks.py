@@ -104,16 +104,21 @@ class FrozenBlocks:
 
     def _keep(self, texts: Sequence[tuple[int, ...]]) -> None:
         """One pass that ends at the first adapted block; [tokens, hidden] of each text is kept."""
+        for text, state in zip(texts, self._states(texts), strict=True):
+            self._entering[text] = state[: len(text)].clone()
+
+    def _states(self, texts: Sequence[tuple[int, ...]]) -> Tensor:
+        """What enters the first adapted block, [texts, tokens, hidden], padded as the texts are."""
         block = getattr(self._parent, self._name)[self._first]
         hook = block.register_forward_pre_hook(_stop, with_kwargs=True)
         try:
             with torch.no_grad():
                 self._module(input_ids=self._padded(texts), use_cache=False)
         except _EnteringError as reached:
-            for text, state in zip(texts, reached.states, strict=True):
-                self._entering[text] = state[: len(text)].clone()
+            return reached.states
         finally:
             hook.remove()
+        raise AssertionError("the first adapted block takes part in every pass")
 
     @contextmanager
     def _without_lower(self) -> Iterator[None]:
@@ -125,9 +130,14 @@ class FrozenBlocks:
             setattr(self._parent, self._name, blocks)
 
     def _compare(self, texts: Sequence[tuple[int, ...]], wanted: Tensor) -> None:
-        """Go the short way only where it leads to the same logits."""
+        """Go the short way only where it leads to the same logits, from states of the same texts in the same pass.
+
+        States that were kept from other passes are rounded otherwise, which in bf16 can send a token to other experts.
+        """
         with torch.no_grad():
-            whole, short = self._whole(texts, wanted).float(), self._from_first(texts, wanted).float()
+            whole, entering = self._whole(texts, wanted).float(), self._states(texts)
+            with self._without_lower():
+                short = self._only(wanted, inputs_embeds=entering).float()
         if not (whole - short).abs().max() <= SAME * whole.abs().max():
             self._first = 0
         self._compared = True

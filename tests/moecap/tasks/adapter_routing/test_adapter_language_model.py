@@ -185,6 +185,24 @@ def test_what_is_kept_of_the_lower_blocks_changes_no_number_and_is_computed_once
 
 
 @pytest.mark.engine
+def test_rounding_of_kept_states_does_not_send_every_pass_through_the_lower_blocks(engine, tokenizer):
+    """What other batches round otherwise is no sign that the short way leads elsewhere."""
+    import torch
+
+    with engine.in_process().borrowed() as module, torch.no_grad():
+        model = _model(module, tokenizer, blocks="1")
+        model.prepare(EXAMPLES)
+        for text, states in model._blocks._entering.items():
+            model._blocks._entering[text] = states * (1 + 0.2 * torch.rand_like(states))
+        lower: list[int] = []
+        model.losses(EXAMPLES)
+        hook = module.get_submodule("model.layers.0").register_forward_hook(lambda *_: lower.append(1))
+        model.losses(EXAMPLES)
+        hook.remove()
+    assert not lower
+
+
+@pytest.mark.engine
 @pytest.mark.parametrize("family", ["mixtral", "gpt_oss", "deepseek_v3"])
 def test_the_memory_of_a_step_is_no_less_than_what_its_gradients_keep(open_engine, tokenizer, tiny_model, family):
     import torch
