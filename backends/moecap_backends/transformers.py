@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -98,7 +99,7 @@ class TransformersEngine(Engine):
     def __init__(self, job: EngineJob) -> None:
         os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        if job.device == "cpu":  # read when torch is loaded; threads that spin while they wait take cores from others
+        if job.device == "cpu" and "torch" not in sys.modules:  # it is read as torch is loaded, and by no engine else
             os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         import torch
         from transformers.utils import logging
@@ -140,6 +141,7 @@ class TransformersEngine(Engine):
         }
         if job.device == "cpu":
             details["one_token_passes"] = self._one_token.note
+            details["omp_wait_policy"] = os.environ.get("OMP_WAIT_POLICY", "unset")
         if job.device == "cuda":
             details["device_name"] = torch.cuda.get_device_name()
         self.info = EngineInfo(
