@@ -10,7 +10,6 @@ where it is complete. Printed: the tables of the documentation.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,10 +17,8 @@ from typing import Any
 
 import pandas as pd
 import torch
+from kept_runs import kept_run
 
-from moecap.runner.reporter import Reporter
-from moecap.runner.run import run
-from moecap.settings import with_settings
 from moecap.tasks.adapter_routing.digit_network import DigitNetwork
 from moecap.tasks.adapter_routing.digit_pairs import digit_pairs
 from moecap.tasks.adapter_routing.experiment import Experiment
@@ -52,32 +49,14 @@ def main() -> None:
     print_tables({name: metric.model_dump() for name, metric in metrics.items()}, tables["scores"])
     if arguments.texts:
         asked = arguments.texts.split(",") if "=" in arguments.texts else [f"size={arguments.texts}"]
-        options: dict[str, Any] = {
-            "backend": "transformers",
-            "task": ("adapter_routing",),
-            "task_arg": ("data=glue", f"seeds={arguments.seeds}", *asked),
-            "limit": arguments.limit,
-            "num_requests": 8,
-        }
+        options: dict[str, Any] = {"limit": arguments.limit}
         if arguments.model:
             options["model"] = arguments.model
-        result = complete(arguments.output / "texts", options)
+        asked = ["data=glue", f"seeds={arguments.seeds}", *asked]
+        result = kept_run(arguments.output / "texts", "adapter_routing", *asked, **options)
         print(f"\ntexts: {result['provenance']['seconds']['task.adapter_routing']:.0f} s, {result['model']['id']}")
         scores = pd.read_parquet(arguments.output / "texts" / "adapter_routing.scores.parquet")
         print_tables(result["metrics"], scores)
-
-
-def complete(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
-    """The result of a run, which is made unless it is there and complete."""
-    path = folder / "result.json"
-    if not path.exists() or json.loads(path.read_text())["status"] != "complete":
-        if folder.exists():
-            folder.rename(folder.with_name(f"{folder.name}~{len(list(folder.parent.glob(folder.name + '~*'))) + 1}"))
-        outcome = run(with_settings(options | {"output": str(folder)}, ()), Reporter())
-        if outcome.error is not None:
-            raise SystemExit(outcome.problem)
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
 
 
 def print_tables(metrics: Mapping[str, Any], scores: pd.DataFrame) -> None:

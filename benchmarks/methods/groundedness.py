@@ -10,17 +10,18 @@ goes on where it was interrupted. Printed: the tables of the documentation.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-from moecap.runner.reporter import Reporter
-from moecap.runner.run import run
-from moecap.settings import with_settings
+from kept_runs import kept_run, told
+
 from moecap.tasks.groundedness.measures import DIGIT_KEYS
 from moecap.tasks.groundedness.words import CLASSES
 
 LANGUAGES = ("en", "de", "nl")
+
+DIGITS = 50
+"""Captions of digits that the language model is asked about."""
 
 
 def main() -> None:
@@ -32,32 +33,18 @@ def main() -> None:
     parser.add_argument("--model")
     parser.add_argument("--backend", default="transformers")
     arguments = parser.parse_args()
-    common: dict[str, Any] = {"backend": arguments.backend, "task": ("groundedness",), "num_requests": 8}
+    common: dict[str, Any] = {"backend": arguments.backend}
     if arguments.model:
         common["model"] = arguments.model
-    digits = result(arguments.output / "digits", common)
-    stamps: dict[str, Any] = {"task_arg": ("size=full",), "limit": arguments.limit}
+    digits = kept_run(arguments.output / "digits", "groundedness", **common, limit=DIGITS)
     if arguments.stamps:
-        stamps["data"] = str(arguments.stamps)
-    captions = result(arguments.output / "stamps", common | stamps)
+        common["data"] = str(arguments.stamps)
+    captions = kept_run(arguments.output / "stamps", "groundedness", "size=full", **common, limit=arguments.limit)
     for name, found in (("digits", digits), ("stamps", captions)):
         items, seconds = found["tasks"][0]["items"], found["provenance"]["seconds"]["task.groundedness"]
         print(f"\n{name}: {items} captions, {seconds:.0f} s, {found['backend']['name']}, {found['model']['id']}")
         print_classes(found["metrics"], LANGUAGES if name == "stamps" else ("en",))
     print_digits(digits["metrics"])
-
-
-def result(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
-    """The result of a run, which is made unless it is there and complete."""
-    path = folder / "result.json"
-    if not path.exists() or json.loads(path.read_text())["status"] != "complete":
-        if folder.exists():
-            folder.rename(folder.with_name(f"{folder.name}~{len(list(folder.parent.glob(folder.name + '~*'))) + 1}"))
-        outcome = run(with_settings(options | {"output": str(folder)}, ()), Reporter())
-        if outcome.error is not None:
-            raise SystemExit(outcome.problem)
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
 
 
 def print_classes(metrics: dict[str, Any], languages: tuple[str, ...]) -> None:
@@ -90,15 +77,6 @@ def print_digits(metrics: dict[str, Any]) -> None:
     for key in DIGIT_KEYS:
         ends = ("", "_closed_form", "_shuffled", "_black", "_mean")
         print(f"| {key} | {' | '.join(told(metrics[f'task.groundedness_digits_{key}{end}']) for end in ends)} |")
-
-
-def told(metric: dict[str, Any] | None) -> str:
-    """A metric with its interval."""
-    if metric is None or metric["value"] is None:
-        return ""
-    if metric["low"] is None:
-        return f"{metric['value']:.3f}"
-    return f"{metric['value']:.3f} ({metric['low']:.3f} to {metric['high']:.3f})"
 
 
 if __name__ == "__main__":

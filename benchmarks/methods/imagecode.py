@@ -9,13 +9,11 @@ where it was interrupted. Printed: tables as in the documentation. The released 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-from moecap.runner.reporter import Reporter
-from moecap.runner.run import run
-from moecap.settings import with_settings
+from kept_runs import kept_run, told
+
 from moecap.tasks.imagecode.variants import VARIANTS
 
 MEASURES = ("accuracy", "accuracy_video", "accuracy_static", "mrr", "train_seconds")
@@ -29,31 +27,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     arguments = parser.parse_args()
     for train in arguments.train.split(","):
-        found = result(arguments.output / train, train, arguments.seeds)
+        found = kept_run(
+            arguments.output / train, "imagecode", "size=full", f"train={train}", f"seeds={arguments.seeds}"
+        )
         seconds = found["provenance"]["seconds"]["task.imagecode"]
         print(f"\n{train} sets to learn from: {seconds:.0f} s, {arguments.seeds} seeds")
         print_measures(found["metrics"])
-
-
-def result(folder: Path, train: str, seeds: int) -> dict[str, Any]:
-    """The result of a run, which is made unless it is there and complete."""
-    path = folder / "result.json"
-    if not path.exists() or json.loads(path.read_text())["status"] != "complete":
-        if folder.exists():
-            folder.rename(folder.with_name(f"{folder.name}~{len(list(folder.parent.glob(folder.name + '~*'))) + 1}"))
-        options = {
-            "backend": "transformers",
-            "task": ("imagecode",),
-            "task_arg": ("size=full", f"train={train}", f"seeds={seeds}"),
-            "limit": 0,
-            "num_requests": 8,
-            "output": str(folder),
-        }
-        outcome = run(with_settings(options, ()), Reporter())
-        if outcome.error is not None:
-            raise SystemExit(outcome.problem)
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
 
 
 def print_measures(metrics: dict[str, Any]) -> None:
@@ -63,15 +42,6 @@ def print_measures(metrics: dict[str, Any]) -> None:
         row = [metrics.get(f"task.imagecode_{variant}_{measure}") for measure in MEASURES]
         if any(row):
             print(f"| {variant} | {' | '.join(map(told, row))} |")
-
-
-def told(metric: dict[str, Any] | None) -> str:
-    """A metric with its interval."""
-    if metric is None or metric["value"] is None:
-        return ""
-    if metric["low"] is None:
-        return f"{metric['value']:.3f}"
-    return f"{metric['value']:.3f} ({metric['low']:.3f} to {metric['high']:.3f})"
 
 
 if __name__ == "__main__":

@@ -11,13 +11,11 @@ was interrupted. Printed: the tables of the documentation.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-from moecap.runner.reporter import Reporter
-from moecap.runner.run import run
-from moecap.settings import with_settings
+from kept_runs import kept_run
+
 from moecap.tasks.knowledge_module.parameters import OBJECTIVES
 from moecap.tasks.knowledge_module.questions import SETTINGS
 
@@ -54,30 +52,9 @@ def main() -> None:
     for objective in arguments.objectives.split(","):
         asked = [f"documents={arguments.documents}", f"objective={objective}", f"steps={arguments.steps}"]
         asked += ["extractor=fixed"] * arguments.extractor
-        options: dict[str, Any] = {
-            "backend": "transformers",
-            "task": ("knowledge_module",),
-            "task_arg": tuple(asked),
-            "limit": 0,
-            "num_requests": 8,
-        }
-        if arguments.model:
-            options["model"] = arguments.model
-        found = result(arguments.output / "-".join(asked).replace("=", "-"), options)
+        model = {"model": arguments.model} if arguments.model else {}
+        found = kept_run(arguments.output / "-".join(asked).replace("=", "-"), "knowledge_module", *asked, **model)
         print_table(objective, found)
-
-
-def result(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
-    """The result of a run, which is made unless it is there and complete."""
-    path = folder / "result.json"
-    if not path.exists() or json.loads(path.read_text())["status"] != "complete":
-        if folder.exists():
-            folder.rename(folder.with_name(f"{folder.name}~{len(list(folder.parent.glob(folder.name + '~*'))) + 1}"))
-        outcome = run(with_settings(options | {"output": str(folder)}, ()), Reporter())
-        if outcome.error is not None:
-            raise SystemExit(outcome.problem)
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
 
 
 def print_table(objective: str, found: dict[str, Any]) -> None:

@@ -11,13 +11,11 @@ costs.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-from moecap.runner.reporter import Reporter
-from moecap.runner.run import run
-from moecap.settings import with_settings
+from kept_runs import kept_run
+
 from moecap.tasks.moicl.datasets import DATA
 
 COSTS = (
@@ -45,36 +43,14 @@ def main() -> None:
     for data in arguments.data.split(","):
         for perturb in arguments.perturb.split(","):
             folder = arguments.output / f"{data}-{perturb.replace(':', '-')}"
-            if not _is_complete(folder):
-                _run(arguments, data, perturb, folder)
-            _show(folder, f"{data}, {perturb}")
+            asked = (f"size={arguments.size}", f"data={data}", f"perturb={perturb}", *arguments.arg)
+            options: dict[str, Any] = {"backend": arguments.backend, "num_requests": 4}
+            if arguments.model:
+                options["model"] = arguments.model
+            _show(kept_run(folder, "moicl", *asked, **options), f"{data}, {perturb}")
 
 
-def _is_complete(folder: Path) -> bool:
-    path = folder / "result.json"
-    return path.is_file() and json.loads(path.read_text())["status"] == "complete"
-
-
-def _run(arguments: argparse.Namespace, data: str, perturb: str, folder: Path) -> None:
-    if folder.exists():
-        folder.rename(folder.with_name(f"{folder.name}-unfinished-{len(list(folder.parent.iterdir()))}"))
-    options: dict[str, Any] = {
-        "backend": arguments.backend,
-        "task": ("moicl",),
-        "task_arg": (f"size={arguments.size}", f"data={data}", f"perturb={perturb}", *arguments.arg),
-        "limit": 0,
-        "num_requests": 4,
-        "output": str(folder),
-    }
-    if arguments.model:
-        options["model"] = arguments.model
-    outcome = run(with_settings(options, ()), Reporter())
-    if outcome.problem:
-        raise SystemExit(f"{data}, {perturb}: {outcome.problem}")
-
-
-def _show(folder: Path, title: str) -> None:
-    result = json.loads((folder / "result.json").read_text())
+def _show(result: dict[str, Any], title: str) -> None:
     begin = "task.moicl_"
     metrics = {name.removeprefix(begin): m for name, m in result["metrics"].items() if name.startswith(begin)}
     print(

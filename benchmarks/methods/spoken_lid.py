@@ -10,13 +10,11 @@ Printed: the tables of the documentation. Lists of the paper's size: benchmarks/
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-from moecap.runner.reporter import Reporter
-from moecap.runner.run import run
-from moecap.settings import with_settings
+from kept_runs import kept_run, told
+
 from moecap.tasks.spoken_lid.settings import CHAT, CLASSIFIERS, RECORDED, SYNTHETIC
 
 MEASURES = ("accuracy", "macro_f1", "known_speakers_accuracy", "new_speakers_accuracy", "gap", "train_seconds")
@@ -31,31 +29,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     arguments = parser.parse_args()
     for experiment in arguments.experiments.split(","):
-        found = result(arguments.output / experiment, experiment, arguments.seeds)
+        found = kept_run(
+            arguments.output / experiment,
+            "spoken_lid",
+            "size=full",
+            f"experiments={experiment}",
+            f"seeds={arguments.seeds}",
+        )
         seconds = found["provenance"]["seconds"]["task.spoken_lid"]
         print(f"\n{experiment}: {seconds:.0f} s, {arguments.seeds} seeds")
         print_measures(f"task.spoken_lid_{experiment}", found["metrics"])
-
-
-def result(folder: Path, experiment: str, seeds: int) -> dict[str, Any]:
-    """The result of a run, which is made unless it is there and complete."""
-    path = folder / "result.json"
-    if not path.exists() or json.loads(path.read_text())["status"] != "complete":
-        if folder.exists():
-            folder.rename(folder.with_name(f"{folder.name}~{len(list(folder.parent.glob(folder.name + '~*'))) + 1}"))
-        options = {
-            "backend": "transformers",
-            "task": ("spoken_lid",),
-            "task_arg": ("size=full", f"experiments={experiment}", f"seeds={seeds}"),
-            "limit": 0,
-            "num_requests": 8,
-            "output": str(folder),
-        }
-        outcome = run(with_settings(options, ()), Reporter())
-        if outcome.error is not None:
-            raise SystemExit(outcome.problem)
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
 
 
 def print_measures(begin: str, metrics: dict[str, Any]) -> None:
@@ -74,15 +57,6 @@ def print_measures(begin: str, metrics: dict[str, Any]) -> None:
         row = [metrics.get(f"{begin}_{classifier}_{measure}") for measure in (*MEASURES, *domains)]
         if classifier != CHAT and any(row):
             print(f"| {classifier} | {' | '.join(map(told, row))} |")
-
-
-def told(metric: dict[str, Any] | None) -> str:
-    """A metric with its interval."""
-    if metric is None or metric["value"] is None:
-        return ""
-    if metric["low"] is None:
-        return f"{metric['value']:.3f}"
-    return f"{metric['value']:.3f} ({metric['low']:.3f} to {metric['high']:.3f})"
 
 
 if __name__ == "__main__":

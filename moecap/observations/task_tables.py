@@ -9,21 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from moecap.errors import BadInputError
+from moecap.packed_files import read_table
 
-__all__ = ["TaskTables", "column", "is_task_table", "read_task_tables", "task_table_file"]
+__all__ = ["TaskTables", "column", "declared", "is_task_table", "read_task_tables", "task_table_file", "typed_tables"]
 
 TaskTables = Mapping[str, Mapping[str, pd.DataFrame]]
 """The tables by task and by name."""
-
-MOST_ROWS = 20_000_000
-"""A table of more rows is none that a task leaves; a few bytes of Parquet can claim any number of them."""
 
 _FILE = re.compile(r"(?P<task>[a-z][a-z0-9_]*)\.(?P<name>[a-z][a-z0-9_]*)\.parquet")
 
@@ -31,6 +29,11 @@ _FILE = re.compile(r"(?P<task>[a-z][a-z0-9_]*)\.(?P<name>[a-z][a-z0-9_]*)\.parqu
 def column(name: str, kind: pa.DataType, text: str) -> pa.Field:
     """A column of a declared table, with what it holds and in which unit."""
     return pa.field(name, kind, nullable=False, metadata={"description": text})
+
+
+def declared(*columns: pa.Field) -> pa.Schema:
+    """A declared table of these columns."""
+    return pa.schema(columns)
 
 
 def task_table_file(task: str, name: str) -> str:
@@ -63,17 +66,49 @@ def read_task_tables(directory: Path) -> TaskTables:
     return tables
 
 
+def typed_tables(
+    task: str, schemas: Mapping[str, pa.Schema], found: Mapping[str, pd.DataFrame]
+) -> dict[str, pd.DataFrame]:
+    """Every table that a task declares, with its columns; one that is not there is empty.
+
+    Args:
+        task: Name of the task.
+        schemas: The tables that it declares.
+        found: The tables that are there.
+
+    Raises:
+        BadInputError: If a table has other columns.
+    """
+    return {name: _typed(task, name, schema, found.get(name)) for name, schema in schemas.items()}
+
+
+def _typed(task: str, name: str, schema: pa.Schema, frame: pd.DataFrame | None) -> pd.DataFrame:
+    if frame is None:
+        empty: pd.DataFrame = schema.empty_table().to_pandas()
+        return empty
+    kinds = {field.name: _kind(field.type.to_pandas_dtype()) for field in schema}
+    found = {str(column): _kind(frame[column].dtype) for column in frame.columns}
+    if kinds != found:
+        wrong = next(c for c in [*kinds, *found] if kinds.get(c) != found.get(c))
+        raise BadInputError(
+            f"{task_table_file(task, name)}: column {wrong!r} is not as the method {task} declares it; "
+            "the run has to be repeated"
+        )
+    typed: pd.DataFrame = frame[list(schema.names)]
+    return typed
+
+
+def _kind(dtype: Any) -> str:
+    """``i`` for whole numbers, ``f``, ``b``, or ``O`` for texts."""
+    kind = np.dtype(dtype).kind if not isinstance(dtype, pd.StringDtype) else "O"
+    return {"u": "i", "U": "O"}.get(kind, kind)
+
+
 def _read(path: Path) -> pd.DataFrame:
     try:
-        with pq.ParquetFile(path) as file:
-            if file.metadata.num_rows > MOST_ROWS:
-                raise BadInputError(
-                    f"{path.name} claims {file.metadata.num_rows} rows; a table has {MOST_ROWS} at most"
-                )
-            table = file.read()
-    except (pa.ArrowException, OSError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise BadInputError(f"{path.name} cannot be read as Parquet ({reason}); the run has to be repeated") from None
+        table = read_table(path)
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"{path.name} cannot be read as Parquet ({error}); the run has to be repeated") from None
     if len(set(table.column_names)) < table.num_columns:
         raise BadInputError(f"{path.name} has a column twice; the run has to be repeated")
     for field in table.schema:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
+
 from moecap.metrics.value import Metric
 
-__all__ = ["NO_VALUE", "TIMES", "display", "display_range", "display_value", "significant", "with_prefix"]
+__all__ = ["NO_VALUE", "TIMES", "display", "display_range", "display_value", "in_lines", "significant", "with_prefix"]
 
 NO_VALUE = "\N{EN DASH}"
 TIMES = "\N{MULTIPLICATION SIGN}"
+LABEL_WIDTH = 11
 SMALL = ((1.0, ""), (1e-3, "m"), (1e-6, "µ"))
 LARGE = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+def in_lines(text: str) -> str:
+    """A label of an axis in lines of eleven characters, where its words allow, so that it stands upright on a phone."""
+    return "<br>".join(wrap(text, LABEL_WIDTH, break_long_words=False, break_on_hyphens=False))
 
 
 def display(metric: Metric) -> str:

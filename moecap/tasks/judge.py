@@ -143,7 +143,7 @@ def _read(content: bytes) -> tuple[str, str | None]:
         answer: Any = json.loads(content)
         text = answer["choices"][0]["message"]["content"]
         model = answer.get("model")
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise _EndpointError("not the answer of a chat", False) from None
     if not isinstance(text, str):
         raise _EndpointError("an answer without text", False)

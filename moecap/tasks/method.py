@@ -7,7 +7,7 @@ wherever the result goes, and give the metrics ``task.METHOD_NAME`` and the meth
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -24,15 +24,25 @@ from moecap.errors import BadInputError, MoecapError, NotAvailableError, Unknown
 from moecap.metrics.value import Metric
 from moecap.observations.reader import Routing, Steps
 from moecap.observations.recorder import Recorder
-from moecap.observations.task_tables import TaskTables, task_table_file
+from moecap.observations.task_tables import TaskTables, task_table_file, typed_tables
 from moecap.plugins import TASKS, load_plugin, plugin_names
 from moecap.tasks.arguments import refuse_unknown_arguments
 from moecap.tasks.base import Task, TaskOptions
+from moecap.tasks.parts import Parts
 
 if TYPE_CHECKING:
     from moecap.report.section import Section
 
-__all__ = ["SIZE", "MethodTask", "Passes", "PublishedFigure", "Tables", "method_metrics", "method_tables", "of_method"]
+__all__ = [
+    "SIZE",
+    "MethodTask",
+    "Passes",
+    "PublishedFigure",
+    "Tables",
+    "method_metrics",
+    "method_tables",
+    "of_method",
+]
 
 SIZE = "size"
 """The argument that every method takes: the name of one of its sets of arguments."""
@@ -159,6 +169,21 @@ class MethodTask(Task):
             BadInputError: If the tables contradict themselves; it names file and column.
         """
 
+    @abstractmethod
+    def parts(self, options: TaskOptions, tables: Tables) -> Iterable[Parts]:
+        """The parts that the tables of a whole run have: rows of each seed, variant and so on that was asked for.
+
+        ``moecap verify`` refuses a complete result whose tables lack a part or have another one.
+
+        Args:
+            options: How the task was asked, of a stranger's result as it states it. Where its data was the user's own,
+                ``data`` is a folder that does not hold it.
+            tables: Its tables, where what is done depends on the data.
+
+        Raises:
+            UsageError: If an argument is none.
+        """
+
     @classmethod
     @abstractmethod
     def section(cls, tables: Tables, metrics: Mapping[str, Metric]) -> Section | None:
@@ -217,7 +242,7 @@ def method_tables(tables: TaskTables) -> Iterator[tuple[type[MethodTask], Tables
         for table in found:
             if table not in method.tables:
                 raise BadInputError(f"{task_table_file(name, table)}: the method {name} leaves no such table")
-        yield method, {table: _typed(name, table, schema, found.get(table)) for table, schema in method.tables.items()}
+        yield method, typed_tables(name, method.tables, found)
 
 
 def method_metrics(tables: TaskTables, passes: Passes | None) -> dict[str, Metric]:
@@ -251,30 +276,3 @@ def _method(name: str) -> type[MethodTask] | None:
     except MoecapError:
         return None
     return found if isinstance(found, type) and issubclass(found, MethodTask) else None
-
-
-def _typed(task: str, name: str, schema: pa.Schema, frame: pd.DataFrame | None) -> pd.DataFrame:
-    """The table if its columns are those of the schema; an empty one where it is not there.
-
-    Raises:
-        BadInputError: With the column.
-    """
-    if frame is None:
-        empty: pd.DataFrame = schema.empty_table().to_pandas()
-        return empty
-    kinds = {field.name: _kind(field.type.to_pandas_dtype()) for field in schema}
-    found = {str(column): _kind(frame[column].dtype) for column in frame.columns}
-    if kinds != found:
-        wrong = next(c for c in [*kinds, *found] if kinds.get(c) != found.get(c))
-        raise BadInputError(
-            f"{task_table_file(task, name)}: column {wrong!r} is not as the method {task} declares it; "
-            "the run has to be repeated"
-        )
-    typed: pd.DataFrame = frame[list(schema.names)]
-    return typed
-
-
-def _kind(dtype: Any) -> str:
-    """``i`` for whole numbers, ``f``, ``b``, or ``O`` for texts."""
-    kind = np.dtype(dtype).kind if not isinstance(dtype, pd.StringDtype) else "O"
-    return {"u": "i", "U": "O"}.get(kind, kind)

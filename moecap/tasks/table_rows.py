@@ -25,6 +25,11 @@ class TableRows:
             table: {name: [] for name in schema.names} for table, schema in tables.items()
         }
 
+    def row(self, table: str, *values: Any) -> None:
+        """One row, its values in the order of the table's columns."""
+        for cells, value in zip(self.columns[table].values(), values, strict=True):
+            cells.append(value)
+
     def add(self, table: str, **row: Any) -> None:
         """One row with a value for each column."""
         columns = self.columns[table]

@@ -21,6 +21,7 @@ from moecap.observations.reader import Observations, Routing, read_observations
 from moecap.observations.schema import TABLES
 from moecap.result import RESULT_FILE, Flag, Result, read_result
 from moecap.runner.result_flags import result_flags
+from moecap.verification.method_parts import check_parts
 from moecap.verification.samples import check_samples
 from moecap.verification.statements import Difference, flag_differences, record_differences
 from moecap.verification.task_data import check_data
@@ -83,6 +84,7 @@ def verify_run(directory: Path, data: Path | None = None) -> Verification:
         questions = check_data(result, observations.samples, facts.spec.max_context, data)
         seen = seen_steps(observations, facts.spec, facts.step_tokens, projected=facts.projected)
         recomputed = run_metrics(seen, facts)
+        check_parts(result, observations)
         differences = (
             *_metric_differences(result, recomputed),
             *flag_differences(result.flags, _flags(result, recomputed, seen)),

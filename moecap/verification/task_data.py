@@ -16,7 +16,7 @@ from moecap.runner.prompts import asked_sampling
 from moecap.tasks.base import Task, TaskOptions, load_task
 from moecap.tasks.location import hub_revision, in_folder
 
-__all__ = ["DataCheck", "check_data"]
+__all__ = ["DataCheck", "asked_options", "check_data"]
 
 Stated = float | str | None
 
@@ -60,7 +60,8 @@ def check_data(
                 check.unchecked[record.name] = "its data was in a folder of the user's; give that with --data DIR"
                 continue
             with without_downloads():
-                items = task.items(_options(result, record, max_context, data))
+                folder = data if in_folder(record.source) else None
+                items = task.items(asked_options(result, record, folder, max_context))
         except MoecapError as error:
             check.unchecked[record.name] = str(error)
             continue
@@ -68,14 +69,22 @@ def check_data(
     return check
 
 
-def _options(result: Result, record: TaskRecord, max_context: int, data: Path | None) -> TaskOptions:
-    """How the task was asked, bounded by the items that the record claims."""
+def asked_options(
+    result: Result, record: TaskRecord, folder: Path | None, max_context: int | None = None
+) -> TaskOptions:
+    """How a task was asked, bounded by the items that its record claims.
+
+    Args:
+        result: The result.
+        record: What it says of the task.
+        folder: The user's data, where the record says that there was some.
+        max_context: Tokens that the model holds, where items depend on it.
+    """
     workload = result.workload
     arguments = assignments(workload.task_arg, "--task-arg")
     if commit := hub_revision(record.source):
         arguments["revision"] = commit
     limit = record.items if workload.limit is None else workload.limit
-    folder = data if in_folder(record.source) else None
     return TaskOptions(
         limit, folder, arguments, lambda _line: None, max_context=max_context, sampling=asked_sampling(workload)
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,10 +15,11 @@ from moecap.models.spec import ModelSpec
 from moecap.observations.recorder import Recorder
 from moecap.tasks.adapter_routing.examples import GRADIENT_EXAMPLES, Example, TaskSet
 from moecap.tasks.adapter_routing.settings import ARGUMENTS, DIGITS, SIZES, Settings, read_settings
-from moecap.tasks.adapter_routing.tables import TABLES
-from moecap.tasks.adapter_routing.variants import trained_layout
+from moecap.tasks.adapter_routing.tables import NO_ADAPTER, TABLES
+from moecap.tasks.adapter_routing.variants import VARIANTS, trained_layout
 from moecap.tasks.base import TaskFacts, TaskOptions, prompts_digest
 from moecap.tasks.method import MethodTask, Passes, Tables
+from moecap.tasks.parts import Parts
 from moecap.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -183,6 +184,31 @@ class AdapterRouting(MethodTask):
         from moecap.tasks.adapter_routing.figures import adapter_metrics
 
         return adapter_metrics(tables)
+
+    def parts(self, options: TaskOptions, tables: Tables) -> Iterable[Parts]:
+        """Every variant in each stage, adapted in each way, with each seed, and judged on each task of the stage."""
+        settings = read_settings(self.arguments_in_force(options))
+        seeds = range(options.sampling.seed, options.sampling.seed + settings.seeds)
+        trained = [("multitask", variant, NO_ADAPTER) for variant in settings.variants]
+        trained += [
+            ("zero_shot" if adaptation == "zero" else "few_shot", variant, adaptation)
+            for variant in settings.variants
+            for adaptation in VARIANTS[variant].adaptations
+            if adaptation in settings.adaptations
+        ]
+        by_seed = [(*one, seed) for one in trained for seed in seeds]
+        yield Parts("training", ("stage", "variant", "adaptation", "seed"), by_seed)
+        scores = tables["scores"]
+        tasks = {
+            training: scores.loc[(scores["stage"] == "multitask") == training, "task"].unique()
+            for training in (True, False)
+        }
+        judged = [(*one, task) for one in by_seed for task in tasks[one[0] == "multitask"]]
+        yield Parts("scores", ("stage", "variant", "adaptation", "seed", "task"), judged or by_seed)
+        yield Parts.of_each("variants", variant=settings.variants)
+        yield Parts.of_each("forward", variant=(NO_ADAPTER, *settings.variants))
+        learned = [variant for variant in settings.variants if VARIANTS[variant].routing == "learned"]
+        yield Parts.of_each("routing", variant=learned, seed=seeds)
 
     @classmethod
     def section(cls, tables: Tables, metrics: Mapping[str, Metric]) -> Section | None:

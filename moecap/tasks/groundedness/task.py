@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -33,6 +33,7 @@ from moecap.tasks.groundedness.tables import TABLES
 from moecap.tasks.groundedness.tagging import tagger_version
 from moecap.tasks.location import IN_FOLDER
 from moecap.tasks.method import MethodTask, Passes, Tables
+from moecap.tasks.parts import Parts
 from moecap.tokenizer import Tokenizer
 
 __all__ = ["Groundedness"]
@@ -117,6 +118,13 @@ class Groundedness(MethodTask):
     def metrics(cls, tables: Tables, passes: Passes | None) -> dict[str, Metric]:
         """Groundedness by class and language, rankings, controls, experts by class."""
         return groundedness_measures(tables, passes)
+
+    def parts(self, options: TaskOptions, tables: Tables) -> Iterable[Parts]:
+        """Every caption under each condition; digits, unless the captions are a file's."""
+        arguments = self.arguments_in_force(options)
+        conditions = ("null", "context", *_controls(arguments))
+        yield Parts.of_each("tokens", condition=conditions, caption=tables["tokens"]["caption"].unique())
+        yield Parts("digits", (), [()] if arguments.get("captions") == "digits" and options.data is None else [])
 
     @classmethod
     def section(cls, tables: Tables, metrics: Mapping[str, Metric]) -> Section | None:

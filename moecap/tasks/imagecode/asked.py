@@ -105,7 +105,7 @@ def released_questions(folder: Path, split: str, phenomena: Path | None, limit: 
 def released_question(one: Description, tags: tuple[str, ...] = ()) -> Question:
     """A description as a question."""
     kind = STATIC if is_static(one.set) else VIDEO
-    return Question(one.set, one.key, one.text, one.gold, kind, set_source(one.set), tags)
+    return Question(one.set, one.key, one.text, one.gold, kind, set_source(one.set), one.set, tags)
 
 
 def questions_of(settings: Settings, folder: Path | None, limit: int | None) -> Questions:

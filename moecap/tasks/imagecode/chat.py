@@ -31,6 +31,10 @@ _NUMBER = re.compile(r"(?<![\d.,])\d+(?![\d]|[.,]\d)")
 _REFUSED = re.compile(r"HTTP 4\d\d: .*(image|multimodal|multi-modal|mm_)", re.IGNORECASE | re.DOTALL)
 
 
+MOST_DIGITS = 9
+"""Digits from which on a number in an answer is none of an image, whatever it begins with."""
+
+
 @dataclass(frozen=True, slots=True)
 class Said:
     """What came of a question.
@@ -78,11 +82,11 @@ def stated_image(text: str) -> int | None:
             value = json.loads(found[0])["image"]
         except (ValueError, KeyError):
             value = None
-        if isinstance(value, str) and value.strip().isdecimal():
+        if isinstance(value, str) and value.strip().isdecimal() and len(value.strip()) < MOST_DIGITS:
             value = int(value)
         whole = isinstance(value, int) and not isinstance(value, bool)
         return value if whole and 1 <= value <= IMAGES else None
-    numbers = (int(number) for number in _NUMBER.findall(text) if len(number) < 9)
+    numbers = (int(number) for number in _NUMBER.findall(text) if len(number) < MOST_DIGITS)
     return next((number for number in numbers if 1 <= number <= IMAGES), None)
 
 

@@ -188,6 +188,7 @@ def question_of(one: CropSet) -> Question:
         gold=one.gold,
         kind=one.kind,
         source=one.photograph.name,
+        group=one.photograph.name,
     )
 
 

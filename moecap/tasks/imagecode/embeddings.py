@@ -6,7 +6,6 @@ split's JSON file; ``ids`` [n], where given, names each row ``SET/PLACE``.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from moecap.errors import BadInputError, NotAvailableError
+from moecap.packed_files import read_arrays
 from moecap.tasks.imagecode.questions import IMAGES, Question
 
 __all__ = ["Vectors", "read_vectors"]
@@ -44,15 +44,14 @@ def read_vectors(path: Path, asked: Sequence[Question], rows: int) -> Vectors:
         BadInputError: If it holds other vectors than those of the split, or what is no finite number.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if isinstance(archive, np.ndarray) or not {"v", "t"} <= set(archive.files):
-                raise BadInputError(f"{path}: no arrays v and t; save them with numpy.savez(FILE, v=..., t=...)")
-            images, texts = archive["v"], archive["t"]
-            ids = archive["ids"] if "ids" in archive.files else None
+        arrays = read_arrays(path)
     except FileNotFoundError:
         raise NotAvailableError(f"{path}: no such file; give vectors as a .npz file with v and t") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError) as error:
         raise BadInputError(f"{path} cannot be read as a .npz file ({error}); make it again") from None
+    if not {"v", "t"} <= arrays.keys():
+        raise BadInputError(f"{path}: no arrays v and t; save them with numpy.savez(FILE, v=..., t=...)")
+    images, texts, ids = arrays["v"], arrays["t"], arrays.get("ids")
     if texts.ndim != 2 or images.shape != (len(texts), IMAGES, texts.shape[-1]) or images.dtype.kind not in "f":
         raise BadInputError(
             f"{path}: v is {list(images.shape)} and t {list(texts.shape)}; they are fractions of the shapes "

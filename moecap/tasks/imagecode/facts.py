@@ -29,6 +29,7 @@ class Facts(TableRows):
             set=question.set,
             kind=question.kind,
             source=question.source,
+            group=question.group,
             gold=UNKNOWN if question.gold is None else question.gold,
         )
         for tag in question.tags:

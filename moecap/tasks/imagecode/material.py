@@ -97,6 +97,11 @@ def vector_material(settings: Settings, folder: Path, asked: Sequence[Question])
         if width % HEADS:
             raise BadInputError(f"{settings.embeddings}: vectors of {width} numbers do not part into {HEADS} heads")
         names = list(dict.fromkeys(question.set for question in questions))
+        if len(names) < 2 or any(question.gold is None for question in questions):
+            raise BadInputError(
+                f"{split_file(folder, 'train')}: to learn takes two sets or more, whose images that are "
+                "meant the file tells; fetch it again"
+            )
         kept = set(names[::HELD_OUT_SHARE])
         out = np.array([question.set in kept for question in questions])
         held_out, train = (Examples(*(column[rows] for column in examples)) for rows in (out, ~out))

@@ -40,6 +40,7 @@ class Picked:
         items: Ids of the questions, [n].
         kinds: ``video`` or ``static``, [n].
         sources: Where their images come from, [n].
+        groups: What those whose images are alike have in common, [n].
         golds: Places that are meant; -1 where that is not known, [n].
         picks: Places that were picked; -1 for no answer, [n].
         scores: Scores of the ten images, [n, 10]; ``None`` where there are none.
@@ -50,6 +51,7 @@ class Picked:
     items: np.ndarray
     kinds: np.ndarray
     sources: np.ndarray
+    groups: np.ndarray
     golds: np.ndarray
     picks: np.ndarray
     scores: np.ndarray | None
@@ -99,6 +101,7 @@ def picked(tables: Tables) -> Iterator[Picked]:
             rows["item"].to_numpy(str),
             about["kind"].to_numpy(str),
             about["source"].to_numpy(str),
+            about["group"].to_numpy(str),
             about["gold"].to_numpy(np.int64),
             rows["pick"].to_numpy(np.int64),
             None if own is None else _scores(rows, own),

@@ -27,6 +27,7 @@ class Question:
         gold: Place of the image that is meant, from 0; ``None`` where the data does not tell.
         kind: ``video`` or ``static``.
         source: Where the images of the set come from.
+        group: What questions whose images are alike have in common: the set, or the photograph that was cropped.
         tags: Phenomena of which the description is an example.
     """
 
@@ -36,6 +37,7 @@ class Question:
     gold: int | None
     kind: str
     source: str
+    group: str
     tags: tuple[str, ...] = ()
 
     @property

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from moecap.metrics.accuracy import mean_metric, wilson
+from moecap.metrics.clusters import Groups, grouped_mean
 from moecap.metrics.seeds import over_seeds
 from moecap.metrics.value import Metric, measured
 from moecap.tasks.imagecode.picked import CHATS, Picked, picked, refuse
@@ -22,7 +22,8 @@ def imagecode_metrics(tables: Tables) -> dict[str, Metric]:
     """Measures of each variant.
 
     ``chat_accuracy``, ``chat_accuracy_video`` and so on are of the questions whose image is known. Several seeds give
-    Student's interval of their mean, and n counts seeds; one seed gives a share Wilson's, and n counts questions.
+    Student's interval of their mean, and n counts seeds; with one n counts questions, and the interval takes those of
+    one set, or of one photograph, as alike.
 
     Args:
         tables: The tables.
@@ -47,9 +48,9 @@ def _measures(one: Picked, tags: Mapping[str, set[str]]) -> dict[str, Metric]:
     for end, chosen in parts.items():
         if chosen.any():
             right = one.right[chosen]
-            found[f"accuracy{end}"] = measured(right.mean(), "1", len(right), *wilson(int(right.sum()), len(right)))
+            found[f"accuracy{end}"] = Groups.of(right, one.groups[chosen]).share(int(right.sum()))
     if one.scores is not None and known.all():
-        found["mrr"] = mean_metric((1 / one.ranks).tolist())
+        found["mrr"] = grouped_mean(1 / one.ranks, one.groups, (0.0, 1.0))
     if one.variant in CHATS:
         found["unanswered"] = measured((one.picks == NO_PICK).sum(), "questions", len(one.picks))
     return found
@@ -88,7 +89,7 @@ def _fits(tables: Tables) -> dict[str, Metric]:
 
 
 def _requests(tables: Tables) -> dict[str, Metric]:
-    """Seconds and tokens of a question, over its requests; what failed adds to neither."""
+    """Seconds and tokens of a question, over its requests; one with a failed or untold request adds nothing."""
     requests, tokens = tables["requests"], tables["tokens"]
     if requests.empty:
         return {}
@@ -104,8 +105,11 @@ def _requests(tables: Tables) -> dict[str, Metric]:
         seconds = done.groupby("item")["seconds"].sum()
         found[f"{name}_seconds_p50"] = measured(seconds.median(), "s", len(seconds))
         found[f"{name}_seconds"] = measured(seconds.mean(), "s", len(seconds))
+    told = tokens.groupby("item").size().reindex(requests["item"].unique(), fill_value=0)
+    whole = told.index[told == requests.groupby("item").size().reindex(told.index)]
+    counted = tokens[tokens["item"].isin(whole) & tokens["item"].isin(done["item"])]
     for kind in ("input_tokens", "output_tokens"):
-        if len(tokens):
-            each = tokens.groupby("item")[kind].sum()
+        if len(counted):
+            each = counted.groupby("item")[kind].sum()
             found[f"{name}_{kind}"] = measured(each.mean(), "tokens", len(each))
     return found

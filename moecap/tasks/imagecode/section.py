@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from moecap.metrics.value import Metric
-from moecap.report.figures import NO_VALUE
+from moecap.report.figures import NO_VALUE, in_lines
 from moecap.report.markup import Child, Html, data_table, folded, join, paragraph
 from moecap.report.section import Chart, Section, chart_figure, how_to_read, metric_value
 from moecap.tasks.imagecode.picked import CHATS, GIVEN, NAME, Picked, picked
@@ -29,10 +29,13 @@ TITLES = {
 COLOURS = {VIDEO: "--orange", STATIC: "--blue"}
 NAMES = {VIDEO: "frames of a video", STATIC: "static sets"}
 HOW = (
-    "Each question has ten similar images and a description of one of them. A bar is the share of questions for which "
-    "that one was picked, of sets that are frames of one video and of sets of still pictures; the whisker is its 95 % "
-    "interval, over seeds where there are several, else over questions, which it takes as independent though some "
-    "share their images. One in ten is right by chance, which the dotted line marks."
+    "Each question has ten similar images and a description of one of them. A bar is the share of questions for "
+    "which that one was picked, of sets that are frames of one video and of sets of still pictures; the whisker is "
+    "its 95 % interval, over seeds where there are several, else over the sets of images (of crops the photographs), "
+    "since questions about one are alike. One in ten is right by chance, which the dotted line marks. The numbers "
+    "are those of the paper's variants: (0) is not trained; (1) learns to tell the image from others of any set, (2) "
+    "from the nine of its own set; (3) scores each image in view of the nine others, (4) also by its place in a "
+    "video."
 )
 
 
@@ -56,7 +59,7 @@ def imagecode_section(tables: Tables, metrics: Mapping[str, Metric]) -> Section 
 
 
 def _chart(variants: Sequence[str], metrics: Mapping[str, Metric]) -> Chart:
-    titles = [TITLES[variant] for variant in variants]
+    titles = [in_lines(TITLES[variant]) for variant in variants]
     traces: list[dict[str, Any]] = []
     for kind, colour in COLOURS.items():
         own = [metrics.get(f"{variant}_accuracy_{kind}") for variant in variants]
@@ -70,7 +73,7 @@ def _chart(variants: Sequence[str], metrics: Mapping[str, Metric]) -> Chart:
                 "y": [None if one is None or one.value is None else round(one.value, 4) for one in own],
                 "marker": {"color": colour},
                 "error_y": {"type": "data", "symmetric": False, **_whiskers(own)},
-                "hovertemplate": "%{y:.3f}<extra>%{x}, %{fullData.name}</extra>",
+                "hovertemplate": "%{y:.3f}<extra>%{fullData.name}</extra>",
             }
         )
     layout = {
@@ -124,7 +127,7 @@ def _table(variants: Sequence[str], metrics: Mapping[str, Metric]) -> Html:
         "mrr": "Mean reciprocal rank",
         "unanswered": "No answer",
         "failed_requests": "Failed requests",
-        "parameters": "Trained parameters",
+        "parameters": "Trained",
         "train_seconds": "Training",
         "score_seconds_per_question": "Time a question",
         "seconds_p50": "Time a question, median",

@@ -45,6 +45,9 @@ _FOR_ALL = {
     "max_tokens": "16",
 }
 
+_OF = {ENCODER: ("variants", "embeddings", "train_embeddings"), CHAT: ("pairs", "order_seed")}
+"""Arguments that one retriever alone reads."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -112,6 +115,8 @@ def read_settings(arguments: Mapping[str, str]) -> Settings:
     pairs, order_seed = truth_argument(given, "pairs") is True, number_argument(given, "order_seed", 0)
     if pairs and order_seed is not None:
         raise BadInputError(f"--task-arg order_seed={order_seed}: pairs=true shows images alone; leave one of them out")
+    if idle := [name for name in _OF[CHAT if retriever == ENCODER else ENCODER] if name in arguments]:
+        raise BadInputError(f"--task-arg {idle[0]}: retriever={retriever} has no use for it; leave it out")
     return Settings(
         retriever=retriever,
         variants=_variants(arguments),

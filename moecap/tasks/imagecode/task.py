@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,10 +12,11 @@ from moecap.observations.recorder import Recorder
 from moecap.tasks.base import TaskFacts, TaskOptions, prompts_digest
 from moecap.tasks.imagecode.facts import Facts
 from moecap.tasks.imagecode.picked import CHATS, headline
-from moecap.tasks.imagecode.questions import Question, Questions
+from moecap.tasks.imagecode.questions import IMAGES, Question, Questions
 from moecap.tasks.imagecode.settings import ARGUMENTS, CHAT, SIZES, Settings, read_settings
 from moecap.tasks.imagecode.tables import NO_PICK, TABLES, UNKNOWN
 from moecap.tasks.method import MethodTask, Passes, Tables
+from moecap.tasks.parts import Parts
 from moecap.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -110,18 +111,15 @@ class Imagecode(MethodTask):
     ) -> Iterator[Mapping[str, Any]]:
         from moecap.tasks.imagecode.study import study
 
-        first, finished = self._options.sampling.seed, 0
-        drawn = tuple(variant for variant in self._settings.variants if variant != "zero_shot")
-        seeds = range(first, first + (self._settings.seeds if drawn else 1))
-        units = len(self._settings.variants) + (len(seeds) - 1) * len(drawn)
+        finished, trainings = 0, _trainings(self._settings, self._options)
+        units = sum(map(len, trainings.values()))
 
         def unit() -> None:
             nonlocal finished
             finished += 1
             done(finished * len(items) // units)
 
-        for seed in seeds:
-            variants = self._settings.variants if seed == first else drawn
+        for seed, variants in trainings.items():
             study(self._settings, variants, material, items, seed, facts, unit)
             self._leave(recorder, facts)
         picks = _picks(facts)
@@ -175,6 +173,20 @@ class Imagecode(MethodTask):
 
         return imagecode_metrics(tables)
 
+    def parts(self, options: TaskOptions, tables: Tables) -> Iterable[Parts]:
+        """Every question picked for by each variant with each seed, or by the model."""
+        settings, items = read_settings(self.arguments_in_force(options)), tables["questions"]["item"].tolist()
+        yield Parts("questions", (), [()])
+        if settings.retriever == CHAT:
+            yield Parts.of_each("picks", variant=(CHATS[settings.pairs],), seed=(options.sampling.seed,), item=items)
+            yield Parts.of_each("requests", item=items, image=range(IMAGES) if settings.pairs else (-1,))
+            return
+        trained = [(variant, seed) for seed, of in _trainings(settings, options).items() for variant in of]
+        for table in ("picks", "scores"):
+            yield Parts(table, ("variant", "seed", "item"), [(*one, item) for one in trained for item in items])
+        yield Parts("fits", ("variant", "seed"), trained)
+        yield Parts("epochs", ("variant", "seed"), [one for one in trained if one[0] != "zero_shot"])
+
     @classmethod
     def section(cls, tables: Tables, metrics: Mapping[str, Metric]) -> Section | None:
         """Shares right of videos and static sets, by variant."""
@@ -195,6 +207,16 @@ class Imagecode(MethodTask):
             if sample["scores"] != ({} if gold == UNKNOWN else {"accuracy": int(pick == gold)}):
                 return f"a score that does not follow from the pick in {sample['id']!r}"
         return ""
+
+
+def _trainings(settings: Settings, options: TaskOptions) -> dict[int, tuple[str, ...]]:
+    """The variants of each seed; what is not trained is scored once."""
+    first = options.sampling.seed
+    drawn = tuple(variant for variant in settings.variants if variant != "zero_shot")
+    return {
+        seed: settings.variants if seed == first else drawn
+        for seed in range(first, first + (settings.seeds if drawn else 1))
+    }
 
 
 def _asked(question: Question) -> dict[str, Any]:

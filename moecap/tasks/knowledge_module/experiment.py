@@ -25,7 +25,7 @@ from moecap.tasks.knowledge_module.extractor import (
     train_extractor,
 )
 from moecap.tasks.knowledge_module.parameters import Parameters
-from moecap.tasks.knowledge_module.questions import SETTINGS, Item, Setting, continuations, prompt
+from moecap.tasks.knowledge_module.questions import SETTINGS, Item, Setting, asked_settings, continuations, prompt
 from moecap.tasks.knowledge_module.retrieval import Index, Retriever, index, passages
 from moecap.tasks.knowledge_module.summaries import write_summaries
 from moecap.tasks.knowledge_module.tables import TABLES
@@ -98,11 +98,10 @@ class Experiment:
 
     def _with_module(self, adapters: Adapters, item: Item) -> Scores:
         found: Scores = {}
-        for name, setting in SETTINGS.items():
-            wanted = (setting.module or setting.extractor) and (
-                setting.context != "passages" or "rag" in self.parameters.compare
-            )
-            if not wanted or (setting.extractor and self.parameters.extractor == "off"):
+        p = self.parameters
+        for name in asked_settings(p.compare, extractor=p.extractor != "off"):
+            setting = SETTINGS[name]
+            if name in p.compare:
                 continue
             on = [MODULE] * setting.module + [EXTRACTOR] * setting.extractor
             adapters.use(*on)

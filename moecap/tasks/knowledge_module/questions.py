@@ -16,7 +16,7 @@ from moecap.data.multiple_choice import MultipleChoice
 from moecap.tasks.knowledge_module.texts import asked
 from moecap.tokenizer import Tokenizer
 
-__all__ = ["SETTINGS", "Item", "Setting", "best_option", "continuations", "ordered", "prompt"]
+__all__ = ["SETTINGS", "Item", "Setting", "asked_settings", "best_option", "continuations", "ordered", "prompt"]
 
 ASKED = (
     "Answer the following question. Give only the answer, and no extra commentary, formatting, or chattiness. "
@@ -52,6 +52,24 @@ SETTINGS: Mapping[str, Setting] = {
     "rag_km_ke": Setting("passages + module + extractor", "passages", module=True, extractor=True),
 }
 """By the names under which they are reported."""
+
+
+def asked_settings(compare: Sequence[str], *, extractor: bool) -> tuple[str, ...]:
+    """The settings in which a run asks: those beside the module that are compared, and those with what was trained.
+
+    Args:
+        compare: Names of the settings without a module.
+        extractor: Whether an extractor is trained.
+    """
+    return tuple(
+        name
+        for name, setting in SETTINGS.items()
+        if (
+            (setting.context != "passages" or "rag" in compare) and (extractor or not setting.extractor)
+            if setting.module or setting.extractor
+            else name in compare
+        )
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -22,10 +22,19 @@ from moecap.observations.recorder import Recorder
 from moecap.tasks.base import TaskFacts, TaskOptions, prompts_digest
 from moecap.tasks.knowledge_module.figures import choices, method_figures
 from moecap.tasks.knowledge_module.parameters import ARGUMENTS, SIZES, Parameters
-from moecap.tasks.knowledge_module.questions import SETTINGS, Item, best_option, continuations, ordered, prompt
+from moecap.tasks.knowledge_module.questions import (
+    SETTINGS,
+    Item,
+    asked_settings,
+    best_option,
+    continuations,
+    ordered,
+    prompt,
+)
 from moecap.tasks.knowledge_module.retrieval import ENCODER
 from moecap.tasks.knowledge_module.tables import TABLES
 from moecap.tasks.method import MethodTask, Passes, Tables
+from moecap.tasks.parts import Parts
 from moecap.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -185,6 +194,19 @@ class KnowledgeModule(MethodTask):
     def metrics(cls, tables: Tables, passes: Passes | None) -> dict[str, Metric]:
         """Accuracy, tokens and seconds by setting, the losses of the training, and the cost of a module."""
         return method_figures(tables, passes)
+
+    def parts(self, options: TaskOptions, tables: Tables) -> Iterable[Parts]:
+        """Every question in each setting, and a module of each document."""
+        p, questions = Parameters.read(self.arguments_in_force(options)), tables["questions"]
+        settings = asked_settings(p.compare, extractor=p.extractor != "off")
+        yield Parts("questions", (), [()])
+        for table in ("answers", "queries"):
+            yield Parts.of_each(table, question=questions["question"], setting=settings)
+        trained_on = tables["modules"].loc[tables["modules"]["role"] == "extractor", "document"]
+        pairs = [(document, "asked") for document in questions["document"].unique()]
+        pairs += [(document, "extractor") for document in trained_on] if p.extractor != "off" else []
+        yield Parts("modules", ("document", "role"), pairs)
+        yield Parts.of_each("training", document=dict.fromkeys(document for document, _ in pairs))
 
     @classmethod
     def contradiction(cls, tables: Tables, samples: Sequence[Mapping[str, Any]]) -> str:

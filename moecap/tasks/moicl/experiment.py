@@ -12,6 +12,7 @@ from moecap.tasks.moicl.asking import Asked, Asker
 from moecap.tasks.moicl.datasets import Example
 from moecap.tasks.moicl.draw import Demonstration, Draw, partition, shown
 from moecap.tasks.moicl.hypernetwork import expert_features, fit_hypernetwork, hyper_weights
+from moecap.tasks.moicl.layouts import ALONE
 from moecap.tasks.moicl.mixture import Array, Choices, uniform
 from moecap.tasks.moicl.search import filtered, helpfulness, lens_search, random_search
 from moecap.tasks.moicl.settings import Settings
@@ -19,9 +20,6 @@ from moecap.tasks.moicl.tables import TABLES, Found
 from moecap.tasks.moicl.weights import fit_nonnegative, fit_scalar, fit_sparse
 
 __all__ = ["Experiment", "headline", "learned_weights"]
-
-ALONE = {"k1": "concat", "concat_train": "concat_train", "random_search": "random_search", "lens": "lens"}
-"""The method of each layout that is one prompt."""
 
 
 def learned_weights(choices: Choices, keep: int, pull: float, seed: int) -> dict[str, Array]:

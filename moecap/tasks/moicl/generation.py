@@ -17,6 +17,7 @@ from moecap.tasks.answers.overlap import exact_match
 from moecap.tasks.moicl.datasets import Example
 from moecap.tasks.moicl.draw import Draw, partition, shown
 from moecap.tasks.moicl.experiment import learned_weights
+from moecap.tasks.moicl.layouts import GENERATING
 from moecap.tasks.moicl.mixture import Array, mixed
 from moecap.tasks.moicl.settings import MOST_ANSWER_TOKENS, Settings
 from moecap.tasks.moicl.tables import TABLES
@@ -24,9 +25,6 @@ from moecap.tasks.moicl.vocabulary import vocabulary_choices
 from moecap.tokenizer import Tokenizer
 
 __all__ = ["GenerationExperiment", "Prefilled", "greedy_answer"]
-
-METHODS = ("uniform", "scalar", "nonnegative")
-"""The mixtures that generate; each takes a pass of its own at every token."""
 
 
 class Prefilled:
@@ -128,7 +126,7 @@ class GenerationExperiment:
     @property
     def expected(self) -> int:
         """How many answers are generated in all."""
-        layouts = sum(1 if count == 1 else len(METHODS) for count in self._settings.experts)
+        layouts = sum(1 if count == 1 else len(GENERATING) for count in self._settings.experts)
         return self._settings.seeds * layouts * len(self._tested)
 
     def columns(self) -> dict[str, dict[str, list[Any]]]:
@@ -170,7 +168,7 @@ class GenerationExperiment:
             answers.append(tokenizer.encode_prompt(f"{item.text} {item.answers[0]}\n")[before:])
         choices = vocabulary_choices(self._engine, tokenizer, prompts, drawn.train, answers)
         found = learned_weights(choices, settings.keep, settings.pull, drawn.seed)
-        return {method: found[method] for method in METHODS}
+        return {method: found[method] for method in GENERATING}
 
     def _answers(self, prompts: Sequence[str], weights: dict[str, Array]) -> Iterator[dict[str, list[int]]]:
         """The answer of each method to each test item, as tokens."""

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from moecap.errors import BadInputError
-from moecap.observations.task_tables import column
+from moecap.observations.task_tables import column, declared
 from moecap.tasks.method import Tables
 from moecap.tasks.moicl.labels import LabelTree
 from moecap.tasks.moicl.mixture import Array
@@ -30,82 +30,66 @@ _ITEM = column("item", pa.int32(), "number of the item in its split, from 0")
 _EXPERT = column("expert", pa.int32(), "number of the expert, from 0")
 
 TABLES: Mapping[str, pa.Schema] = {
-    "learning": pa.schema(
-        [
-            column("vocabulary", pa.bool_(), "whether weights were learned with sums over the whole vocabulary"),
-            column("pull", pa.float64(), "strength of the quadratic pull of the weights to the uniform ones"),
-        ]
+    "learning": declared(
+        column("vocabulary", pa.bool_(), "whether weights were learned with sums over the whole vocabulary"),
+        column("pull", pa.float64(), "strength of the quadratic pull of the weights to the uniform ones"),
     ),
-    "labels": pa.schema(
-        [
-            column("label", pa.int32(), "number of the label"),
-            column("place", pa.int32(), "place of the token in the label, from 0"),
-            column("edge", pa.int32(), "number of the token in the tree of all labels"),
-            column("node", pa.int32(), "node of the tree at which the token is chosen"),
-        ]
+    "labels": declared(
+        column("label", pa.int32(), "number of the label"),
+        column("place", pa.int32(), "place of the token in the label, from 0"),
+        column("edge", pa.int32(), "number of the token in the tree of all labels"),
+        column("node", pa.int32(), "node of the tree at which the token is chosen"),
     ),
-    "items": pa.schema([_SEED, _SPLIT, _ITEM, column("gold", pa.int32(), "the right label")]),
-    "experts": pa.schema(
-        [
-            _SEED,
-            _ARRANGEMENT,
-            _EXPERT,
-            column("demonstrations", pa.int32(), "demonstrations of the expert"),
-            column("changed", pa.int32(), "those of them that show a wrong label"),
-            column("foreign", pa.int32(), "those of them that are of another data set"),
-        ]
+    "items": declared(_SEED, _SPLIT, _ITEM, column("gold", pa.int32(), "the right label")),
+    "experts": declared(
+        _SEED,
+        _ARRANGEMENT,
+        _EXPERT,
+        column("demonstrations", pa.int32(), "demonstrations of the expert"),
+        column("changed", pa.int32(), "those of them that show a wrong label"),
+        column("foreign", pa.int32(), "those of them that are of another data set"),
     ),
-    "scores": pa.schema(
-        [
-            _SEED,
-            _ARRANGEMENT,
-            _SPLIT,
-            _ITEM,
-            _EXPERT,
-            column("edge", pa.int32(), "the token of the tree of labels"),
-            column("log_probability", pa.float64(), "what the expert gives to it, nats over the whole vocabulary"),
-        ]
+    "scores": declared(
+        _SEED,
+        _ARRANGEMENT,
+        _SPLIT,
+        _ITEM,
+        _EXPERT,
+        column("edge", pa.int32(), "the token of the tree of labels"),
+        column("log_probability", pa.float64(), "what the expert gives to it, nats over the whole vocabulary"),
     ),
-    "sequences": pa.schema(
-        [
-            _SEED,
-            _ARRANGEMENT,
-            _SPLIT,
-            _ITEM,
-            _EXPERT,
-            column("continuation", pa.int64(), "number under which the engine's steps name it"),
-            column("tokens", pa.int32(), "tokens of demonstrations and query"),
-            column("query_tokens", pa.int32(), "those of the query alone, which are new where the rest is cached"),
-        ]
+    "sequences": declared(
+        _SEED,
+        _ARRANGEMENT,
+        _SPLIT,
+        _ITEM,
+        _EXPERT,
+        column("continuation", pa.int64(), "number under which the engine's steps name it"),
+        column("tokens", pa.int32(), "tokens of demonstrations and query"),
+        column("query_tokens", pa.int32(), "those of the query alone, which are new where the rest is cached"),
     ),
-    "answers": pa.schema(
-        [
-            _SEED,
-            _ARRANGEMENT,
-            column("method", pa.string(), "how the weights were found"),
-            _ITEM,
-            column("right", pa.bool_(), "whether the generated answer is a right one, word for word"),
-            column("tokens", pa.int32(), "tokens that were generated"),
-        ]
+    "answers": declared(
+        _SEED,
+        _ARRANGEMENT,
+        column("method", pa.string(), "how the weights were found"),
+        _ITEM,
+        column("right", pa.bool_(), "whether the generated answer is a right one, word for word"),
+        column("tokens", pa.int32(), "tokens that were generated"),
     ),
-    "weights": pa.schema(
-        [
-            _SEED,
-            _ARRANGEMENT,
-            column("method", pa.string(), "how the weights were found"),
-            _EXPERT,
-            column("weight", pa.float64(), "exponent of the expert's distribution"),
-        ]
+    "weights": declared(
+        _SEED,
+        _ARRANGEMENT,
+        column("method", pa.string(), "how the weights were found"),
+        _EXPERT,
+        column("weight", pa.float64(), "exponent of the expert's distribution"),
     ),
-    "latency": pa.schema(
-        [
-            _SEED,
-            _ARRANGEMENT,
-            _ITEM,
-            column("first_step", pa.int64(), "first of the engine's steps for all prompts of one test item"),
-            column("end_step", pa.int64(), "the step after its last one; equal to the first where none is recorded"),
-            column("wall_ns", pa.int64(), "time until all answers were there, ns, by the clock of the host"),
-        ]
+    "latency": declared(
+        _SEED,
+        _ARRANGEMENT,
+        _ITEM,
+        column("first_step", pa.int64(), "first of the engine's steps for all prompts of one test item"),
+        column("end_step", pa.int64(), "the step after its last one; equal to the first where none is recorded"),
+        column("wall_ns", pa.int64(), "time until all answers were there, ns, by the clock of the host"),
     ),
 }
 """The columns of every table."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -23,8 +23,10 @@ from moecap.tasks.moicl.datasets import Example, form, load_examples
 from moecap.tasks.moicl.draw import Draw, draw, shown, split_off
 from moecap.tasks.moicl.experiment import Experiment
 from moecap.tasks.moicl.labels import LabelTree
+from moecap.tasks.moicl.layouts import moicl_parts
 from moecap.tasks.moicl.settings import ARGUMENTS, MOST_ANSWER_TOKENS, SIZES, Settings
 from moecap.tasks.moicl.tables import TABLES, read_tables
+from moecap.tasks.parts import Parts
 from moecap.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -188,6 +190,10 @@ class Moicl(MethodTask):
         from moecap.tasks.moicl.numbers import moicl_metrics
 
         return moicl_metrics(tables, passes)
+
+    def parts(self, options: TaskOptions, tables: Tables) -> Iterable[Parts]:
+        """Every draw with each of its layouts, and every way of weighting each."""
+        return moicl_parts(Settings.of(self.arguments_in_force(options)))
 
     @classmethod
     def section(cls, tables: Tables, metrics: Mapping[str, Metric]) -> Section | None:

@@ -22,17 +22,28 @@ NAME, HEADING = "nesydm", "Neurosymbolic diffusion: what is learnt of concepts f
 COLOURS = {"nesydm": "--blue", "nesydm_conditional": "--green", "independent": "--orange", "semantic_loss": "--purple"}
 TITLES = {
     "nesydm": "diffusion",
-    "nesydm_conditional": "diffusion, entropy given the label",
+    "nesydm_conditional": "diffusion, entropy by label",
     "independent": "independent concepts",
     "semantic_loss": "independent concepts, semantic loss",
 }
-SPLITS = {"id": "shown combinations", "ood": "other combinations"}
+SPLITS = {"id": "shown", "ood": "others"}
+QUESTIONS = {
+    "addition": "sums of handwritten numbers",
+    "xor": "whether two digits differ",
+    "half": "sums of two digits, of whose pairs training shows some",
+    "even_odd": "sums of two even or two odd digits, of whose pairs training shows some",
+    "shortest_path": "shortest paths on maps",
+    "driving": "what a car may do",
+    "driving_released": "what a car may do, by the rules of the released code",
+}
+"""What is asked in each experiment."""
 HOW = (
     "Training showed inputs and labels, and never a concept. Each mark is a group of concepts that a predictor "
     "holds with about equal confidence: to the right it is surer, above more of them are right, and its size is "
     "their number. On the diagonal a predictor is as sure as it should be; far below it, it is sure of a "
     "shortcut, that is of concepts which explain the labels and are not the true ones. The calibration error is "
-    "the mean distance from the diagonal."
+    "the mean distance from the diagonal. Shown are questions with combinations of concepts that training had, others "
+    "those with new ones."
 )
 
 
@@ -47,19 +58,25 @@ def nesydm_section(tables: Tables, metrics: Mapping[str, Metric]) -> Section | N
         of_experiment = [one for one in found if one.experiment == experiment]
         chart = _chart(experiment, of_experiment)
         charts.append(chart)
-        parts.append(
-            chart_figure(chart, experiment.replace("_", " "), _sentence(experiment, metrics), how_to_read(HOW))
-        )
+        parts.append(chart_figure(chart, _title(experiment), _sentence(experiment, metrics), how_to_read(HOW)))
         parts.append(_table(experiment, of_experiment, metrics))
     seeds = len({one.seed for one in found})
     parts.append(
         paragraph(
-            "Label and concepts: share right by the most frequent whole vector of the samples (PTM, TM). "
+            "The samples vote for a label: by the most frequent whole label (PTM) or value of each output (PMM) of "
+            "what the program makes of them, or by what it makes of their most frequent whole concepts (TMP) or "
+            "value of each concept (MMP). Concepts: share of single ones that are right in the most frequent whole "
+            "of them. "
             f"{'Means over ' + str(seeds) + ' seeds.' if seeds > 1 else 'One seed, so that seeds may differ by more.'}",
             class_="faint",
         )
     )
     return Section(NAME, HEADING, join(*parts), tuple(charts))
+
+
+def _title(experiment: str) -> str:
+    name = experiment.replace("_", " ")
+    return f"{name}: {QUESTIONS[experiment]}" if experiment in QUESTIONS else name
 
 
 def _chart(experiment: str, found: Sequence[Answered]) -> Chart:
@@ -102,6 +119,7 @@ def _chart(experiment: str, found: Sequence[Answered]) -> Chart:
         "xaxis": {"title": {"text": "confidence in a concept"}, "range": [0, 1.03]},
         "yaxis": {"title": {"text": "share right"}, "range": [-0.03, 1.03]},
         "showlegend": True,
+        "legend": {"itemsizing": "constant"},
     }
     return Chart(
         f"nesydm-{experiment}", traces, layout, 420, f"Confidence in concepts against the share right, {experiment}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -15,6 +15,7 @@ from moecap.tasks.base import TaskOptions
 from moecap.tasks.method import MethodTask, Passes, Tables
 from moecap.tasks.nesydm.answered import headline, numbers_text
 from moecap.tasks.nesydm.tables import TABLES
+from moecap.tasks.parts import Parts
 from moecap.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -102,8 +103,7 @@ class Nesydm(MethodTask):
         self.predictors = _names(arguments["predictors"])
         if unknown := [name for name in self.predictors if name not in PREDICTORS]:
             raise UnknownNameError("predictor", unknown[0], PREDICTORS)
-        first = options.sampling.seed
-        self.seeds = tuple(range(first, first + (number_argument(arguments, "seeds", 1, 20) or 1)))
+        self.seeds = _seeds(arguments, options)
         self.experiments = tuple(
             prepared(
                 name,
@@ -194,6 +194,18 @@ class Nesydm(MethodTask):
 
         return nesydm_metrics(tables)
 
+    def parts(self, options: TaskOptions, tables: Tables) -> Iterable[Parts]:
+        """Every experiment with each predictor and seed."""
+        arguments = self.arguments_in_force(options)
+        experiments, predictors = _names(arguments["experiments"]), _names(arguments["predictors"])
+        seeds = _seeds(arguments, options)
+        for table in ("experiments", "items"):
+            yield Parts.of_each(table, experiment=experiments)
+        for table in ("draws", "fits", "epochs"):
+            yield Parts.of_each(table, experiment=experiments, predictor=predictors, seed=seeds)
+        own = [predictor for predictor in predictors if predictor == "semantic_loss"]
+        yield Parts.of_each("labels", experiment=experiments, predictor=own, seed=seeds)
+
     @classmethod
     def section(cls, tables: Tables, metrics: Mapping[str, Metric]) -> Section | None:
         """Confidence in concepts against what is right."""
@@ -217,6 +229,11 @@ def _size(experiment: str, arguments: Mapping[str, str]) -> int:
     if experiment == "shortest_path":
         return number_argument(arguments, "grid", 2, 100) or 12
     return number_argument(arguments, "digits", 1, 18) or 2
+
+
+def _seeds(arguments: Mapping[str, str], options: TaskOptions) -> tuple[int, ...]:
+    first = options.sampling.seed
+    return tuple(range(first, first + (number_argument(arguments, "seeds", 1, 20) or 1)))
 
 
 def _names(text: str) -> tuple[str, ...]:

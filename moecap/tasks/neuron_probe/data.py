@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from moecap.errors import BadInputError
+from moecap.data.verbs import LANGUAGES, VERBS, verb_file
+from moecap.errors import BadInputError, NotAvailableError
 from moecap.tasks.location import IN_FOLDER
 from moecap.tasks.neuron_probe.published_words import folder_words
 from moecap.tasks.neuron_probe.settings import Settings
@@ -63,10 +64,14 @@ def probe_data(settings: Settings, data: Path | None, rows: int | None) -> Probe
         raise BadInputError("--task-arg states=FILE needs the words of its rows: --data WORDS.jsonl")
     if data is not None and data.is_file():
         words = file_words(data, rows)
+        if missing := [language for language in settings.languages if language not in languages_of(words)]:
+            raise NotAvailableError(
+                f"{data} holds no word of language {missing[0]!r}; it has {', '.join(languages_of(words))}"
+            )
         asked = [word for word in words if not settings.languages or word.language in settings.languages]
         found = ProbeData(asked, f"words of one file, {IN_FOLDER}", len(asked) < len(words))
     elif data is None or list(data.glob("verbs-*.json")):
-        words, limited = verb_words(settings.languages, settings.count, data)
+        words, limited = verb_words(settings.languages or _languages_of_verbs(data), settings.count, data)
         where = "" if data is None else f", {IN_FOLDER}"
         found = ProbeData(words, f"verb forms by the paradigms of mlconjug3 4.0.1{where}", limited)
     else:
@@ -77,6 +82,13 @@ def probe_data(settings: Settings, data: Path | None, rows: int | None) -> Probe
         named = ", ".join(languages) or "none"
         raise BadInputError(f"words of {named} alone: the overlap is of two languages; give more, or other languages=")
     return found
+
+
+def _languages_of_verbs(folder: Path | None) -> tuple[str, ...]:
+    """The languages of the verb forms that a folder holds, or the package."""
+    if folder is None:
+        return LANGUAGES
+    return tuple(language for language in LANGUAGES if (folder / Path(verb_file(VERBS, language)).name).is_file())
 
 
 def probe_cells(words: Sequence[Word], settings: Settings, seed: int) -> tuple[list[Cell], list[Skipped]]:

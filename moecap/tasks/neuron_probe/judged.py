@@ -10,16 +10,15 @@ import numpy as np
 import pandas as pd
 
 from moecap.errors import BadInputError
+from moecap.metrics.clusters import Groups
 from moecap.observations.task_tables import task_table_file
 from moecap.tasks.method import Tables
 from moecap.tasks.neuron_probe.overlap import MOST_SELECTED, MOST_UNITS
 from moecap.tasks.neuron_probe.splits import SPLITS
-from moecap.tasks.neuron_probe.tables import NAME
+from moecap.tasks.neuron_probe.tables import CELL, NAME
 from moecap.tasks.neuron_probe.words import NAMES
 
 __all__ = ["Judged", "Shape", "judged", "shape_of"]
-
-CELL = ["language", "attribute", "seed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +55,7 @@ class Judged:
         all_right: Right test words with all units.
         random_right: Right test words with each random subset, [draws].
         random_bits: Their surprisal, bits, [draws].
+        groups: How the test words come in lemmas, and what that does to the error of the share that is right.
     """
 
     language: str
@@ -70,6 +70,12 @@ class Judged:
     all_right: int
     random_right: np.ndarray
     random_bits: np.ndarray
+    groups: Groups
+
+    @property
+    def cell(self) -> str:
+        """Language and attribute, neither of which has a space."""
+        return f"{self.language} {self.attribute}"
 
     @property
     def tests(self) -> int:
@@ -168,6 +174,7 @@ def _judged(key: Any, values: pd.DataFrame, parts: Mapping[str, pd.DataFrame], s
         *(language, attribute, int(seed), counts, units, dev_bits, test_bits, right),
         *(float(whole["test_bits"].iloc[0]), int(whole["test_right"].iloc[0])),
         *(random["test_right"].to_numpy(), random["test_bits"].to_numpy()),
+        Groups.of((answers["gold"] == answers["answer"]).to_numpy(), answers["lemma"].to_numpy()),
     )
 
 

@@ -106,7 +106,7 @@ def fit_probe(vectors: np.ndarray, gold: np.ndarray, values: int, schedule: Sche
     x = torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32)).to(device)
     y = torch.from_numpy(gold.astype(np.int64)).to(device)
     order = torch.randperm(len(x), generator=random, device=device)
-    held = order[: len(x) // HELD_OUT] if schedule.patience else order[:0]
+    held = order[: max(1, len(x) // HELD_OUT)] if schedule.patience else order[:0]
     kept = order[len(held) :]
     parameters = _first(x.shape[1], values, random)
     optimiser = torch.optim.Adam(parameters.all, lr=schedule.rate, foreach=True)

@@ -7,7 +7,6 @@ from itertools import combinations
 
 import numpy as np
 
-from moecap.metrics.accuracy import wilson
 from moecap.metrics.seeds import over_seeds
 from moecap.metrics.value import Metric, absent, measured
 from moecap.tasks.method import Tables
@@ -15,6 +14,7 @@ from moecap.tasks.neuron_probe.judged import Judged, judged, shape_of
 from moecap.tasks.neuron_probe.overlap import overlap
 from moecap.tasks.neuron_probe.pairs import Pair, Selected, pairs_of
 from moecap.tasks.neuron_probe.selection import information
+from moecap.tasks.plain_names import plain_names
 
 __all__ = ["FEW", "pair_metrics", "probe_metrics", "selections_of"]
 
@@ -27,7 +27,8 @@ def probe_metrics(tables: Tables) -> dict[str, Metric]:
 
     ``es_number_acc`` is of the selected units, ``_acc_random`` of as many random ones, ``_acc_all`` of all and
     ``_acc_majority`` of the commonest value; ``_nmi`` is the normalised mutual information, on test words. Several
-    seeds give Student's interval of their mean, and n counts seeds; with one a share has Wilson's, and n counts words.
+    seeds give Student's interval of their mean, and n counts seeds; with one n counts words, and the interval of a
+    share takes those of a lemma as alike.
 
     Args:
         tables: The tables.
@@ -39,8 +40,9 @@ def probe_metrics(tables: Tables) -> dict[str, Metric]:
     if not probes:
         return {}
     by_cell: dict[str, list[Judged]] = {}
+    names = plain_names(probe.cell for probe in probes)
     for probe in probes:
-        by_cell.setdefault(f"{probe.language}_{probe.attribute}".lower().replace("-", "_"), []).append(probe)
+        by_cell.setdefault(names[probe.cell], []).append(probe)
     metrics = {f"{cell}_{name}": metric for cell, of in by_cell.items() for name, metric in _cell_metrics(of).items()}
     shape = shape_of(tables)
     selections = selections_of(probes)
@@ -63,9 +65,9 @@ def pair_metrics(pairs: Sequence[Pair], chance: float) -> dict[str, Metric]:
     if not pairs:
         return {"overlap": absent("1", "no attribute was probed in two languages")}
     metrics: dict[str, Metric] = {}
-    for attribute in ("", *dict.fromkeys(pair.attribute for pair in pairs)):
+    begins = {"": "", **{attribute: f"{name}_" for attribute, name in plain_names(p.attribute for p in pairs).items()}}
+    for attribute, begin in begins.items():
         own = [pair for pair in pairs if attribute in ("", pair.attribute)]
-        begin = f"{attribute.lower()}_" if attribute else ""
         metrics[f"{begin}overlap"] = _over_pairs(own, lambda pair: pair.overlap)
         metrics[f"{begin}significant"] = _over_pairs(own, lambda pair: float(pair.significant))
         for name, kind in (("same_genus", True), ("other_genus", False)):
@@ -88,8 +90,9 @@ def _same_language(selections: Sequence[Selected]) -> dict[str, Metric]:
     for one in selections:
         by_cell.setdefault((one.attribute, one.language), []).append(one.units)
     found: dict[str, list[float]] = {}
+    names = plain_names(one.attribute for one in selections)
     for (attribute, _), of in by_cell.items():
-        found.setdefault(attribute.lower(), []).extend(overlap(one, other) for one, other in combinations(of, 2))
+        found.setdefault(names[attribute], []).extend(overlap(one, other) for one, other in combinations(of, 2))
     whole = [value for values in found.values() for value in values]
     return {
         f"{begin}overlap_same_language": measured(float(np.mean(values)), "1", len(values))
@@ -116,10 +119,10 @@ def _cell_metrics(of: Sequence[Judged]) -> dict[str, Metric]:
 
 
 def _share(of: Sequence[Judged], right: Callable[[Judged], int]) -> Metric:
+    """With one seed the words of a lemma count as alike, as far as the answers with the selected units are."""
     if len(of) > 1:
         return _mean_share(of, right)
-    count, n = right(of[0]), of[0].tests
-    return measured(count / n, "1", n, *wilson(count, n))
+    return of[0].groups.share(right(of[0]))
 
 
 def _mean_share(of: Sequence[Judged], right: Callable[[Judged], float]) -> Metric:

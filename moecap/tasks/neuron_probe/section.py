@@ -16,6 +16,7 @@ from moecap.tasks.neuron_probe.judged import Judged, Shape, judged, shape_of
 from moecap.tasks.neuron_probe.pairs import Pair, pairs_of
 from moecap.tasks.neuron_probe.scores import FEW, selections_of
 from moecap.tasks.neuron_probe.tables import NAME
+from moecap.tasks.plain_names import plain_names
 
 __all__ = ["probe_section"]
 
@@ -47,10 +48,11 @@ def probe_section(tables: Tables, metrics: Mapping[str, Metric]) -> Section | No
     seeds = len({probe.seed for probe in probes})
     parts: list[Html] = [paragraph(_opening(shape, seeds))]
     charts = []
-    for number, attribute in enumerate(dict.fromkeys(pair.attribute for pair in pairs)):
+    for number, (attribute, name) in enumerate(plain_names(pair.attribute for pair in pairs).items()):
         own = [pair for pair in pairs if pair.attribute == attribute]
         charts.append(_chart(f"{NAME}-{number}", attribute, own))
-        sentence = _sentence(attribute, shape, own, metrics)
+        told = (metrics.get(f"{name}_{end}") for end in ("overlap", "overlap_same_language"))
+        sentence = _sentence(attribute, shape, own, *told)
         parts.append(chart_figure(charts[-1], f"Shared units: {attribute}", sentence, how_to_read(HOW)))
         parts.append(folded(f"Pairs of languages, {attribute}", _pair_table(attribute, own)))
     parts.append(_accuracy_table(probes, metrics))
@@ -93,9 +95,9 @@ def _chart(id: str, attribute: str, pairs: Sequence[Pair]) -> Chart:
         "texttemplate": "%{text}" if len(languages) <= 12 else "",
         "zmin": 0,
         "zmax": max(0.25, *(pair.overlap for pair in pairs)),
-        "colorscale": [[0, "--low"], [0.5, "--middle"], [1, "--high"]],
+        "colorscale": [[0, "--soft"], [1, "--blue"]],
         "hovertemplate": "%{y} and %{x}: %{text}<extra></extra>",
-        "colorbar": {"thickness": 10, "outlinewidth": 0, "len": 1},
+        "colorbar": {"thickness": 10, "outlinewidth": 0, "len": 1, "title": {"text": "share", "side": "right"}},
         "xgap": 1,
         "ygap": 1,
     }
@@ -105,11 +107,12 @@ def _chart(id: str, attribute: str, pairs: Sequence[Pair]) -> Chart:
     return Chart(id, [trace], layout, height, f"Share of selected units that two languages have in common, {attribute}")
 
 
-def _sentence(attribute: str, shape: Shape, pairs: Sequence[Pair], metrics: Mapping[str, Metric]) -> str:
-    mean = float(np.mean([pair.overlap for pair in pairs]))
+def _sentence(attribute: str, shape: Shape, pairs: Sequence[Pair], mean: Metric | None, same: Metric | None) -> str:
     chance = shape.selected / shape.units
-    told = f"Two languages share {mean:.3f} of their units for {attribute} in the mean, random selections {chance:.3f}"
-    same = metrics.get(f"{attribute.lower()}_overlap_same_language")
+    own = f"{np.mean([pair.overlap for pair in pairs]):.3f}"
+    if mean is not None and mean.low is not None and mean.high is not None:
+        own += f" ({mean.low:.3f} to {mean.high:.3f} over the splits)"
+    told = f"Two languages share {own} of their units for {attribute} in the mean, random selections {chance:.3f}"
     if same is not None and same.value is not None:
         told += f", two splits of one language {same.value:.3f}"
     significant = sum(pair.significant for pair in pairs)
@@ -129,7 +132,7 @@ def _pair_table(attribute: str, pairs: Sequence[Pair]) -> Html:
                 f"{sum(pair.significant for pair in own)} of {len(own)}",
             )
         )
-    heads = ("Languages", "Shared units", "Probability by chance", "Holm", "Splits above chance")
+    heads = ("Languages", "Shared units", "Probability by chance", "The same by Holm", "Splits above chance")
     return data_table(f"Shared units by split, {attribute}", heads, rows, numeric=(1, 2, 3, 4))
 
 
@@ -144,11 +147,14 @@ def _accuracy_table(probes: Sequence[Judged], metrics: Mapping[str, Metric]) -> 
         "nmi": f"Information, {k} units",
     }
     rows: list[tuple[Child, ...]] = []
-    for language, attribute in dict.fromkeys((probe.language, probe.attribute) for probe in probes):
-        begin = f"{language}_{attribute}".lower().replace("-", "_")
-        rows.append((f"{language} {attribute}", *(_cell(f"{begin}_{name}", metrics) for name in columns)))
+    for cell, begin in plain_names(probe.cell for probe in probes).items():
+        rows.append((cell, *(_cell(f"{begin}_{name}", metrics) for name in columns)))
     heads = ("Language and attribute", *columns.values())
-    return data_table("Share of test words right, by units", heads, rows, numeric=range(1, len(heads)))
+    caption = (
+        "Share of test words right, by units, with 95 % intervals. Information is what the units tell of the value, "
+        "1 for all of it (normalised mutual information); below 0 the probe is surer than it should be."
+    )
+    return data_table(caption, heads, rows, numeric=range(1, len(heads)))
 
 
 def _unit_table(shape: Shape, probes: Sequence[Judged]) -> Html:

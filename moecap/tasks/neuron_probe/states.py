@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import torch
 
 from moecap.errors import BadInputError, NotAvailableError
 from moecap.in_process import InProcessModel
+from moecap.packed_files import read_arrays
 from moecap.tasks.neuron_probe.words import Word
 from moecap.tokenizer import Tokenizer
 
@@ -24,6 +24,10 @@ LAYERS = ("last", "all")
 
 TOKENS = 2_048
 """Tokens of a pass, padding included, unless a single text has more."""
+
+
+NEAR_ONE = 0.02
+"""How far a sum of probabilities in 16 bits may be from 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +166,16 @@ def _routed(router: Any, output: Any, units: Units) -> torch.Tensor:
     logits = next((part for part in wide if bool(((part < 0) | (part > 1)).any())), wide[0])
     logits = logits.reshape(-1, widest).float()
     if units.kind == "expert":
-        return logits.softmax(-1)
+        return logits if _are_probabilities(logits) else logits.softmax(-1)
     picked = next((part for part in parts if not part.is_floating_point() and part.ndim > 1), None)
     if picked is None:
         picked = logits.topk(router.top_k, -1).indices
     return torch.zeros_like(logits).scatter_(1, picked.reshape(len(logits), -1).long(), 1.0)
+
+
+def _are_probabilities(numbers: torch.Tensor) -> bool:
+    """Whether each row is a distribution already, as a router may give it out in place of its logits (Gemma 4's)."""
+    return bool((numbers >= 0).all() and ((numbers.sum(-1) - 1).abs() < NEAR_ONE).all())
 
 
 def file_states(path: Path) -> np.ndarray:
@@ -176,17 +185,18 @@ def file_states(path: Path) -> np.ndarray:
         BadInputError: If it is no such file, or a number in it is not finite.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if "X" not in archive.files:
-                raise BadInputError(f"{path}: no array X; save the vectors with np.savez(FILE, X=vectors)")
-            found = archive["X"]
-    except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+        arrays = read_arrays(path)
+    except (OSError, ValueError) as error:
         raise BadInputError(
             f"{path} cannot be read as .npz ({error}); save it with np.savez(FILE, X=vectors)"
         ) from None
+    if "X" not in arrays:
+        raise BadInputError(f"{path}: no array X; save the vectors with np.savez(FILE, X=vectors)")
+    found = arrays["X"]
     if found.ndim != 2 or found.dtype.kind != "f" or not found.size:
         raise BadInputError(f"{path}: X is {found.dtype} {list(found.shape)}; it has to be fractions, [words, D]")
-    if len(wrong := np.argwhere(~np.isfinite(found))):
-        raise BadInputError(f"{path}: X[{wrong[0][0]}, {wrong[0][1]}] is no finite number; make it again")
-    vectors: np.ndarray = found.astype(np.float32)
+    with np.errstate(over="ignore"):
+        vectors: np.ndarray = found.astype(np.float32)
+    if len(wrong := np.argwhere(~np.isfinite(vectors))):
+        raise BadInputError(f"{path}: X[{wrong[0][0]}, {wrong[0][1]}] is no finite 32-bit number; make it again")
     return vectors

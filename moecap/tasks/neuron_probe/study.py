@@ -13,13 +13,11 @@ from moecap.tasks.neuron_probe.probe import fit_probe
 from moecap.tasks.neuron_probe.selection import Judge, select
 from moecap.tasks.neuron_probe.settings import Settings
 from moecap.tasks.neuron_probe.splits import SPLITS, Cell
-from moecap.tasks.neuron_probe.tables import Facts
+from moecap.tasks.neuron_probe.tables import RANDOM_DRAWS
 from moecap.tasks.neuron_probe.words import Word
+from moecap.tasks.table_rows import TableRows
 
-__all__ = ["RANDOM_DRAWS", "note_setting", "one_thread", "probe_cell", "standardised"]
-
-RANDOM_DRAWS = 5
-"""Random subsets of units that the selected ones are held against."""
+__all__ = ["note_setting", "one_thread", "probe_cell", "standardised"]
 
 
 @contextmanager
@@ -49,7 +47,7 @@ def standardised(vectors: np.ndarray, train: np.ndarray) -> np.ndarray:
     return np.where(constant, 0.0, scaled).astype(np.float32)
 
 
-def note_setting(settings: Settings, units: int, layers: int, words: int, facts: Facts) -> None:
+def note_setting(settings: Settings, units: int, layers: int, words: int, facts: TableRows) -> None:
     """Leave what all probes have in common."""
     kind = "given" if settings.states is not None else settings.unit
     layer = {"neuron": settings.layer, "given": "given"}.get(kind, "all")
@@ -61,7 +59,9 @@ def note_setting(settings: Settings, units: int, layers: int, words: int, facts:
     )
 
 
-def probe_cell(cell: Cell, seed: int, words: list[Word], vectors: np.ndarray, settings: Settings, facts: Facts) -> None:
+def probe_cell(
+    cell: Cell, seed: int, words: list[Word], vectors: np.ndarray, settings: Settings, facts: TableRows
+) -> None:
     """Train, select and judge.
 
     Args:
@@ -91,8 +91,10 @@ def probe_cell(cell: Cell, seed: int, words: list[Word], vectors: np.ndarray, se
         facts.row("selected", *key, rank, choice.unit, choice.bits, answers.bits, _right(answers.chosen, gold["test"]))
         units.append(choice.unit)
     ended = time.monotonic()
+    lemmas: dict[str, int] = {}
     for row, value, answer in zip(cell.rows["test"], gold["test"], answers.chosen, strict=True):
-        facts.row("answers", *key, words[row].id, cell.values[value], cell.values[answer])
+        lemma = lemmas.setdefault(words[row].lemma, len(lemmas))
+        facts.row("answers", *key, words[row].id, lemma, cell.values[value], cell.values[answer])
     random = np.random.default_rng(seed)
     dimensions = vectors.shape[1]
     controls = [("all", 0, np.arange(dimensions))] + [

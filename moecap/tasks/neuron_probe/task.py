@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -21,7 +22,9 @@ from moecap.tasks.neuron_probe.settings import (
     read_settings,
     selected_argument,
 )
-from moecap.tasks.neuron_probe.tables import NAME, TABLES, Facts
+from moecap.tasks.neuron_probe.tables import CELL, NAME, RANDOM_DRAWS, TABLES
+from moecap.tasks.parts import Parts
+from moecap.tasks.table_rows import TableRows
 from moecap.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
     from moecap.tasks.neuron_probe.words import Word
 
 __all__ = ["Asked", "NeuronProbe"]
+
+OF_DATA = ("languages", "attributes")
+"""Arguments whose values of a size are of the packaged verb forms."""
 
 
 class Asked(NamedTuple):
@@ -85,7 +91,7 @@ class NeuronProbe(MethodTask):
         """The test words of the first seed; a limit is of each language and attribute."""
         from moecap.tasks.neuron_probe.data import probe_cells, probe_data
 
-        self.settings = settings = read_settings(self.arguments_in_force(options))
+        self.settings = settings = self._settings(options)
         states = None
         if settings.states is not None:
             from moecap.tasks.neuron_probe.states import file_states
@@ -145,7 +151,7 @@ class NeuronProbe(MethodTask):
         if vectors is None:
             vectors, layers = self._read(engine, tokenizer, lambda words: done(words * half // len(self.words)))
         _refuse_units(vectors.shape[1], self.settings)
-        facts, finished = Facts(), 0
+        facts, finished = TableRows(TABLES), 0
         note_setting(self.settings, vectors.shape[1], layers, len(self.words), facts)
         trainings = len(self.cells) * len(self.seeds)
         for seed in self.seeds:
@@ -191,6 +197,22 @@ class NeuronProbe(MethodTask):
 
         return probe_metrics(tables)
 
+    def parts(self, options: TaskOptions, tables: Tables) -> Iterable[Parts]:
+        """Every attribute of every language with each seed, but for what could not be probed and says why."""
+        settings = self._settings(options)
+        told = [tables[name][CELL] for name in ("values", "skipped")]
+        seen = {column: dict.fromkeys(value for table in told for value in table[column]) for column in CELL[:2]}
+        languages, attributes = settings.languages or seen["language"], settings.attributes or seen["attribute"]
+        seeds = range(options.sampling.seed, options.sampling.seed + settings.seeds)
+        cells = [*product(languages, attributes, seeds)]
+        skipped = set(told[1].itertuples(index=False, name=None))
+        yield Parts("skipped", (*CELL,), [cell for cell in cells if cell in skipped])
+        probed = [cell for cell in cells if cell not in skipped]
+        for table in ("values", "selected", "answers", "fits"):
+            yield Parts(table, (*CELL,), probed)
+        drawn = [("all", 0), *(("random", draw) for draw in range(RANDOM_DRAWS))]
+        yield Parts("controls", (*CELL, "kind", "draw"), [(*cell, *one) for cell in probed for one in drawn])
+
     @classmethod
     def section(cls, tables: Tables, metrics: Mapping[str, Metric]) -> Section | None:
         """Overlap of the languages by attribute."""
@@ -207,6 +229,12 @@ class NeuronProbe(MethodTask):
             if sample["answer"] != answer or sample["scores"] != {"accuracy": int(answer == sample["gold"])}:
                 return f"an answer or score that the table of answers does not give in {sample['id']!r}"
         return ""
+
+    def _settings(self, options: TaskOptions) -> Settings:
+        """The settings; of data of the user's own all languages and attributes are taken that nobody chose."""
+        given = self.arguments_in_force(options)
+        chosen = given if options.data is None else {**given, **dict.fromkeys(OF_DATA, ""), **options.arguments}
+        return read_settings(chosen)
 
     def _read(self, engine: Engine, tokenizer: Tokenizer, done: Callable[[int], None]) -> tuple[np.ndarray, int]:
         from moecap.tasks.neuron_probe.states import Units, word_vectors

@@ -18,7 +18,15 @@ from moecap.data.speech_lists import Listed, manifest_of
 from moecap.errors import BadInputError
 from moecap.tasks.location import IN_FOLDER
 from moecap.tasks.spoken_lid.material import synthetic_source, synthetic_tests, synthetic_training
-from moecap.tasks.spoken_lid.settings import ADVERSARIAL, CHAT, LETTERS, LISTS, SYNTHETIC, Settings
+from moecap.tasks.spoken_lid.settings import (
+    ADVERSARIAL,
+    CHAT,
+    LETTERS,
+    LISTS,
+    SYNTHETIC,
+    Settings,
+    able_classifiers,
+)
 from moecap.tasks.spoken_lid.utterances import Utterance, read_utterance, speakers_of
 
 __all__ = ["Experiment", "prepared", "refuse_forbidden"]
@@ -98,10 +106,12 @@ def prepared(
 
 
 def _able(found: Experiment, opposed: str, settings: Settings) -> tuple[str, ...]:
-    """The classifiers that there are here: without two domains, or speakers, there is nothing to oppose."""
-    several = len({getattr(utterance, opposed) for utterance in found.train}) > 1
-    several |= bool(settings.augment) and opposed == "domain"
-    able = tuple(name for name in settings.classifiers if several or name != ADVERSARIAL)
+    """The classifiers that there are here.
+
+    Raises:
+        BadInputError: If there is none.
+    """
+    able = able_classifiers(settings, opposed, len({getattr(utterance, opposed) for utterance in found.train}))
     if not able:
         raise BadInputError(
             f"{found.name}: training has one {opposed} alone, so that {ADVERSARIAL} has nothing to oppose; take "

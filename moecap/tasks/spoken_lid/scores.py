@@ -8,6 +8,7 @@ from moecap.metrics.accuracy import wilson
 from moecap.metrics.seeds import over_seeds
 from moecap.metrics.value import Metric, measured
 from moecap.tasks.method import Tables
+from moecap.tasks.plain_names import plain_names
 from moecap.tasks.spoken_lid.answered import Answered, Trained, answered, refuse, trained
 from moecap.tasks.spoken_lid.measures import macro_f1, micro_f1, precision_recall_f1, right_families
 from moecap.tasks.spoken_lid.tables import ANSWERED, UNPARSED
@@ -46,10 +47,9 @@ def scores_of(one: Answered) -> dict[str, Metric]:
         "macro_f1": measured(macro_f1(counts), "1", n),
         "family_accuracy": share(right_families(one.gold, one.found)),
     }
-    domains = np.array([_plain(domain) for domain in one.domains])
-    for domain in dict.fromkeys(domains.tolist()):
+    for domain, name in plain_names(one.domains.tolist()).items():
         if domain:
-            found |= _of_domain(f"domain_{domain}", one, domains == domain)
+            found |= _of_domain(f"domain_{name}", one, one.domains == domain)
     parts = {
         "in_domain": one.in_domain,
         "out_of_domain": ~one.in_domain,
@@ -118,8 +118,3 @@ def _costs(tables: Tables) -> dict[str, Metric]:
         each = [seconds / n for seconds in rows["answer_seconds"]]
         found[f"{begin}_answer_seconds_per_utterance"] = over_seeds(each, "s", (0.0, float("inf")))
     return found
-
-
-def _plain(name: str) -> str:
-    """A domain's name as a part of a metric's name: small letters, digits and underscores."""
-    return "".join(character if character.isalnum() and character.isascii() else "_" for character in name.lower())

@@ -22,8 +22,10 @@ __all__ = [
     "SIZES",
     "SYNTHETIC",
     "Settings",
+    "able_classifiers",
     "labels_of",
     "read_settings",
+    "runs_of",
 ]
 
 SYNTHETIC = {"one_voice": 1, "five_voices": 5}
@@ -181,6 +183,24 @@ def read_settings(arguments: Mapping[str, str]) -> Settings:
         track=_one_of(given, "track", TRACKS),
         strict=truth_argument(given, "strict") is True,
     )
+
+
+def runs_of(classifier: str, settings: Settings, first_seed: int) -> range:
+    """The seeds with which a classifier is trained: one where nothing is drawn."""
+    drawn = classifier.startswith("convolution") or (settings.augment and classifier != CHAT)
+    return range(first_seed, first_seed + (settings.seeds if drawn else 1))
+
+
+def able_classifiers(settings: Settings, opposed: str, kinds: int) -> tuple[str, ...]:
+    """The classifiers that there are: without two domains, or speakers, there is nothing to oppose.
+
+    Args:
+        settings: The settings.
+        opposed: What the adversarial network shall not tell apart: ``domain`` or ``speaker``.
+        kinds: How many different ones the training has.
+    """
+    several = kinds > 1 or (bool(settings.augment) and opposed == "domain")
+    return tuple(name for name in settings.classifiers if several or name != ADVERSARIAL)
 
 
 def labels_of(text: str) -> tuple[str, ...]:

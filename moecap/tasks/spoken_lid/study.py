@@ -5,42 +5,20 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 from moecap.tasks.spoken_lid.chat import Heard
 from moecap.tasks.spoken_lid.experiments import Experiment
 from moecap.tasks.spoken_lid.noise import augmented
 from moecap.tasks.spoken_lid.pooled import PooledClassifier
 from moecap.tasks.spoken_lid.settings import CHAT, Settings
-from moecap.tasks.spoken_lid.tables import ANSWERED, TABLES
+from moecap.tasks.spoken_lid.tables import ANSWERED
 from moecap.tasks.spoken_lid.utterances import Utterance
+from moecap.tasks.table_rows import TableRows
 
-__all__ = ["Facts", "ask", "describe", "parts_of", "runs_of", "study"]
-
+__all__ = ["ask", "describe", "parts_of", "study"]
 
 _Trained = tuple[int, Callable[[Sequence[Utterance]], list[str]]]
 """How many numbers were trained, and what gives the language of each utterance."""
-
-
-@dataclass(slots=True)
-class Facts:
-    """Columns of every table, filled as trainings end."""
-
-    columns: dict[str, dict[str, list[Any]]] = field(
-        default_factory=lambda: {table: {name: [] for name in schema.names} for table, schema in TABLES.items()}
-    )
-
-    def row(self, table: str, *values: Any) -> None:
-        """Add a row, its values in the order of the table's columns."""
-        for column, value in zip(self.columns[table].values(), values, strict=True):
-            column.append(value)
-
-
-def runs_of(classifier: str, settings: Settings, first_seed: int) -> range:
-    """The seeds with which a classifier is trained: one where nothing is drawn."""
-    drawn = classifier.startswith("convolution") or (settings.augment and classifier != CHAT)
-    return range(first_seed, first_seed + (settings.seeds if drawn else 1))
 
 
 def parts_of(classifier: str, settings: Settings) -> int:
@@ -48,7 +26,7 @@ def parts_of(classifier: str, settings: Settings) -> int:
     return settings.epochs if classifier.startswith("convolution") else 1
 
 
-def describe(experiment: Experiment, settings: Settings, facts: Facts) -> None:
+def describe(experiment: Experiment, settings: Settings, facts: TableRows) -> None:
     """Leave what an experiment is, what it is trained on and its tests."""
     facts.row(
         "experiments",
@@ -68,7 +46,7 @@ def describe(experiment: Experiment, settings: Settings, facts: Facts) -> None:
 
 
 def study(
-    experiment: Experiment, classifier: str, seed: int, settings: Settings, facts: Facts, done: Callable[[], None]
+    experiment: Experiment, classifier: str, seed: int, settings: Settings, facts: TableRows, done: Callable[[], None]
 ) -> None:
     """Train a classifier and leave its answers to the tests.
 
@@ -93,7 +71,7 @@ def study(
 
 
 def ask(
-    experiment: Experiment, seed: int, facts: Facts, hear: Callable[[Sequence[Utterance]], Sequence[Heard]]
+    experiment: Experiment, seed: int, facts: TableRows, hear: Callable[[Sequence[Utterance]], Sequence[Heard]]
 ) -> None:
     """Ask a model for the language of each test, and leave its answers."""
     begin = time.monotonic()
@@ -109,7 +87,7 @@ def _pooled(
     _seed: int,
     train: Sequence[Utterance],
     _settings: Settings,
-    _facts: Facts,
+    _facts: TableRows,
     done: Callable[[], None],
 ) -> _Trained:
     pooled = PooledClassifier(normalises=classifier == "statistics")
@@ -124,7 +102,7 @@ def _network(
     seed: int,
     train: Sequence[Utterance],
     settings: Settings,
-    facts: Facts,
+    facts: TableRows,
     done: Callable[[], None],
 ) -> _Trained:
     from moecap.tasks.spoken_lid.training import NetworkClassifier, Schedule

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -13,9 +13,20 @@ from moecap.metrics.value import Metric
 from moecap.observations.recorder import Recorder
 from moecap.tasks.base import TaskOptions
 from moecap.tasks.method import MethodTask, Passes, Tables
+from moecap.tasks.parts import Parts
 from moecap.tasks.spoken_lid.answered import headline
-from moecap.tasks.spoken_lid.settings import ARGUMENTS, CHAT, LISTS, SIZES, Settings, read_settings
+from moecap.tasks.spoken_lid.settings import (
+    ARGUMENTS,
+    CHAT,
+    LISTS,
+    SIZES,
+    Settings,
+    able_classifiers,
+    read_settings,
+    runs_of,
+)
 from moecap.tasks.spoken_lid.tables import NAME, TABLES
+from moecap.tasks.table_rows import TableRows
 from moecap.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -108,9 +119,9 @@ class SpokenLid(MethodTask):
         """Train or ask every classifier of every experiment, leave the tables after each, and yield languages."""
         import pandas as pd
 
-        from moecap.tasks.spoken_lid.study import Facts, ask, describe, parts_of, runs_of, study
+        from moecap.tasks.spoken_lid.study import ask, describe, parts_of, study
 
-        facts, finished = Facts(), 0
+        facts, finished = TableRows(TABLES), 0
         trainings = [
             (experiment, classifier, seed)
             for experiment in self.experiments
@@ -175,6 +186,23 @@ class SpokenLid(MethodTask):
         from moecap.tasks.spoken_lid.scores import lid_metrics
 
         return lid_metrics(tables)
+
+    def parts(self, options: TaskOptions, tables: Tables) -> Iterable[Parts]:
+        """Every experiment with each of its classifiers and each of their seeds."""
+        settings, trained_on = self._settings(options), tables["training"]
+        opposed = dict(tables["experiments"][["experiment", "opposed"]].itertuples(index=False, name=None))
+        trainings = []
+        for experiment in settings.experiments:
+            rows, what = trained_on[trained_on["experiment"] == experiment], opposed.get(experiment, "domain")
+            for classifier in able_classifiers(settings, what, len(set(rows[what]))):
+                trainings += [
+                    (experiment, classifier, seed) for seed in runs_of(classifier, settings, options.sampling.seed)
+                ]
+        yield Parts.of_each("experiments", experiment=settings.experiments)
+        for table in ("answers", "fits"):
+            yield Parts(table, ("experiment", "classifier", "seed"), trainings)
+        networks = [one for one in trainings if one[1].startswith("convolution")]
+        yield Parts("epochs", ("experiment", "classifier", "seed"), networks)
 
     @classmethod
     def section(cls, tables: Tables, metrics: Mapping[str, Metric]) -> Section | None:

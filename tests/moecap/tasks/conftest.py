@@ -55,3 +55,23 @@ def answered():
         return list(task.samples(items, prompts, records, tokenizer))
 
     return samples
+
+
+@pytest.fixture
+def unseen():
+    """What could be taken out of every table of a method's whole run without its parts telling: column and value."""
+
+    def left_out(task, options, tables, *columns):
+        parts = list(task.parts(options, tables))
+        assert [part.problem(tables) for part in parts if part.problem(tables)] == []
+        found = []
+        for column in columns:
+            for value in {value for table in tables.values() if column in table for value in table[column]}:
+                others = {
+                    name: table[table[column] != value] if column in table else table for name, table in tables.items()
+                }
+                if not any(part.problem(others) for part in task.parts(options, others)):
+                    found.append((column, value))
+        return found
+
+    return left_out

@@ -17,6 +17,7 @@ from moecap.report.markup import element
 from moecap.report.section import Section
 from moecap.tasks import method as frame
 from moecap.tasks.method import MethodTask, PublishedFigure, method_metrics
+from moecap.tasks.parts import Parts
 
 COINS = pa.schema([column("throw", pa.int32(), "number of the throw"), column("heads", pa.bool_(), "whether heads")])
 
@@ -43,6 +44,9 @@ class Coins(MethodTask):
         if throws["throw"].duplicated().any():
             raise BadInputError("coins.throws.parquet: a throw comes twice")
         return {"heads": measured(throws["heads"].mean(), "1", len(throws))}
+
+    def parts(self, options, tables):
+        yield Parts.of_each("throws", throw=range(int(self.arguments_in_force(options)["throws"])))
 
     @classmethod
     def section(cls, tables, metrics):

@@ -8,6 +8,7 @@ import pytest
 from moecap.errors import BadInputError, NotAvailableError
 from moecap.observations.reader import read_observations
 from moecap.report.page import write_report
+from moecap.result import read_result
 from moecap.runner.plan import make_plan
 from moecap.runner.reporter import Reporter
 from moecap.runner.run import run
@@ -16,7 +17,9 @@ from moecap.tasks.adapter_routing.experiment import Experiment
 from moecap.tasks.adapter_routing.settings import read_settings
 from moecap.tasks.adapter_routing.task import AdapterRouting
 from moecap.tasks.base import refuse_mismatch
+from moecap.tasks.method import method_tables
 from moecap.verification.recomputation import verify_run
+from moecap.verification.task_data import asked_options
 from moecap_backends.openai import OpenaiBackend
 
 DIGITS = ("size=ci", "steps=10", "shot_steps=4", "mean_steps=2", "seeds=2")
@@ -163,3 +166,14 @@ def test_a_training_that_no_memory_holds_is_refused_before_anything_starts(tiny_
     }
     with pytest.raises(NotAvailableError, match=r"task 'adapter_routing' needs \d+\.\d GB to train in .*are free"):
         make_plan(with_settings(options, ()), lambda _line: None)
+
+
+@pytest.mark.engine
+def test_no_variant_adaptation_stage_or_seed_can_be_left_out(digits_run, unseen):
+    result = read_result(digits_run)
+    asked = asked_options(result, result.tasks[0], None)
+    ((method, tables),) = method_tables(read_observations(digits_run).tables)
+    assert unseen(method(), asked, tables, "stage", "variant", "adaptation", "seed") == []
+    scores = tables["scores"]
+    once = {**tables, "scores": scores[(scores["seed"] != 1) | (scores["task"] != scores["task"].iloc[-1])]}
+    assert any("which the result's settings ask for" in part.problem(once) for part in method().parts(asked, once))

@@ -20,6 +20,7 @@ from moecap.observations.recorder import Recorder
 from moecap.observations.task_tables import read_task_tables
 from moecap.report.page import run_page
 from moecap.report.reported_run import read_run
+from moecap.result import read_result
 from moecap.runner.reporter import Reporter
 from moecap.runner.run import run
 from moecap.settings import with_settings
@@ -31,9 +32,10 @@ from moecap.tasks.groundedness.expert_load import token_experts
 from moecap.tasks.groundedness.scoring import end_tokens, prompted, score_captions
 from moecap.tasks.groundedness.task import Groundedness
 from moecap.tasks.groundedness.words import word_surprisals as of_tables
-from moecap.tasks.method import Passes
+from moecap.tasks.method import Passes, method_tables
 from moecap.tokenizer import Tokenizer
 from moecap.verification.recomputation import verify_run
+from moecap.verification.task_data import asked_options
 
 pytestmark = pytest.mark.engine
 
@@ -289,3 +291,12 @@ def test_the_digits_are_those_of_the_sources(digits):
     assert 0 <= digits.pictures.min() < digits.pictures.max() == 1
     assert sum(words[4] == "an" for words in digits.captions) == 174  # eights in the data set
     assert all((words[4] == "an") == (words[5] == "eight") for words in digits.captions)
+
+
+def test_no_condition_and_no_digits_can_be_left_out(scored, unseen, options):
+    result = read_result(scored)
+    ((method, tables),) = method_tables(read_observations(scored).tables)
+    assert unseen(method(), asked_options(result, result.tasks[0], scored), tables, "condition") == []
+    asked = options(controls="shuffled,blank")  # captions of digits
+    problems = [parts.problem(tables) for parts in method().parts(asked, tables)]
+    assert problems[-1] == "it has no row"

@@ -11,13 +11,16 @@ from hypothesis import strategies as st
 from vision_server import VisionServer
 
 from moecap.observations.reader import read_observations
+from moecap.observations.recorder import RequestRecord
 from moecap.runner.reporter import Reporter
 from moecap.runner.run import run
 from moecap.settings import with_settings
 from moecap.tasks.imagecode.chat import order_of, stated_image
 from moecap.tasks.imagecode.crops import ATTRIBUTES, attribute_values, cells_of
+from moecap.tasks.imagecode.facts import Facts
 from moecap.tasks.imagecode.pairs import yes_logprob
 from moecap.tasks.imagecode.questions import Question
+from moecap.tasks.imagecode.scores import imagecode_metrics
 from moecap.verification.recomputation import verify_run
 
 
@@ -215,6 +218,7 @@ def test_the_released_images_are_sent_as_they_are_in_the_order_of_their_numbers(
         ('{"image": 8}', 8),
         ('Here: ```json\n{"image": "6"}\n```', 6),
         ('{"image": 11} 3', None),
+        ('{"image": "' + "9" * 5000 + '"}', None),
         ('{"image": true}', None),
         ("<think>1 or 2?</think>9", 9),
         ("none of them", None),
@@ -233,7 +237,7 @@ def test_whatever_a_model_says_is_a_number_of_an_image_or_none(answer):
 
 @given(st.text(max_size=20), st.integers(0, 1000))
 def test_an_order_has_every_image_once_and_is_the_same_again(key, seed):
-    question = Question("set", key, "", 0, "video", "")
+    question = Question("set", key, "", 0, "video", "", "")
     assert sorted(order_of(question, seed)) == list(range(10))
     assert order_of(question, seed) == order_of(question, seed)
     assert order_of(question, None) == tuple(range(10))
@@ -243,3 +247,20 @@ def test_yes_is_counted_however_it_is_written_and_is_at_most_as_likely_as_the_la
     assert yes_logprob({"Yes": np.log(0.2), " yes": np.log(0.1), "No": np.log(0.6)}) == pytest.approx(np.log(0.3))
     assert yes_logprob({"No": -0.1, "Maybe": -3.0}) == -3.0
     assert yes_logprob({}) is None
+
+
+def test_a_question_with_a_failed_request_adds_no_tokens_of_its_others():
+    facts = Facts()
+    for name in ("a", "b", "c"):
+        question = Question(name, "0", "", 0, "video", "", name)
+        facts.describe(question)
+        facts.picked("pairs", 0, question, 0)
+        for image in range(10):
+            failed, untold = (name, image) == ("b", 3), (name, image) == ("c", 4)
+            record = RequestRecord(0, "score", "p", 0, 0, 1, 1)
+            record.ended_ns, record.status = 10**9, "failed" if failed else "completed"
+            record.input_tokens, record.output_tokens = (None, None) if failed or untold else (100, 1)
+            facts.requested(question, image, record)
+    found = imagecode_metrics(facts.frames())
+    assert (found["pairs_input_tokens"].value, found["pairs_input_tokens"].n) == (1000, 1)
+    assert (found["pairs_seconds"].value, found["pairs_seconds"].n) == (10, 2)

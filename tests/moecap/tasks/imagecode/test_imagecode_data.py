@@ -15,7 +15,13 @@ from moecap.data.imagecode import descriptions, image_files, is_static, set_sour
 from moecap.data.photographs import PICTURES, load_photographs
 from moecap.errors import BadInputError, NotAvailableError, UnknownNameError
 from moecap.tasks.base import load_task
-from moecap.tasks.imagecode.asked import crop_questions, crops_asked, crops_to_learn_from, held_out_photographs
+from moecap.tasks.imagecode.asked import (
+    crop_questions,
+    crops_asked,
+    crops_to_learn_from,
+    held_out_photographs,
+    released_questions,
+)
 from moecap.tasks.imagecode.crops import ATTRIBUTES, EDGE, STRIDE, attribute_values, cells_of, shown
 
 VIDEO, STATIC = "MSR-VTT-videoTestVideo_video1-shot1_0", "open-images-7_ab12"
@@ -156,6 +162,9 @@ def test_annotations_are_read_in_their_released_form(tmp_path):
         tags_of(path)
     path.write_text("set: 3")
     with pytest.raises(BadInputError, match="annotations"):
+        tags_of(path)
+    path.write_text('"other": {"1": {"annotation": "q"}}\n"set":\n  "5":\n    "annotation": "q, no tag"\n')
+    with pytest.raises(BadInputError, match="line 2: tag 'no tag' of 5 in 'set' is not of small letters"):
         tags_of(path)
     with pytest.raises(NotAvailableError):
         tags_of(tmp_path / "none.yaml")
@@ -312,3 +321,20 @@ def test_a_submission_has_the_places_in_the_order_of_the_descriptions(released, 
     assert "no place for" in capsys.readouterr().err
     assert main([*command, "--limit", "2", "--predictions", str(predicted(tmp_path, *rows))]) == 2
     assert "--limit 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("said", [{STATIC: {"9": "the lightest"}}, {STATIC: ["the lightest"], VIDEO: ["the first"]}])
+def test_one_set_or_none_with_its_image_gives_nothing_to_learn(released, options, tmp_path, said):
+    (released / "train_data.json").write_text(json.dumps(said))
+    own = vectors(tmp_path / "v.npz")
+    learnt = vectors(tmp_path / "t.npz", rows=sum(map(len, said.values())))
+    with pytest.raises(BadInputError, match=r"train_data\.json: to learn takes two sets or more"):
+        load_task("imagecode").items(options(data=released, embeddings=own, train_embeddings=learnt))
+
+
+def test_questions_of_a_set_or_photograph_are_one_group(released):
+    assert {question.group for question in crop_questions(20, None).asked} == {
+        photograph.name for photograph in held_out_photographs()[0]
+    }
+    questions = released_questions(released, "valid", None, None).asked
+    assert [question.group for question in questions[:3]] == [VIDEO, VIDEO, STATIC]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import t as student
 
 from moecap.errors import BadInputError, MoecapError
+from moecap.metrics.accuracy import wilson
 from moecap.observations.reader import read_observations
 from moecap.observations.recorder import Recorder
 from moecap.tasks.base import TaskOptions, load_task
@@ -100,15 +102,17 @@ def test_ranks_are_as_sorting_gives_them(small):
         assert ((one.ranks == 1) == one.right).all()
 
 
-def test_one_seed_has_wilsons_interval_and_no_more_questions_than_the_limit(tmp_path):
+def test_one_seed_has_an_interval_over_photographs_and_no_more_questions_than_the_limit(tmp_path):
     samples, tables = ran(tmp_path / "run", {**SMALL, "seeds": "1", "variants": "context_batch"}, limit=20)
     found = method_metrics(tables, None)["task.imagecode_context_batch_accuracy"]
     assert (len(samples), found.n) == (20, 20)
-    right = round(found.value * 20)
-    p, z2 = right / 20, 1.959963984540054**2
-    centre = (p + z2 / 40) / (1 + z2 / 20)
-    half = (z2 / 20 * (p * (1 - p) + z2 / 80)) ** 0.5 / (1 + z2 / 20)
-    assert (found.low, found.high) == (pytest.approx(centre - half), pytest.approx(centre + half))
+    joined = own(tables)["picks"].merge(own(tables)["questions"], on="item")
+    joined["right"] = joined["pick"] == joined["gold"]
+    p, of_photographs = joined["right"].mean(), joined.groupby("source")["right"]
+    assert (found.value, of_photographs.ngroups) == (p, 5)
+    beyond = of_photographs.sum() - of_photographs.size() * p
+    n = min(20, p * (1 - p) / (5 / 4 * (beyond**2).sum() / 20**2))
+    assert (found.low, found.high) == pytest.approx(wilson(n * p, n, student.ppf(0.975, 4)))
 
 
 def test_samples_are_picks_of_the_last_variant_and_follow_from_the_tables(small):
@@ -128,7 +132,7 @@ def test_equal_images_are_right_by_chance():
     from moecap.tasks.imagecode.questions import Question
 
     facts = Facts()
-    asked = [Question(f"set{n}", "a", "x", n % 10, "static", "s") for n in range(100)]
+    asked = [Question(f"set{n}", "a", "x", n % 10, "static", "s", f"set{n}") for n in range(100)]
     for question in asked:
         facts.describe(question)
     facts.ranked("zero_shot", 0, asked, np.ones((100, 10)))
@@ -189,3 +193,22 @@ def test_an_encoder_needs_nothing_of_a_backend_and_a_chat_images():
     assert task.needs({"retriever": "chat"}) == {"generate", "images"}
     with pytest.raises(MoecapError, match="retriever=eye"):
         task.needs({"retriever": "eye"})
+
+
+def test_no_variant_seed_or_pick_can_be_left_out(small, unseen):
+    task, tables, options = load_task("imagecode"), own(small[1]), TaskOptions(None, None, SMALL, lambda _line: None)
+    assert unseen(task, options, tables, "variant", "seed") == []
+    fewer = forged(tables, "picks", lambda t: t.iloc[1:])
+    assert any("which the result's settings ask for" in part.problem(fewer) for part in task.parts(options, fewer))
+    asked = TaskOptions(None, None, {**SMALL, "seeds": "1"}, lambda _line: None)
+    more = [part.problem(tables) for part in task.parts(asked, tables)]
+    assert any("seed 1, item" in problem and problem.endswith("do not ask for") for problem in more)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [({"retriever": "chat", "variants": "context_batch"}, "variants"), ({"order_seed": "1"}, "order_seed")],
+)
+def test_what_a_retriever_does_not_read_is_refused(arguments, name):
+    with pytest.raises(BadInputError, match=f"--task-arg {name}: retriever=.* has no use for it"):
+        load_task("imagecode").needs(arguments)

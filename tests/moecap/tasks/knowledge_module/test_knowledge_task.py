@@ -235,3 +235,12 @@ def test_the_memory_counts_what_is_kept_of_the_teacher_and_grows_with_the_batch(
     assert 0 < whole[1]["modules"]["teacher_bytes"].max() <= kept
     assert needed(batch=8) > needed(batch=2) > needed(batch=1)
     assert needed(objective="lm") == needed(objective="lm", teacher_gb=0)  # no teacher
+
+
+@pytest.mark.engine
+def test_no_setting_or_module_can_be_left_out(whole, quality_file, unseen):
+    task = load_task("knowledge_module")
+    asked = _options(quality_file, SMALL | {"documents": 2, "extractor": "learned", "train_documents": 1})
+    assert unseen(task, asked, whole[1], "setting") == []
+    fewer = {**whole[1], "modules": whole[1]["modules"].iloc[1:]}
+    assert any(part.problem(fewer) for part in task.parts(asked, fewer))

@@ -16,7 +16,9 @@ from moecap.result import read_result, write_result
 from moecap.runner.reporter import Reporter
 from moecap.runner.run import run
 from moecap.settings import with_settings
+from moecap.tasks.method import method_tables
 from moecap.verification.recomputation import verify_run
+from moecap.verification.task_data import asked_options
 
 pytestmark = pytest.mark.engine
 
@@ -228,3 +230,22 @@ def test_labels_of_several_tokens_and_the_whole_vocabulary_are_learned_in_proces
     assert len(found["labels"]) == 2  # a space and s come first in both, and d is no choice
     assert found["learning"].vocabulary.all()
     assert numbers["latency_k3"] is None and 0 <= numbers["accuracy_scalar_k3"] <= 1
+
+
+def test_no_draw_layout_or_weighting_can_be_left_out(honest, unseen):
+    result = read_result(honest)
+    ((method, found),) = method_tables(read_observations(honest).tables)
+    assert unseen(method(), asked_options(result, result.tasks[0], None), found, "seed", "arrangement", "method") == []
+
+
+@pytest.mark.parametrize("table", ["weights", "latency"])
+def test_a_draw_that_is_gone_from_a_table_is_named_by_verify(folder, table):
+    found = changed(folder, table, lambda frame: frame[frame["seed"] != 1])
+    assert not found.ok
+    assert found.problem.startswith(f"moicl.{table}.parquet: no row of seed 1, arrangement k1")
+
+
+def test_fewer_samples_than_items_are_named_by_verify(folder):
+    path = folder / "samples.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    assert "items" in verify_run(folder).problem

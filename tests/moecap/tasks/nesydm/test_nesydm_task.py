@@ -205,3 +205,7 @@ def test_a_limit_is_of_each_split_of_each_experiment():
     assert len(task.items(options(SMALL, limit=5))) == 5
     assert [experiment.splits for experiment in task.experiments] == [("id",) * 5 + ("ood",) * 5, ("id",) * 5]
     assert task.limited
+
+
+def test_no_experiment_predictor_or_seed_can_be_left_out(small, unseen):
+    assert unseen(load_task("nesydm"), options(SMALL), own(small[1]), "experiment", "predictor", "seed") == []

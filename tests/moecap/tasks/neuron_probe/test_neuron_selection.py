@@ -40,6 +40,12 @@ def test_training_stops_when_held_out_words_are_told_no_better_and_two_trainings
     assert not np.array_equal(one.weight, fit_probe(x, y, 3, schedule, 8).weight)
 
 
+def test_of_few_words_one_is_held_out_where_training_may_stop():
+    x, y = planted(6, 0)
+    probe = fit_probe(x, y, 3, Schedule("poisson", 400, 0, 0.05, 5, 0.0, 4), 7)
+    assert probe.epochs > 4  # nothing held out has no loss, which never gets better
+
+
 def bits_by_hand(vectors, gold, weight, bias, units):
     mask = np.isin(np.arange(vectors.shape[1]), units)
     logs = log_softmax((vectors * mask).astype(np.float64) @ weight.T + bias, axis=-1)

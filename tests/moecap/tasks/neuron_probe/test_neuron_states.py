@@ -1,5 +1,7 @@
 """Vectors of words against passes of the model by hand, for neurons and for experts of several families."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -134,8 +136,9 @@ def test_states_of_a_file_are_read_and_checked(tmp_path):
         ({"Y": np.ones((2, 2))}, "no array X"),
         ({"X": np.ones(3)}, r"X is float64 \[3\]"),
         ({"X": np.ones((2, 2), int)}, "X is int64"),
-        ({"X": np.array([[1.0, 2.0], [3.0, np.nan]])}, r"X\[1, 1\] is no finite number"),
+        ({"X": np.array([[1.0, 2.0], [3.0, np.nan]])}, r"X\[1, 1\] is no finite 32-bit number"),
         ({"X": np.array([[object()]])}, "cannot be read"),
+        ({"X": np.array([[1.0, 1e300]])}, r"X\[0, 1\] is no finite 32-bit number"),
     ):
         np.savez(path, **wrong)
         with pytest.raises(BadInputError, match=words):
@@ -145,3 +148,20 @@ def test_states_of_a_file_are_read_and_checked(tmp_path):
         file_states(path)
     with pytest.raises(BadInputError, match=r"cannot be read as \.npz"):
         file_states(tmp_path / "none.npz")
+
+
+def test_probabilities_that_a_router_gives_out_are_taken_as_they_are():
+    """Gemma 4's router gives probabilities, weights and experts, and no logits."""
+    import torch
+
+    from moecap.tasks.neuron_probe.states import Units, _routed
+
+    router = SimpleNamespace(top_k=2)
+    logits = torch.tensor([[2.0, -1.0, 0.5, 0.0], [0.1, 0.2, 0.3, 0.9]])
+    probabilities = logits.softmax(-1)
+    weights, experts = probabilities.topk(2)
+    for output in ((probabilities, weights, experts), (logits, weights, experts), (experts, weights, logits)):
+        assert torch.allclose(_routed(router, output, Units("expert", "last")), probabilities)
+        assert _routed(router, output, Units("chosen", "last")).nonzero()[:, 1].tolist() == [0, 2, 2, 3]
+    half = (probabilities.bfloat16(), weights, experts)
+    assert torch.allclose(_routed(router, half, Units("expert", "last")), probabilities, atol=0.01)

@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import hypergeom
+from scipy.stats import t as student
 
-from moecap.errors import BadInputError, MoecapError, UnknownNameError
+from moecap.errors import BadInputError, MoecapError, NotAvailableError, UnknownNameError
+from moecap.metrics.accuracy import wilson
 from moecap.observations.reader import read_observations
 from moecap.observations.recorder import Recorder
 from moecap.tasks.base import TaskOptions, load_task
@@ -151,6 +153,8 @@ def test_the_report_has_a_chart_for_each_attribute(small):
     assert "5 of 30 numbers of the given vectors selected" in body
     assert repr(metrics["es_number_acc"].value) in body
     assert "What was not probed" in body
+    shared = metrics["number_overlap"]
+    assert f"share {shared.value:.3f} ({shared.low:.3f} to {shared.high:.3f} over the splits)" in body
     z = np.array(section.charts[1].data[0]["z"], float)
     assert np.array_equal(z, z.T, equal_nan=True)
     assert NeuronProbe.section({name: table.iloc[:0] for name, table in tables.items()}, {}) is None
@@ -273,3 +277,48 @@ def test_selections_need_the_number_of_units(tmp_path):
     with pytest.raises(BadInputError, match="no such file"):
         chosen = TaskOptions(None, None, {"dim": "60"}, lambda _: None)
         load_task("neuron_probe").score(chosen, tmp_path / "none", None)
+
+
+def test_no_language_attribute_seed_or_random_draw_can_be_left_out(small, files, unseen):
+    asked = options(files, languages="de,es,it", attributes="Case,Mood,Number")
+    assert unseen(load_task("neuron_probe"), asked, own(small[1]), "language", "attribute", "seed", "draw") == []
+
+
+def test_data_of_the_users_own_have_all_their_languages_and_attributes(files):
+    """The languages and attributes of a size are those of the packaged verb forms."""
+    task = load_task("neuron_probe")
+    task.items(options(files, size="default"))
+    assert {cell.language for cell in task.cells} == {"de", "es", "it"}
+    assert {cell.attribute for cell in task.cells} == {"Case", "Number"}
+    with pytest.raises(NotAvailableError, match="holds no word of language 'pt'; it has"):
+        task.items(options(files, languages="es,pt"))
+
+
+def test_words_of_a_lemma_count_as_alike_where_there_is_one_seed(small):
+    tables = {name: table[table["seed"] == 0] if "seed" in table else table for name, table in own(small[1]).items()}
+    metric = method_metrics({"neuron_probe": tables}, None)["task.neuron_probe_es_number_acc"]
+    answers = tables["answers"].query("language == 'es' and attribute == 'Number'")
+    right = answers["gold"] == answers["answer"]
+    p, lemmas = right.mean(), right.groupby(answers["lemma"])
+    assert lemmas.size().tolist() == [2] * lemmas.ngroups  # two words a lemma
+    beyond = lemmas.sum() - lemmas.size() * p
+    g, n = lemmas.ngroups, len(right)
+    n = min(n, p * (1 - p) / (g / (g - 1) * (beyond**2).sum() / n**2))
+    assert (metric.low, metric.high) == pytest.approx(wilson(n * p, n, student.ppf(0.975, g - 1)))
+
+
+def test_languages_whose_names_differ_by_a_sign_alone_are_two(small):
+    tables = {
+        name: table.assign(language=table["language"].replace({"es": "pt-br", "it": "pt_br"}))
+        if "language" in table
+        else table
+        for name, table in own(small[1]).items()
+    }
+    metrics = method_metrics({"neuron_probe": tables}, None)
+    found = [name for name in metrics if name.startswith("task.neuron_probe_pt_br_number_") and name.endswith("_acc")]
+    assert len(found) == 2
+    before = method_metrics(small[1], None)
+    values = {before[f"task.neuron_probe_{language}_number_acc"].value for language in ("es", "it")}
+    assert {metrics[name].value for name in found} == values
+    section = NeuronProbe.section(tables, {n.removeprefix("task.neuron_probe_"): m for n, m in metrics.items()})
+    assert all(repr(value) in str(section.body) for value in values)

@@ -182,7 +182,7 @@ def test_the_report_has_two_charts_and_a_table(small):
     assert [chart.id for chart in section.charts] == ["spoken-lid-lists", "spoken-lid-lists-answers"]
     json.dumps([chart.data for chart in section.charts])
     by_domain, confused = section.charts
-    assert by_domain.data[0]["x"] == ["studio, voices heard", "field, other voices"]
+    assert by_domain.data[0]["x"] == ["studio,<br>voices<br>heard", "field,<br>other<br>voices"]
     assert np.allclose(np.sum(confused.data[0]["z"], axis=1), 1, atol=1e-3)
     assert repr(named["lists_statistics_macro_f1"].value) in str(section.body)
     assert SpokenLid.section({name: table.iloc[:0] for name, table in tables.items()}, {}) is None
@@ -291,3 +291,30 @@ def test_only_a_chat_needs_anything_of_a_backend():
     refuse_mismatch(task, OpenaiBackend, {"classifiers": "chat"})
     with pytest.raises(NotAvailableError, match=r"needs audio, which backend 'transformers' lacks; .* openai"):
         refuse_mismatch(task, TransformersBackend, {"classifiers": "statistics,chat"})
+
+
+def test_no_experiment_classifier_or_seed_can_be_left_out(small, kept_lists, unseen):
+    asked = TaskOptions(None, kept_lists, SMALL, lambda _line: None)
+    assert unseen(load_task("spoken_lid"), asked, own(small[1]), "experiment", "classifier", "seed") == []
+
+
+def test_without_two_domains_no_adversarial_classifier_is_asked_for(small, kept_lists, unseen):
+    tables = own(small[1])
+    one = tables["training"].assign(domain="studio")
+    without = {
+        name: table[table["classifier"] != "convolution_adversarial"] if "classifier" in table else table
+        for name, table in tables.items()
+    }
+    asked = TaskOptions(None, kept_lists, SMALL, lambda _line: None)
+    assert unseen(load_task("spoken_lid"), asked, {**without, "training": one}, "classifier", "seed") == []
+
+
+def test_domains_whose_names_have_the_same_letters_are_told_apart(small):
+    tables = own(small[1])
+    renamed = tables["tests"].assign(domain=tables["tests"]["domain"].replace({"studio": "сад", "field": "лес"}))
+    found = SpokenLid.metrics({**tables, "tests": renamed}, None)
+    names = [name for name in found if name.startswith("lists_statistics_domain_") and name.endswith("_accuracy")]
+    of_domains = [name for name in names if "speakers" not in name]
+    before = SpokenLid.metrics(tables, None)
+    wanted = sorted(before[f"lists_statistics_domain_{domain}_accuracy"].value for domain in ("studio", "field"))
+    assert sorted(found[name].value for name in of_domains) == wanted
