@@ -11,13 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from moecap.config import RunConfig
 from moecap.errors import BadInputError
-from moecap.files import unique_keys, write_text
+from moecap.files import place_stored, write_text
 from moecap.hardware.profile import HardwareProfile, ProfileSource
 from moecap.metrics.constants import Constant, constant_value
 from moecap.metrics.routing_source import RoutingSource
 from moecap.metrics.value import Metric
 from moecap.projection.record import ProjectionRecord
 from moecap.settings import first_problem
+from moecap.strict_json import parse_json
 
 __all__ = [
     "RESULT_FILE",
@@ -72,6 +73,11 @@ class ModelRecord(_Record):
     is_moe: bool
 
 
+def _unstated_source(record: dict[str, Any]) -> ProfileSource:
+    """Where a profile came from of which the first version did not say it: what was not probed may be a file's."""
+    return "probed" if "profile" in record and record["profile"].probe is not None else "file"
+
+
 class HardwareRecord(_Record):
     """On which hardware, with the whole profile, where it came from, and the probe."""
 
@@ -80,8 +86,8 @@ class HardwareRecord(_Record):
     count: int
     usd_per_hour: float | None
     price_source: str
-    source: ProfileSource
     profile: HardwareProfile
+    source: ProfileSource = Field(default_factory=_unstated_source)
 
     @classmethod
     def of(
@@ -234,18 +240,28 @@ def write_result(directory: Path, result: Result) -> None:
 
 
 def read_result(directory: Path) -> Result:
-    """Read the result of a run directory.
+    """Read the result of a run directory, whose files are put in place first where the run was killed before it had.
 
     Raises:
         BadInputError: If there is none or it does not fit the schema.
     """
+    try:
+        place_stored(directory if directory.is_dir() else directory.parent)
+    except OSError as error:
+        raise BadInputError(
+            f"{directory}: the run was killed before all its files were in place, and they cannot be put there "
+            f"({error.strerror}); make the directory writable"
+        ) from None
     path = directory / RESULT_FILE if directory.is_dir() else directory
     if not path.is_file():
         raise BadInputError(f"{directory}: no {RESULT_FILE} there; give a run directory that `moecap run` made")
-    if path.stat().st_size > MAX_RESULT_BYTES:
+    size = path.stat().st_size
+    if not size:
+        raise BadInputError(f"{directory}: the run there has only just begun, or was killed then; nothing is stored")
+    if size > MAX_RESULT_BYTES:
         raise BadInputError(f"{path}: larger than {MAX_RESULT_BYTES} bytes; this is no result file")
     try:
-        content = json.loads(path.read_bytes(), parse_constant=_refuse_constant, object_pairs_hook=unique_keys)
+        content = parse_json(path.read_bytes())
         if isinstance(content, dict) and content.get("kind") == "imported" and "source" in content:
             raise BadInputError(f"{path}: imported from another tool; verify, report and compare alone take it")
         return Result.model_validate(content)
@@ -253,7 +269,3 @@ def read_result(directory: Path) -> Result:
         raise BadInputError(f"{path.name}: {first_problem(error)}") from None
     except (ValueError, RecursionError) as error:
         raise BadInputError(f"{path.name}: not a JSON result ({str(error).splitlines()[0]})") from None
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a number that a result may hold")

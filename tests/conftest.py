@@ -6,6 +6,8 @@ import importlib.util
 import os
 import shutil
 import signal
+import ssl
+import subprocess
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -131,6 +133,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """Name the groups that did not run."""
     for group, (reason, count) in config.stash.get(LEFT_OUT, {}).items():
         terminalreporter.write_line(f"not run: {count} tests of group {group!r}: {reason}", yellow=True)
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLContext]:
+    """Key and self-signed certificate of ``localhost``, and the server's side of TLS."""
+    folder = tmp_path_factory.mktemp("tls")
+    command = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    )
+    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
+    subprocess.run([*command.split(), *files], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    return folder / "cert.pem", context
 
 
 @pytest.fixture(scope="session")

@@ -35,6 +35,9 @@ def run_command(arguments: Sequence[str] | None) -> int:
             if not interruption.raised and not isinstance(error, KeyboardInterrupt):
                 raise
             _remark("interrupted")
+            # Python remembers where an interrupt ended a text that was executed (imports that make dataclasses do so)
+            # and with -m it would end by SIGINT; executing any text makes it forget
+            exec("")
             status = INTERRUPTED
     return INTERRUPTED if interruption.raised else status
 

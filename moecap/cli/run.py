@@ -36,13 +36,18 @@ def run(
     from moecap.cli.asked import asked_values
     from moecap.cli.output import print_json, remark
     from moecap.cli.summary import print_summary
+    from moecap.errors import BadInputError
     from moecap.report.page import write_report
     from moecap.runner.reporter import Reporter
     from moecap.runner.run import run as run_config
     from moecap.settings import with_settings
 
     outcome = run_config(with_settings(asked_values(config, options, layout), set_), Reporter())
-    page = write_report(outcome.directory)
+    drawn = True
+    try:
+        report = f"report  {write_report(outcome.directory)}"
+    except BadInputError as error:  # what was measured is said all the same
+        report, drawn = f"moecap: {error}", False
     try:
         if json:
             print_json(outcome.result.model_dump(mode="json"))
@@ -50,10 +55,10 @@ def run(
             print_summary(outcome.result)
     finally:  # where stdout is full, what was measured is found all the same
         remark(f"result  {outcome.directory / 'result.json'}")
-        remark(f"report  {page}")
+        remark(report)
     if isinstance(outcome.error, KeyboardInterrupt):
         return 130
     if outcome.error is not None:
         remark(f"moecap: the run failed: {outcome.problem}; what was observed until then is stored")
         return 1
-    return 0
+    return 0 if drawn else 1

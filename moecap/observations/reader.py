@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from moecap.errors import BadInputError
+from moecap.files import place_stored
 from moecap.observations.integrity import (
     check_chunks,
     check_feeding,
@@ -26,6 +25,8 @@ from moecap.observations.integrity import (
 from moecap.observations.repeats import repeat_of_looks
 from moecap.observations.schema import BOARDS, MOMENTS, PEAKS, SERVER_METRICS, SERVER_MOMENTS, TABLES
 from moecap.observations.task_tables import TaskTables, read_task_tables
+from moecap.packed_files import read_arrays, read_table, refuse_swelling
+from moecap.strict_json import memory_of, parse_json
 
 __all__ = ["Observations", "Ragged", "RequestRouting", "Routing", "Steps", "read_observations", "steps_of"]
 
@@ -141,11 +142,12 @@ class Observations:
 
 
 def read_observations(directory: Path) -> Observations:
-    """Read the observation files of a run directory.
+    """Read the observation files of a run directory, which are put in place first where the run was killed before.
 
     Raises:
         BadInputError: If a file is missing, cannot be read, does not fit its schema, or contradicts itself or another.
     """
+    place_stored(directory)
     tables = {name: _read_table(directory / name, schema) for name, schema in TABLES.items()}
     requests, chunks = tables["requests.parquet"].to_pandas(), tables["chunks.parquet"].to_pandas()
     steps, routing = steps_of(tables["steps.parquet"]), _read_routing(directory / "routing.npz")
@@ -174,12 +176,11 @@ def read_observations(directory: Path) -> Observations:
 
 def _read_table(path: Path, schema: pa.Schema) -> pa.Table:
     try:
-        table = pq.read_table(path)
+        table = read_table(path)
     except FileNotFoundError:
         raise BadInputError(f"{path.name} is missing from the run directory; copy the whole directory") from None
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise BadInputError(f"{path.name} cannot be read as Parquet ({reason}); the run has to be repeated") from None
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"{path.name} cannot be read as Parquet ({error}); the run has to be repeated") from None
     for index, field in enumerate(schema):
         if field.nullable and field.name not in table.column_names:  # an older version did not observe it
             table = table.add_column(min(index, table.num_columns), field, pa.nulls(len(table), field.type))
@@ -265,25 +266,31 @@ def _read_routing(path: Path) -> Routing | RequestRouting | None:
     if not path.exists():
         return None
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
-            experts, capture = data["experts"], str(data["capture"])
-            if "token_step" in data:
-                return Routing(experts, data["token_step"], capture)
-            return RequestRouting(experts, data["token_request"], data["token_position"], capture)
-    except Exception as error:  # zipfile, zlib and numpy each raise their own
-        raise BadInputError(
-            f"routing.npz cannot be read ({type(error).__name__}); the run has to be repeated"
-        ) from None
+        data = read_arrays(path)
+        experts, capture = data["experts"], str(data["capture"])
+        if "token_step" in data:
+            return Routing(experts, data["token_step"], capture)
+        return RequestRouting(experts, data["token_request"], data["token_position"], capture)
+    except (KeyError, OSError, ValueError) as error:
+        raise BadInputError(f"routing.npz cannot be read ({error}); the run has to be repeated") from None
 
 
 def _read_samples(path: Path) -> tuple[dict[str, Any], ...]:
     if not path.exists():
         return ()
-    samples = []
-    with path.open(encoding="utf-8") as file:
+    if not path.is_file():
+        raise BadInputError(f"{path.name} is no plain file; copy the file itself to its place")
+    samples, taken = [], 0
+    with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
-                samples.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise BadInputError(f"samples.jsonl line {number} is not JSON ({error.msg})") from None
+                text = line.decode()
+                sample = parse_json(text)
+            except ValueError as error:
+                raise BadInputError(f"samples.jsonl line {number} is not JSON ({error})") from None
+            if not isinstance(sample, dict):
+                raise BadInputError(f"samples.jsonl line {number} is no JSON object; the run has to be repeated")
+            samples.append(sample)
+            taken += memory_of(text)
+            refuse_swelling(path, taken)
     return tuple(samples)

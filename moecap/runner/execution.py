@@ -54,7 +54,12 @@ def open_engine(plan: Plan, job: EngineJob) -> Engine:
 
 
 def execute(
-    plan: Plan, directory: Path, execution: Execution, reporter: Reporter, opener: Opener = open_engine
+    plan: Plan,
+    directory: Path,
+    execution: Execution,
+    reporter: Reporter,
+    opener: Opener = open_engine,
+    keep: Callable[[], object] = lambda: None,
 ) -> None:
     """Run a plan to its end, filling ``execution`` as it goes, so that an interruption loses nothing.
 
@@ -64,6 +69,7 @@ def execute(
         execution: Filled in place.
         reporter: Hears how far the run is.
         opener: Gives the engine.
+        keep: Stores what was observed so far, between the load and each task that follows.
 
     Raises:
         MoecapError: If the engine cannot be opened or fails.
@@ -128,6 +134,8 @@ def execute(
         recorder.stage = "score"
         for task, items in plan.sending.tasks:
             if not _in_load(plan, task):
+                keep()
+                clock.mark(f"store.{task.name}")
                 with reporter.bar(f"{task.name} questions", len(items)) as done:
                     recorder.samples.extend(task.run(items, engine, tokenizer, recorder, done))
                 clock.mark(f"task.{task.name}")

@@ -69,6 +69,7 @@ def make_directory(output: Path | None, model: str, hardware: str, backend: str)
 
 def remove_directory(directory: Path, made: bool) -> None:
     """Take back the directory of a run that observed nothing; one that was there before stays, empty."""
+    (directory / RESULT_FILE).unlink(missing_ok=True)  # first, since it names the others
     for path in directory.iterdir():
         path.unlink()
     if made:

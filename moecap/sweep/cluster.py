@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from moecap.config import RunConfig
 from moecap.errors import BadInputError, NotAvailableError
+from moecap.files import place_stored
 from moecap.result import read_result
 from moecap.runner.reporter import Reporter
 from moecap.sweep.folder import Outcome, finished, make_way, write_outcomes
@@ -96,6 +97,7 @@ def run_in_process(asked: str) -> tuple[int, str, pa.Table]:
         config.write_text(asked, encoding="utf-8")
         command = [sys.executable, "-m", "moecap", "run", "--config", str(config), "--output", str(place), "--json"]
         ended = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+        place_stored(place)  # which a run that was killed may not have done
         files = sorted(path for path in place.glob("*") if path.is_file()) if place.is_dir() else []
         table = pa.table(
             {

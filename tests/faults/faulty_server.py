@@ -1,12 +1,14 @@
 """A server that treats each request as a seed says: it answers wholly, in every form that a stream may have, or fails.
 
-Runs as ``python faulty_server.py SEED FIRST GAP`` (it prints its port and ends with its standard input), or in process.
+Runs as ``python faulty_server.py SEED FIRST GAP EVERY``, which prints its port and ends with its standard input, or in
+process.
 """
 
 import asyncio
 import json
 import random
 import socket
+import ssl
 import struct
 import sys
 import threading
@@ -15,7 +17,17 @@ from itertools import pairwise
 
 from moecap.load.connection import Target
 
-WHOLE = ("plain", "crlf", "comments", "packed", "bytewise", "huge comment", "no usage", "usage in every event")
+WHOLE = (
+    "plain",
+    "crlf",
+    "comments",
+    "packed",
+    "bytewise",
+    "huge comment",
+    "no usage",
+    "usage in every event",
+    "wrong usage",
+)
 BROKEN = (
     "reset at once",
     "reset midway",
@@ -30,6 +42,8 @@ BROKEN = (
     "half a character",
     "no HTTP",
 )
+WRONGLY_MORE = 3
+"""Tokens that a wrong usage counts too many."""
 SILENT = ("never answers", "headers and no body", "stalls midway", "one byte a second")
 
 
@@ -59,6 +73,10 @@ class FaultyServer:
         faults: Share of requests that fail.
         silent: Share of those that keep the client waiting until it gives up.
         first, gap: Seconds to the first token and between tokens.
+        every: Where it is not 0, only each so-manieth request may fail, so that no batch fails as a whole.
+        only: What becomes of every request, if it is to be the same.
+        tls: Its side of an encrypted connection.
+        asked: How many requests came.
         treated: What became of each request, by its prompt's first token.
     """
 
@@ -67,6 +85,10 @@ class FaultyServer:
     silent: float = 0.0
     first: float = 0.0
     gap: float = 0.0
+    every: int = 0
+    only: str = ""
+    tls: ssl.SSLContext | None = None
+    asked: int = 0
     treated: dict[int, Treatment] = field(default_factory=dict)
 
     def __enter__(self):
@@ -85,9 +107,9 @@ class FaultyServer:
     async def serve(self, told=lambda _port: None):
         self._stop = asyncio.Event()
         self._connections = set()
-        server = await asyncio.start_server(self._connection, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._connection, "127.0.0.1", 0, ssl=self.tls)
         port = server.sockets[0].getsockname()[1]
-        self.target = Target.parse(f"http://127.0.0.1:{port}")
+        self.target = Target.parse(f"https://localhost:{port}" if self.tls else f"http://127.0.0.1:{port}")
         told(port)
         getattr(self, "_ready", threading.Event()).set()
         await self._stop.wait()
@@ -120,13 +142,15 @@ class FaultyServer:
         """What becomes of a request of so many tokens whose prompt begins with a token, and what goes on drawing."""
         rng = random.Random(f"{self.seed} {name}")
         kinds = WHOLE
-        if rng.random() < self.faults:
+        if rng.random() < self.faults and not (self.every and self.asked % self.every):
             kinds = SILENT if rng.random() < self.silent else BROKEN
-        return Treatment(rng.choice(kinds), [rng.randrange(1, 1000) for _ in range(tokens)]), rng
+        kind = rng.choice(kinds)
+        return Treatment(self.only or kind, [rng.randrange(1, 1000) for _ in range(tokens)]), rng
 
     async def _answer(self, asked, writer):
         """Answer one request; false where the connection has ended with it."""
         name = asked["prompt"][0]
+        self.asked += 1
         treatment, rng = self.treatment(name, asked["max_tokens"])
         self.treated[name] = treatment
         await asyncio.sleep(self.first)
@@ -145,7 +169,8 @@ class FaultyServer:
         if kind == "huge comment":
             events[0] = b": " + b"x" * 2**20 + b"\n\n" + events[0]
         if kind != "no usage":
-            usage = {"prompt_tokens": len(asked["prompt"]), "completion_tokens": len(events)}
+            told = len(events) + WRONGLY_MORE * (kind == "wrong usage")
+            usage = {"prompt_tokens": len(asked["prompt"]), "completion_tokens": told}
             events.append(b"data: " + json.dumps({"choices": [], "usage": usage}).encode() + end + end)
         events.append(b"data: [DONE]" + end + end)
         if kind == "packed":
@@ -260,8 +285,8 @@ def _reset(writer):
     return False
 
 
-async def main(seed, first, gap):
-    server = FaultyServer(seed, faults=0.2, first=first, gap=gap)
+async def main(seed, first, gap, every):
+    server = FaultyServer(seed, faults=min(every, 1), first=first, gap=gap, every=every)
     serving = asyncio.create_task(server.serve(lambda port: sys.stdout.write(f"{port}\n") and sys.stdout.flush()))
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     server._stop.set()
@@ -269,4 +294,4 @@ async def main(seed, first, gap):
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])))
+    asyncio.run(main(int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])))

@@ -45,6 +45,14 @@ def test_every_link_to_a_file_leads_somewhere(page):
         assert (page.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_every_test_that_a_page_names_exists(page):
+    named = set(re.findall(r"`(?:[\w/.]+::)?(test_\w+)`", page.read_text()))
+    if named:
+        texts = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+        assert not [name for name in sorted(named) if not re.search(rf"^def {name}\(", texts, re.MULTILINE)]
+
+
 def test_what_the_project_ships_holds_no_path_of_a_machine_and_no_registry():
     import subprocess
 

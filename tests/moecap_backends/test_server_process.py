@@ -100,6 +100,20 @@ def test_a_server_that_ends_while_starting_gives_its_own_words(tmp_path, code, w
     assert str(caught.value).endswith(words)
 
 
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("raise SystemExit(3)", "ended with status 3 while"),
+        ("raise SystemExit(129 + 64)", "ended with status 193 while"),
+        ("import os; os.kill(os.getpid(), 15)", r"ended with status 143 \(SIGTERM\) while"),
+        ("import os; os.kill(os.getpid(), 9)", r"status 137 \(SIGKILL, which the system sends where memory runs out\)"),
+    ],
+)
+def test_a_signal_that_ended_a_server_is_named(tmp_path, code, words):
+    with _server(code, tmp_path) as server, pytest.raises(RunError, match=words):
+        server.wait_until_ready(lambda _line: None)
+
+
 STAYS = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(600)"
 LEAVES = (
     f"import subprocess, sys; left = subprocess.Popen([sys.executable, '-c', {STAYS!r}], stdout=subprocess.PIPE); "

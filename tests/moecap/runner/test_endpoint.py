@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -254,6 +255,28 @@ def test_requests_are_kept_where_an_engine_finds_after_the_load_that_something_i
     assert outcome.result.status == "failed"
     assert outcome.result.reason == "reading the record needs a package"
     assert (read_observations(outcome.directory).requests["stage"] == "load").any()
+
+
+def test_observations_that_contradict_each_other_are_kept_beside_a_result_that_says_so(run_options, monkeypatch):
+    from moecap.errors import RunError
+    from moecap_backends.openai import OpenaiEngine
+
+    def contradicting(_self, _records, recorder):
+        if recorder.stage == "load":
+            recorder.chunk(1_000_000, time.monotonic_ns(), 1)
+
+    monkeypatch.setattr(OpenaiEngine, "observe", contradicting)
+    with running_stub() as target:
+        options = run_options | {"endpoint": f"http://{target.name}", "backend": "auto"}
+        with pytest.raises(RunError, match="observations are kept there and give no result, since chunks"):
+            run(with_settings(options, ()), Reporter(quiet=True))
+    place = Path(run_options["output"])
+    result = read_result(place)
+    assert result.status == "failed"
+    assert "a chunk of request 1000000, which requests.parquet does not have" in result.reason
+    assert verify_run(place).ok
+    kept = pq.read_table(place / "refused" / "requests.parquet").to_pandas()
+    assert (kept["status"] == "completed").sum() >= run_options["num_requests"]
 
 
 def test_the_name_of_another_machine_is_in_no_result():

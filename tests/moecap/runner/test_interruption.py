@@ -208,3 +208,18 @@ def test_an_interruption_that_an_import_turns_into_another_error_is_still_one(mo
     monkeypatch.setattr(app, "dispatch", swallows)
     assert main(["schema"]) == 130
     assert capsys.readouterr().err == "moecap: interrupted\n"
+
+
+def test_an_interruption_of_a_text_that_is_executed_ends_with_130_as_any_other(tmp_path):
+    """Python would end by SIGINT: dataclasses are made of such texts, and imports make many."""
+    lines = [
+        "import sys",
+        "from moecap.cli import app, main",
+        "text = 'import os, signal, time; os.kill(os.getpid(), signal.SIGTERM); time.sleep(5)'",
+        "app.dispatch = lambda _arguments: exec(text)",
+        "sys.exit(main())",
+    ]
+    (tmp_path / "executing.py").write_text("\n".join(lines))
+    command = [sys.executable, "-m", "executing"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "moecap: interrupted\n")

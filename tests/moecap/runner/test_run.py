@@ -338,6 +338,24 @@ def test_a_run_that_is_killed_leaves_a_failed_result(run_options):
     assert "did not end" in result.reason
 
 
+def test_a_run_that_is_killed_in_a_task_has_kept_its_load(run_options):
+    asked = run_options | {"task": ["arc_easy"], "limit": 60}
+    process = subprocess.Popen([sys.executable, "-m", "moecap", *_arguments(asked)], stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if "arc_easy questions: 60" in line:
+            break
+    process.kill()
+    process.communicate(timeout=300)
+    directory = Path(run_options["output"])
+    result = read_result(directory)
+    assert result.status == "failed"
+    assert "did not end" in result.reason
+    assert result.metrics["tpot.p50"].value > 0
+    requests = pq.read_table(directory / "requests.parquet").to_pandas()
+    assert (requests.loc[requests["stage"] == "load", "status"] == "completed").sum() == 10
+    assert verify_run(directory).ok
+
+
 def test_a_place_that_another_run_has_taken_is_refused_even_between_check_and_start(run_options, monkeypatch):
     from moecap.errors import BadInputError
     from moecap.runner import run as module
