@@ -14,118 +14,19 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import copy
 import http.client
-import io
 import json
 import multiprocessing
 import os
-import random
-import secrets
-import subprocess
-import sys
 import tempfile
 import time
-import uuid
-from collections.abc import Iterator
-from importlib.resources import files
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
-import psutil
-from sqlalchemy import func, insert, select
+from filled_board import KEY, archive_of, carried_runs, changed, fill, multipart, processor_seconds, service
 
-from moecap.publishing.archive import pack
-from moecap.result import Result, write_result
-from moecap_leaderboard.database import open_database
-from moecap_leaderboard.rederivation import rederived
-from moecap_leaderboard.rows import row_of_result
-from moecap_leaderboard.tables import Audit, Document, Figure, Submission
-
-KEY = f"moecap_{'0' * 16}_{'b' * 43}"
-PART = 2000
-
-
-def carried_runs(folder: Path) -> list[tuple[Result, Path]]:
-    """The runs of the package with the numbers of this version."""
-    found = []
-    for run in sorted((files("moecap_leaderboard") / "demo_data" / "runs").iterdir(), key=lambda entry: entry.name):
-        target = folder / run.name
-        target.mkdir()
-        for entry in run.iterdir():
-            (target / entry.name).write_bytes(entry.read_bytes())
-        result = rederived(target)
-        write_result(target, result)
-        found.append((result, target))
-    return found
-
-
-def fill(url: str, runs: list[tuple[Result, Path]], size: int) -> None:
-    """Add rows until the store has so many."""
-    database, rng = open_database(url), random.Random(size)
-    with database.reading() as session:
-        there = session.scalar(select(func.count()).select_from(Submission)) or 0
-    rows = [row_of_result(result) for result, _ in runs]
-    for start in range(there, size, PART):
-        tables: dict[type, list[dict[str, object]]] = {Submission: [], Document: [], Figure: [], Audit: []}
-        for number in range(start, min(start + PART, size)):
-            row, identifier = rows[number % len(rows)], uuid.UUID(int=rng.getrandbits(128)).hex
-            summary, factor = copy.deepcopy(row.summary), rng.lognormvariate(0, 1)
-            for metric in summary["metrics"].values():
-                if metric["value"] is not None:
-                    metric["value"] *= factor
-            identity, model = f"{rng.getrandbits(256):064x}", f"org-{number % 40}/model-{number % 400}"
-            summary["model"] |= {"id": model, "name": model.partition("/")[2]}
-            tables[Submission].append(
-                row.columns
-                | {"model": model, "names": f"{model} {row.columns['names']}", "ranked": number % 3 > 0}
-                | {"configuration": f"{rng.getrandbits(64):016x}", "concurrency": 2 ** (number % 9)}
-                | {"id": identifier, "content_sha256": identity, "result": identity, "state": "published"}
-                | {"owner": f"owner-{number % 200}", "created_us": number, "published_us": number, "summary": summary}
-                | {"recomputed": True, "newest": True, "version": 1}
-            )
-            stated = {"rules": [], "recomputed": {}, "withheld": [], "not_recomputed": [], "record": {"number": number}}
-            tables[Document].append({"submission": identifier} | stated)
-            tables[Figure] += [
-                {"submission": identifier, "name": n, "value": v * factor} for n, v in row.figures.items()
-            ]
-            tables[Audit].append(
-                {"submission": identifier, "time_us": number, "actor": "server", "action": "publish"}
-                | {"state": "published", "reason": None}
-            )
-        with database.writing() as session:
-            for table, lines in tables.items():
-                session.execute(insert(table), lines)
-    database.close()
-
-
-@contextlib.contextmanager
-def service(data: Path, url: str, examiners: int) -> Iterator[tuple[str, psutil.Process]]:
-    """The leaderboard as a process: its address and itself."""
-    many = "1000000000"
-    limits = dict.fromkeys(("MOECAP_READS_PER_SECOND", "MOECAP_READS_AT_ONCE", "MOECAP_WRITES_PER_MINUTE"), many)
-    own = {"MOECAP_LEADERBOARD_DATA": str(data), "MOECAP_ADMIN_KEY": KEY, "MOECAP_EXAMINERS": str(examiners)}
-    words = [sys.executable, "-m", "moecap", "serve", "--db", url, "--port", "0"]
-    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=os.environ | limits | own) as process:
-        assert process.stderr is not None
-        said: list[str] = []
-        try:
-            for line in process.stderr:
-                said.append(line)
-                if "leaderboard on http://" in line:
-                    break
-            else:
-                raise SystemExit("".join(said))
-            yield said[-1].split()[3].rstrip(";"), psutil.Process(process.pid)
-        finally:
-            process.terminate()
-            process.stderr.read()
-
-
-def processor_seconds(service: psutil.Process) -> float:
-    """Processor time of a process and those that it started and that still run."""
-    return sum(p.cpu_times().user + p.cpu_times().system for p in (service, *service.children(recursive=True)))
+from moecap.result import Result
 
 
 def ask(url: str, paths: list[str], seconds: float, answers: multiprocessing.Queue[list[tuple[float, int]]]) -> None:
@@ -186,12 +87,9 @@ def submissions(url: str, runs: list[tuple[Result, Path]], seconds: float) -> tu
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(times) < 2:
         result, folder = runs[len(times) % len(runs)]
-        note = {**result.provenance.environment, "python": secrets.token_hex(4)}
-        provenance = result.provenance.model_copy(update={"environment": note})
-        fresh = result.model_copy(update={"provenance": provenance}).identified()
-        archive = io.BytesIO()
-        pack({name: folder / name for name in fresh.observations if (folder / name).exists()}, archive)
-        body, kind = multipart({"result": fresh.model_dump_json().encode(), "observations": archive.getvalue()})
+        fresh = changed(result)
+        parts_sent = {"result": fresh.model_dump_json().encode(), "observations": archive_of(result, folder)}
+        body, kind = multipart(parts_sent)
         start = time.perf_counter()
         connection.request(
             "POST", "/api/v1/submissions", body, {"Content-Type": kind, "Authorization": f"Bearer {KEY}"}
@@ -202,18 +100,6 @@ def submissions(url: str, runs: list[tuple[Result, Path]], seconds: float) -> tu
         times.append(time.perf_counter() - start)
         paths.append(f"/api/v1/results/{fresh.id}")
     return np.array(times), paths
-
-
-def multipart(parts: dict[str, bytes]) -> tuple[bytes, str]:
-    """A body of files and its type."""
-    edge = secrets.token_hex(16)
-    body = b"".join(
-        f'--{edge}\r\nContent-Disposition: form-data; name="{name}"; filename="{name}"\r\n\r\n'.encode()
-        + content
-        + b"\r\n"
-        for name, content in parts.items()
-    )
-    return body + f"--{edge}--\r\n".encode(), f"multipart/form-data; boundary={edge}"
 
 
 def main() -> None:

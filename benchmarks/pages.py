@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from leaderboard import carried_runs, fill, service
+from filled_board import carried_runs, fill, service
 from playwright.sync_api import sync_playwright
 
 from moecap.report.picture import find_chromium

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Any
 
 from anyio.to_thread import current_default_thread_limiter
@@ -18,10 +19,11 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import Response
+from starlette.routing import Match, Route
 
 from moecap import __version__
 from moecap_leaderboard.api import about, description, keys, requests, results, submissions
-from moecap_leaderboard.middleware import BodyLimit, Head, Measured, RateLimit, problem_response
+from moecap_leaderboard.middleware import BodyLimit, Head, Measured, RateLimit, Secured, problem_response
 from moecap_leaderboard.pages.site import mount_pages
 from moecap_leaderboard.pages.upload_room import UploadRoom, sweeping
 from moecap_leaderboard.problems import PROBLEMS, ProblemError
@@ -36,7 +38,7 @@ _FULL_SECONDS = 600
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _PROBLEM_ANSWERS: dict[int | str, dict[str, Any]] = {
-    "4XX": {
+    status: {
         "description": "What is wrong, as problem details (RFC 9457)",
         "content": {
             "application/problem+json": {
@@ -54,6 +56,7 @@ _PROBLEM_ANSWERS: dict[int | str, dict[str, Any]] = {
             }
         },
     }
+    for status in ("4XX", "5XX")
 }
 
 _KINDS = {401: "no-key", 403: "no-scope", 404: "not-found", 405: "no-method", 413: "too-large", 422: "bad-request"}
@@ -82,6 +85,7 @@ def create_app(service: Service) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # to where the header Host says
     )
     app.state.service = service
     app.state.registry = CollectorRegistry()
@@ -101,6 +105,7 @@ def create_app(service: Service) -> FastAPI:
     app.add_middleware(BodyLimit, limit=limits.body_bytes)
     app.add_middleware(UploadRoom, folder=uploads, body_bytes=limits.body_bytes)
     app.add_middleware(RateLimit, limits=limits, writes=service.writes)
+    app.add_middleware(Secured)
     app.add_middleware(Measured, registry=app.state.registry)
     return app
 
@@ -161,4 +166,15 @@ def _explain_problems(app: FastAPI) -> None:
         problem = ProblemError(
             _KINDS.get(error.status_code, "bad-request"), f"{error.detail}: {request.url.path}; see /docs"
         )
-        return problem_response(problem, request.url.path, dict(error.headers or {}))
+        headers = dict(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = ", ".join(_methods(request))
+        return problem_response(problem, request.url.path, headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """What may be done at the path of a request; Starlette names the methods of one function alone."""
+    matching = (route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE)
+    here = [route for route in matching if isinstance(route, Route)]
+    found = {method for route in here if route.path == here[0].path for method in route.methods or ()}
+    return sorted(found | {"HEAD"} if "GET" in found else found)

@@ -1,8 +1,8 @@
-"""The database: SQLite by default, Postgres by its URL; opened with its schema brought up to date."""
+"""The database: SQLite by default, Postgres by its URL; opened with its schema brought up to date, or as it is."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,16 @@ from typing import Any
 import msgspec
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError
 from sqlalchemy.orm import Session
 
 from moecap.errors import BadInputError, NotAvailableError
 
-__all__ = ["Database", "open_database"]
+__all__ = ["Database", "change_schema", "existing_database", "newest_schema", "open_database"]
 
 BUSY_SECONDS = 30
 """How long a writer waits for another one."""
@@ -24,9 +27,9 @@ BUSY_SECONDS = 30
 _MIGRATING = 0x6D6F6563
 """Number of the lock under which one of several starting processes migrates (Postgres)."""
 
-_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "cache_size=-65536", "mmap_size=1073741824")
-"""Readers beside a writer; a commit survives the process and, but for the last ones, a loss of power; 64 MB of pages
-for a connection and up to 1 GB of the file mapped."""
+_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-8192", "mmap_size=2147418112")
+"""Readers beside a writer; a commit is on the disk before it is acknowledged; 8 MB of pages for a connection, of which
+there are 40 at most, and up to 2 GB of the file mapped, which all share."""
 
 
 class Database:
@@ -40,6 +43,12 @@ class Database:
     def is_sqlite(self) -> bool:
         """Whether it is a file of SQLite."""
         return self.engine.dialect.name == "sqlite"
+
+    @property
+    def schema(self) -> str | None:
+        """The version of the schema that it has; ``None`` before it has any."""
+        with self.engine.connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision()
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -68,6 +77,57 @@ def open_database(url: str) -> Database:
         BadInputError: If the URL is none of these.
         NotAvailableError: If the database cannot be reached or a driver is missing.
     """
+    return _connected(_parsed(url), _migrate)
+
+
+def existing_database(url: str) -> Database:
+    """Connect to a store that is there, and leave its schema as it is.
+
+    Args:
+        url: As of :func:`open_database`.
+
+    Raises:
+        BadInputError: If the URL is none of these, or there is no store.
+        NotAvailableError: If the database cannot be reached or a driver is missing.
+    """
+    parts = _parsed(url)
+    if parts.get_backend_name() == "sqlite" and not Path(str(parts.database)).is_file():
+        raise BadInputError(f"there is no store {parts.database}; check --db and MOECAP_LEADERBOARD_DATA")
+    return _connected(parts, _require_store)
+
+
+def change_schema(url: str, version: str) -> None:
+    """Bring a store to a schema, an older one too, or make an empty one with it; nothing else may use it meanwhile.
+
+    Args:
+        url: As of :func:`open_database`.
+        version: The schema, such as ``0001``, the first.
+
+    Raises:
+        BadInputError: If the URL is none, or there is no such schema.
+        NotAvailableError: If the database cannot be reached or a driver is missing.
+    """
+    known = {script.revision for script in ScriptDirectory.from_config(_migrations()).walk_revisions()}
+    if version not in known:
+        raise BadInputError(f"no schema {version!r}; known: {', '.join(sorted(known))}")
+
+    def change(engine: Engine) -> None:
+        older = version < (Database(engine).schema or "")
+        with _migrating(engine) as config:
+            (command.downgrade if older else command.upgrade)(config, version)
+
+    _connected(_parsed(url), change).close()
+
+
+def newest_schema() -> str:
+    """The version of the schema that this code works with."""
+    head = ScriptDirectory.from_config(_migrations()).get_current_head()
+    assert head is not None
+    return head
+
+
+def _parsed(url: str) -> URL:
+    """The URL with its driver."""
     try:
         parts = make_url(url)
     except ArgumentError:
@@ -78,17 +138,25 @@ def open_database(url: str) -> Database:
         parts = parts.set(drivername="postgresql+psycopg")
     if parts.get_backend_name() not in ("sqlite", "postgresql"):
         raise BadInputError(f"no database {parts.drivername!r} here; known: sqlite, postgresql")
-    shown = parts.render_as_string(hide_password=True)
     if parts.get_backend_name() == "sqlite" and parts.database in (None, "", ":memory:"):
         raise BadInputError("a database in memory is lost with the process; give sqlite:///FILE")
+    return parts
+
+
+def _connected(parts: URL, prepare: Callable[[Engine], None]) -> Database:
+    shown = parts.render_as_string(hide_password=True)
     try:
         engine = _engine(parts)
-        _migrate(engine)
+        try:
+            prepare(engine)
+        except BaseException:
+            engine.dispose()
+            raise
     except ModuleNotFoundError as error:
         raise NotAvailableError(f'{shown} needs {error.name}; pip install "moecap[postgres]"') from None
     except OSError as error:
         raise NotAvailableError(f"the folder of {shown} cannot be made ({error.strerror}); check --db") from None
-    except OperationalError as error:
+    except DatabaseError as error:
         reason = str(error.orig).strip().splitlines()[0]
         raise NotAvailableError(f"the database {shown} cannot be opened ({reason}); check --db") from None
     return Database(engine)
@@ -122,10 +190,34 @@ def _as_json(value: object) -> str:
 
 
 def _migrate(engine: Engine) -> None:
-    config = Config()
-    config.set_main_option("script_location", "moecap_leaderboard:migrations")
+    with _migrating(engine) as config:
+        command.upgrade(config, "head")
+
+
+@contextmanager
+def _migrating(engine: Engine) -> Iterator[Config]:
+    """What Alembic's commands take, in one transaction that no other process migrates beside."""
+    config = _migrations()
     with engine.execution_options(write=True).begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": _MIGRATING})
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        try:
+            yield config
+        except CommandError:
+            there = MigrationContext.configure(connection).get_current_revision()
+            raise NotAvailableError(
+                f"the store has schema {there}, and this moecap knows {newest_schema()} at most; take the newer moecap"
+            ) from None
+
+
+def _migrations() -> Config:
+    config = Config()
+    config.set_main_option("script_location", "moecap_leaderboard:migrations")
+    return config
+
+
+def _require_store(engine: Engine) -> None:
+    if Database(engine).schema is None:
+        shown = engine.url.render_as_string(hide_password=True)
+        raise BadInputError(f"there is no store in {shown}; check --db and MOECAP_LEADERBOARD_DATA")

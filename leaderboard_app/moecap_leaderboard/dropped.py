@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import shutil
 import tarfile
@@ -92,7 +93,9 @@ def _unpack(archive: Path, run: Path) -> None:
         with archive.open("rb") as file:
             zipped = file.read(2) == b"PK"  # not zipfile.is_zipfile, which finds the arrays in a tar
         (_unpack_zip if zipped else _unpack_tar)(archive, run)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, *UNREADABLE) as error:
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, *UNREADABLE) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # the disk's fault
+            raise
         raise BadInputError(
             f"the archive cannot be read ({error or type(error).__name__}); give a zip, a tar or a tar.gz"
         ) from None

@@ -6,7 +6,7 @@ import hashlib
 import secrets
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import and_, or_, select
@@ -25,11 +25,12 @@ from moecap_leaderboard.states import LIVE
 from moecap_leaderboard.tables import EvaluationRequest, Submission, now_us
 from moecap_leaderboard.times import rfc3339
 
-__all__ = ["MAX_ATTEMPTS", "REQUEST_STATES", "Requests"]
+__all__ = ["LEASE_SECONDS", "MAX_ATTEMPTS", "RequestState", "Requests"]
 
-REQUEST_STATES = ("queued", "claimed", "completed", "failed", "cancelled")
+RequestState = Literal["queued", "claimed", "completed", "failed", "cancelled"]
 MAX_ATTEMPTS = 3
 LEASE_SECONDS = (60, 3600)
+"""The shortest and the longest lease."""
 
 
 class Requests:
@@ -69,10 +70,8 @@ class Requests:
         with self._database.reading() as session:
             return self._said(session, _found(session, identifier))
 
-    def page(self, state: str | None, limit: int, cursor: str | None) -> dict[str, Any]:
+    def page(self, state: RequestState | None, limit: int, cursor: str | None) -> dict[str, Any]:
         """Requests in the order in which they came, of one state or all."""
-        if state is not None and state not in REQUEST_STATES:
-            raise ProblemError("bad-request", f"no state {state[:40]!r}; known: {', '.join(REQUEST_STATES)}")
         self._expire()
         chosen = select(EvaluationRequest).order_by(EvaluationRequest.created_us, EvaluationRequest.id)
         if state is not None:
@@ -110,14 +109,14 @@ class Requests:
                 raise ProblemError("not-queued", f"request {identifier} is {row.state}; claim another of GET /requests")
             row.state, row.worker, row.worker_owner = "claimed", worker, caller.owner
             row.attempts += 1
-            row.lease_sha256, row.lease_expires_us = _hash(lease), now_us() + _lease(seconds)
+            row.lease_sha256, row.lease_expires_us = _hash(lease), now_us() + seconds * 1_000_000
             return self._said(session, row) | {"lease": lease}
 
     def renew(self, identifier: str, lease: str, seconds: int) -> dict[str, Any]:
         """Hold a request for longer."""
         with self._database.writing() as session:
             row = self._leased(session, identifier, lease)
-            row.lease_expires_us = now_us() + _lease(seconds)
+            row.lease_expires_us = now_us() + seconds * 1_000_000
             return self._said(session, row)
 
     def complete(self, identifier: str, lease: str, submission: str, caller: Caller) -> dict[str, Any]:
@@ -234,13 +233,6 @@ def _found(session: Session, identifier: str) -> EvaluationRequest:
 def _release(row: EvaluationRequest) -> None:
     row.state = "failed" if row.attempts >= MAX_ATTEMPTS else "queued"
     row.lease_sha256 = row.lease_expires_us = None
-
-
-def _lease(seconds: int) -> int:
-    least, most = LEASE_SECONDS
-    if not least <= seconds <= most:
-        raise ProblemError("bad-request", f"a lease of {seconds} s; take {least} to {most} s and renew it")
-    return seconds * 1_000_000
 
 
 def _hash(lease: str) -> str:

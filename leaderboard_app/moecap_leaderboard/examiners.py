@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import queue
 import resource
 import threading
@@ -20,6 +21,9 @@ from moecap_leaderboard.examination import Examination, examine
 __all__ = ["Examiners"]
 
 _SPAWN = multiprocessing.get_context("spawn")
+
+_TRIES = 2
+"""Processes that try an examination where the first one is killed under it."""
 
 _TASKS_EACH = 200
 """Examinations after which a process is replaced, so that what a library keeps does not grow."""
@@ -110,16 +114,22 @@ class Examiners:
         return self._worked(task, *arguments)
 
     def _worked(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        examiner = self._idle.get()
+        examiner, answer = self._idle.get(), None
         try:
-            if examiner is not None and examiner.worn:
+            for _ in range(_TRIES):
+                if examiner is not None and examiner.worn:
+                    examiner.end()
+                    examiner = None
+                examiner = examiner or _Examiner(self._memory)
+                with contextlib.suppress(EOFError, OSError):  # killed, by what the files do to it or by something else
+                    answer = examiner.ask(work, arguments, self._seconds)
+                    break
                 examiner.end()
                 examiner = None
-            examiner = examiner or _Examiner(self._memory)
-            answer = examiner.ask(work, arguments, self._seconds)
             if answer is None:
-                examiner.end()
-                examiner = None
+                if examiner is not None:
+                    examiner.end()
+                    examiner = None
                 raise BadInputError(
                     f"the files cannot be examined in {self._seconds:.0f} s and the memory that is allowed"
                 )
@@ -155,15 +165,16 @@ class _Examiner:
         return self._asked >= _TASKS_EACH or not self._process.is_alive()
 
     def ask(self, work: Callable[..., Any], arguments: tuple[Any, ...], seconds: float) -> tuple[bool, Any] | None:
-        """True and what the work gave, false and what is wrong with the files, or ``None`` where no answer came."""
+        """True and what the work gave, false and what is wrong with the files, or ``None`` where no answer comes.
+
+        Raises:
+            EOFError, OSError: If the process has ended.
+        """
         self._asked += 1
-        try:
-            self._pipe.send((work, arguments))
-            if not self._pipe.poll(seconds):
-                return None
-            answer: tuple[bool, Any] = self._pipe.recv()
-        except (EOFError, OSError):
+        self._pipe.send((work, arguments))
+        if not self._pipe.poll(seconds):
             return None
+        answer: tuple[bool, Any] = self._pipe.recv()
         return answer
 
     def end(self) -> None:
@@ -184,6 +195,7 @@ def _serve(pipe: Connection, memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError):  # no Linux; where memory ends, this process goes and not the service
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
         try:
             work, arguments = pipe.recv()
@@ -198,3 +210,11 @@ def _serve(pipe: Connection, memory_bytes: int) -> None:
         except Exception as error:  # whatever a stranger's files break; the process goes on
             answer = False, f"the files cannot be examined ({type(error).__name__})"
         pipe.send(answer)
+
+
+def _end_with_parent() -> None:
+    """Wait until the service has ended, which it does without a word where it is killed, and end in any work."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -23,6 +23,7 @@ MEDIA = {
 }
 
 _PART = 1000
+_JSON_PART = 32
 
 _TEXTS = ("id", "submission", "kind", "tier", "owner", "published", "configuration", "precision", "source")
 _NUMBERS = ("reproduced_by", "version", "versions", "attempts")
@@ -67,8 +68,10 @@ def exported(items: Iterable[dict[str, Any]], form: str) -> Iterator[bytes]:
 
 def _json(items: Iterator[dict[str, Any]]) -> Iterator[bytes]:
     yield b'{"items":['
-    for number, item in enumerate(items):
-        yield (b",\n" if number else b"\n") + msgspec.json.encode(item)
+    begin = b"\n"
+    while part := list(islice(items, _JSON_PART)):
+        yield begin + b",\n".join(map(msgspec.json.encode, part))
+        begin = b",\n"
     yield b'\n],"next":null}\n'
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,9 +13,11 @@ from sqlalchemy import make_url
 
 from moecap.errors import BadInputError, MoecapError, NotAvailableError
 from moecap.files import file_sha256
+from moecap_leaderboard.blobs import WORKPLACES
 from moecap_leaderboard.database import open_database
 from moecap_leaderboard.settings import Settings
 from moecap_leaderboard.snapshot import write_snapshot
+from moecap_leaderboard.workplace import Workplace
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd
@@ -72,15 +73,15 @@ class HubCopy:
             if DATABASE not in files:
                 return False
             self._database.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self._database.parent, prefix=".restore-") as place:
+            with Workplace(self._database.parent / WORKPLACES) as place:
                 self._hub.snapshot_download(self.repository, repo_type="dataset", local_dir=place)
-                for path in sorted(Path(place, OBSERVATIONS).glob("*/*")):
+                for path in sorted((place / OBSERVATIONS).glob("*/*")):
                     if file_sha256(path) != path.name:
                         raise NotAvailableError(f"{path.name} in {self.repository} is damaged; restore an older commit")
                     target = self._folder / path.name[:2] / path.name
                     target.parent.mkdir(parents=True, exist_ok=True)
                     path.replace(target)
-                Path(place, DATABASE).replace(self._database)  # last, so that a broken restoring begins anew
+                (place / DATABASE).replace(self._database)  # last, so that a broken restoring begins anew
         self._say(f"restored {len(files)} files from {self.repository}")
         return True
 
@@ -92,8 +93,8 @@ class HubCopy:
         """
         from huggingface_hub import CommitOperationAdd
 
-        with tempfile.TemporaryDirectory(dir=self._database.parent, prefix=".save-") as place:
-            snapshot = Path(place, DATABASE)
+        with Workplace(self._database.parent / WORKPLACES) as place:
+            snapshot = place / DATABASE
             database = open_database(self._url)
             try:
                 write_snapshot(database, snapshot)  # first: the files that it names are in the folder before it is made

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -20,13 +20,16 @@ from moecap_leaderboard.problems import ProblemError
 from moecap_leaderboard.tables import Key, SigningKey, now_us
 from moecap_leaderboard.times import rfc3339
 
-__all__ = ["SCOPES", "Caller", "Keys", "allowed"]
+__all__ = ["OWNER", "PUBLIC_KEY", "SCOPES", "Caller", "Keys", "Scope", "allowed"]
 
-SCOPES = ("submit", "work", "moderate", "admin")
+Scope = Literal["submit", "work", "moderate", "admin"]
 
-_OWNER = re.compile(r"[a-z0-9][a-z0-9-]{0,38}")
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+
+OWNER = "[a-z0-9][a-z0-9-]{0,38}"
+PUBLIC_KEY = "[A-Za-z0-9_-]{43}"
+
 _KEY = re.compile(r"moecap_(?P<id>[0-9a-f]{16})_(?P<secret>[\w-]{43})", re.ASCII)
-_PUBLIC = re.compile(r"[\w-]{43}", re.ASCII)
 _RESERVED = ("server",)
 
 R = TypeVar("R")
@@ -88,7 +91,7 @@ class Keys:
         parts = _KEY.fullmatch(key)
         if parts is None:
             raise ProblemError("bad-request", "a key is moecap_ID_SECRET with 16 hexadecimal digits and 43 characters")
-        if not _OWNER.fullmatch(owner) or owner in _RESERVED:
+        if not re.fullmatch(OWNER, owner) or owner in _RESERVED:
             raise ProblemError("bad-request", f"no owner {owner[:60]!r}; take up to 39 of a to z, 0 to 9 and -")
         unknown = [scope for scope in scopes if scope not in SCOPES]
         if unknown or not scopes:
@@ -159,7 +162,7 @@ class Keys:
         Raises:
             ProblemError: If it is no key, or another's.
         """
-        if not _PUBLIC.fullmatch(public_key):
+        if not re.fullmatch(PUBLIC_KEY, public_key):
             raise ProblemError("bad-request", "public_key is not the 43 characters that moecap keys new prints")
         try:
             with self._database.writing() as session:

@@ -18,7 +18,7 @@ from moecap_leaderboard.states import TIERS, tier_of
 from moecap_leaderboard.tables import Document, Figure, Submission
 from moecap_leaderboard.times import rfc3339
 
-__all__ = ["MAX_LIMIT", "Filters", "Page", "all_items", "conditions", "items_of", "page"]
+__all__ = ["MAX_LIMIT", "Filters", "Page", "all_items", "conditions", "has_more", "items_of", "page"]
 
 MAX_LIMIT = 200
 _BATCH = 1000
@@ -135,6 +135,12 @@ def all_items(database: Database, filters: Filters, sort: str) -> Iterator[dict[
         if len(rows) < _BATCH:
             return
         place = places[-1]
+
+
+def has_more(session: Session, filters: Filters, than: int) -> bool:
+    """Whether filters leave more rows than so many."""
+    some = select(Submission.id).where(*conditions(filters)).limit(than + 1)
+    return (session.scalar(select(func.count()).select_from(some.subquery())) or 0) > than
 
 
 _Place = tuple[int, float | int, str]

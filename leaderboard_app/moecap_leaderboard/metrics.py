@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from moecap.metrics.direction import Better, better_of
 
-__all__ = ["HEADLINES", "Headline", "is_sortable"]
+__all__ = ["HEADLINES", "SORTABLE", "Headline", "is_sortable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +57,10 @@ HEADLINES = (
     Headline("experts.load_entropy", "1", "evenness of the experts' load, 1 is even"),
 )
 
-_BY_NAME = {headline.name: headline for headline in HEADLINES}
+SORTABLE = "|".join([*(re.escape(headline.name) for headline in HEADLINES), r"(accuracy|task)\..*"])
+"""What names a metric that rows can be sorted by: a headline, or the score of a task; a regular expression."""
 
 
 def is_sortable(name: str) -> bool:
-    """Whether rows can be sorted by a metric: a headline, or the score of a task."""
-    return name in _BY_NAME or name.startswith(("accuracy.", "task."))
+    """Whether rows can be sorted by a metric."""
+    return re.fullmatch(SORTABLE, name, re.DOTALL) is not None

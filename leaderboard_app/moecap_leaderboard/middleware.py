@@ -6,6 +6,7 @@ import asyncio
 import time
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
+from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -13,13 +14,19 @@ from moecap_leaderboard.problems import ProblemError
 from moecap_leaderboard.rates import Buckets, client_of
 from moecap_leaderboard.settings import Limits
 
-__all__ = ["QUESTION", "UPLOAD", "BodyLimit", "Head", "Measured", "RateLimit", "problem_response"]
+__all__ = ["QUESTION", "UPLOAD", "BodyLimit", "Head", "Measured", "RateLimit", "Secured", "problem_response"]
 
 _READS = ("GET", "HEAD", "OPTIONS")
 _UNLIMITED = ("/healthz", "/metrics")
 _FILES = ("/assets/", "/static/", "/look/")
 """Files of the pages, some dozens a page, which browsers keep."""
 _FILES_A_READ = 10
+_SECURE = {
+    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+}
+"""What a browser may do with an answer that does not say it itself: nothing."""
 UPLOAD = "/gradio_api/upload"
 """Where a page's file is kept for a while without a key."""
 _WRITES_AN_UPLOAD = 30
@@ -35,15 +42,23 @@ def problem_response(problem: ProblemError, instance: str, headers: dict[str, st
         headers = {**(headers or {}), "WWW-Authenticate": "Bearer"}
     body = problem.as_json(instance)
     return JSONResponse(
-        body, problem.status, {"Cache-Control": "no-store", **(headers or {})}, "application/problem+json"
+        body, problem.status, {"Cache-Control": "no-store", **_SECURE, **(headers or {})}, "application/problem+json"
     )
 
 
 class BodyLimit:
-    """Refuses bodies beyond a size, whether or not they say it before, and those of which nothing more comes."""
+    """Refuses bodies beyond a size, whether or not they say it before, and those that stop or trickle.
 
-    def __init__(self, app: ASGIApp, limit: int, seconds: float = 60.0) -> None:
-        self._app, self._limit, self._seconds = app, limit, seconds
+    Args:
+        app: Who answers.
+        limit: Most bytes of a body.
+        seconds: How long nothing may come.
+        bytes_per_second: What must come on average after the first so many seconds; a body of ``limit`` may then take
+            ``seconds + limit / bytes_per_second``.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int, seconds: float = 60.0, bytes_per_second: float = 16_000.0) -> None:
+        self._app, self._limit, self._seconds, self._rate = app, limit, seconds, bytes_per_second
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -57,15 +72,20 @@ class BodyLimit:
         if not said.isdigit() or int(said) > self._limit:
             await problem_response(problem, scope["path"])(scope, receive, send)
             return
-        left, whole = self._limit, False
+        left, whole, since = self._limit, False, time.monotonic()
 
         async def counted() -> Message:
             nonlocal left, whole
+            late = since + self._seconds + (self._limit - left) / self._rate - time.monotonic()
             try:
-                message = await asyncio.wait_for(receive(), None if whole else self._seconds)
+                message = await asyncio.wait_for(receive(), None if whole else min(self._seconds, late))
             except TimeoutError:
-                text = f"nothing more of the body came for {self._seconds:g} s; send it again"
-                raise ProblemError("too-slow", text) from None
+                text = (
+                    f"nothing more of the body came for {self._seconds:g} s"
+                    if late > self._seconds
+                    else f"the body came at less than {self._rate:g} bytes a second"
+                )
+                raise ProblemError("too-slow", f"{text}; send it again") from None
             whole = not message.get("more_body", False)
             left -= len(message.get("body", b""))
             if left < 0:
@@ -131,6 +151,29 @@ class Head:
             await self._app(asked, receive, without_body)
         finally:
             scope["route"] = asked.get("route")
+
+
+class Secured:
+    """Tells browsers to do nothing with an answer but what it was made for, unless the answer says what that is."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def secured(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(raw=list(message["headers"]))
+                for name, value in _SECURE.items():
+                    headers.setdefault(name, value)
+                message = {**message, "headers": headers.raw}
+            await send(message)
+
+        await self._app(scope, receive, secured)
 
 
 class Measured:

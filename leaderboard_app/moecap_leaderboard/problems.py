@@ -10,6 +10,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "bad-request": (400, "The request cannot be used"),
     "no-key": (401, "A key is needed"),
     "no-scope": (403, "The key does not allow this"),
+    "other-site": (403, "Another site asks"),
     "not-found": (404, "There is no such thing"),
     "no-method": (405, "This cannot be done here"),
     "too-slow": (408, "The body did not come"),

@@ -55,7 +55,12 @@ def parsed(folder: Path, raw: bytes) -> Result:
     (folder / RESULT_FILE).write_bytes(raw)
     if b"\\u0000" in raw:
         raise BadInputError("result.json holds a zero character; no name or text has one")
-    result = read_result(folder)
+    if not raw:
+        raise BadInputError("result.json is empty; send the one that moecap run wrote")
+    try:
+        result = read_result(folder)
+    except BadInputError as error:
+        raise BadInputError(str(error).replace(f"{folder}/", "").replace(str(folder), RESULT_FILE)) from None
     try:
         row = row_of_result(result)
     except ValueError as error:

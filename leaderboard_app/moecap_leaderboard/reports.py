@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from sqlalchemy import Row as SqlRow
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -90,13 +91,15 @@ def result_report(session: Session, blobs: Blobs, row: Submission) -> dict[str, 
         content = document.record
     else:
         content = json.loads(blobs.path(files_of(session, row)[RESULT_FILE]).read_bytes())
-    others = select(Submission).where(
+    others = select(*_REFERENCE).where(
         Submission.configuration == row.configuration,
         Submission.owner == row.owner,
         Submission.state == "published",
         Submission.id != row.id,
     )
-    repeats = select(Submission).where(Submission.reproduces == row.result, Submission.state == "published")
+    repeats = select(*_REFERENCE, Submission.reproduces_within).where(
+        Submission.reproduces == row.result, Submission.state == "published"
+    )
     return items_of(session, [row])[0] | {
         "result": content,
         "recomputed_metrics": document.recomputed,
@@ -104,10 +107,10 @@ def result_report(session: Session, blobs: Blobs, row: Submission) -> dict[str, 
         "withheld": document.withheld,
         "not_recomputed": document.not_recomputed,
         "history": history(session, row),
-        "other_versions": [_reference(other) for other in session.scalars(others.order_by(Submission.version.desc()))],
+        "other_versions": [_reference(other) for other in session.execute(others.order_by(Submission.version.desc()))],
         "reproductions": [
             _reference(other) | {"within": other.reproduces_within}
-            for other in sorted(session.scalars(repeats), key=lambda other: other.published_us or 0)
+            for other in sorted(session.execute(repeats), key=lambda other: other.published_us or 0)
         ],
     }
 
@@ -124,7 +127,10 @@ def file_sizes(session: Session, row: Submission) -> dict[str, int]:
     return dict(session.execute(chosen).all())
 
 
-def _reference(row: Submission) -> dict[str, Any]:
+_REFERENCE = (Submission.result, Submission.owner, Submission.version, Submission.published_us)
+
+
+def _reference(row: SqlRow[*tuple[Any, ...]]) -> dict[str, Any]:
     return {
         "id": row.result,
         "owner": row.owner,

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from moecap_leaderboard.blobs import Blobs
+    from moecap_leaderboard.service import Service
+    from moecap_leaderboard.settings import Settings
 
 __all__ = ["serve"]
 
@@ -18,6 +28,7 @@ def serve(
     port: int = 7860,
     demo: bool = False,
     snapshot: Path | None = None,
+    check: bool = False,
 ) -> int:
     """Serve the leaderboard: its pages and the REST API.
 
@@ -27,7 +38,28 @@ def serve(
         port: Port to listen on.
         demo: Fill an empty store with runs of this project, figures of others and projections.
         snapshot: Write a copy of the SQLite database to this file and end.
+        check: Say whether the store is whole, and end; the service may run meanwhile.
     """
+    from moecap.errors import NotAvailableError
+
+    try:
+        from moecap_leaderboard.service import Service
+        from moecap_leaderboard.settings import Settings
+    except ModuleNotFoundError as error:
+        raise NotAvailableError(f'moecap serve needs {error.name}; pip install "moecap[leaderboard]"') from None
+
+    settings = Settings.from_environment(db)
+    if snapshot is not None:
+        return _copy(settings, snapshot)
+    if check:
+        return _check(settings)
+    service = Service.open(settings)
+    with _temporary_files_in(service.blobs):
+        return _serve(service, host, port, demo)
+
+
+def _serve(service: Service, host: str, port: int, demo: bool) -> int:
+    """Serve until a signal ends it."""
     from moecap.cli.output import remark
     from moecap.errors import NotAvailableError
 
@@ -36,20 +68,11 @@ def serve(
 
         from moecap_leaderboard.app import create_app
         from moecap_leaderboard.connections import BoundedProtocol
-        from moecap_leaderboard.service import Service
-        from moecap_leaderboard.settings import Settings
     except ModuleNotFoundError as error:
         raise NotAvailableError(f'moecap serve needs {error.name}; pip install "moecap[leaderboard]"') from None
     from moecap_leaderboard.administration import first_key
     from moecap_leaderboard.demo import fill_empty
-    from moecap_leaderboard.snapshot import write_snapshot
 
-    service = Service.open(Settings.from_environment(db))
-    if snapshot is not None:
-        write_snapshot(service.database, snapshot)
-        service.close()
-        remark(f"the database is copied to {snapshot}; the observation files are in {service.blobs.folder}")
-        return 0
     service.examiners.start()
     if key := first_key(service):
         remark(f"the key of this leaderboard's administrator, shown once: {key}")
@@ -68,6 +91,54 @@ def serve(
         timeout_graceful_shutdown=_LAST_SECONDS,
     )
     uvicorn.Server(config).run(sockets=[listening])
+    return 0
+
+
+@contextmanager
+def _temporary_files_in(blobs: Blobs) -> Iterator[None]:
+    """Let temporary files of this process, its libraries and its examiners go with it, however it ends."""
+    before = os.environ.get("TMPDIR"), tempfile.tempdir
+    os.environ["TMPDIR"] = tempfile.tempdir = str(blobs.work)
+    try:
+        yield
+    finally:
+        blobs.close()
+        tempfile.tempdir = before[1]
+        if before[0] is None:
+            del os.environ["TMPDIR"]
+        else:
+            os.environ["TMPDIR"] = before[0]
+
+
+def _copy(settings: Settings, target: Path) -> int:
+    """Write a copy of the database."""
+    from moecap.cli.output import remark
+    from moecap_leaderboard.database import existing_database
+    from moecap_leaderboard.snapshot import write_snapshot
+
+    with closing(existing_database(settings.database)) as database:
+        write_snapshot(database, target)
+    remark(f"the database is copied to {target}; the observation files are in {settings.observations}")
+    return 0
+
+
+def _check(settings: Settings) -> int:
+    """Say whether the store is whole, and return the exit status."""
+    from moecap.cli.output import print_line, remark
+    from moecap_leaderboard.database import existing_database
+    from moecap_leaderboard.integrity import check_store
+
+    with closing(existing_database(settings.database)) as database:
+        found = check_store(database, settings.observations)
+    for problem in found.problems:
+        print_line(problem)
+    if found.problems:
+        remark(f"moecap: the store is not whole: {len(found.problems)} problems")
+        return 1
+    states = ", ".join(f"{count} {state}" for state, count in sorted(found.submissions.items())) or "no submission yet"
+    print_line(f"ok: {states}; {found.files} files of {found.bytes} bytes")
+    if found.unnamed:
+        print_line(f"{found.unnamed} more files are of no submission: left by what was never acknowledged")
     return 0
 
 

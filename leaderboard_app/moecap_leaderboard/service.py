@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from moecap.errors import BadInputError
 from moecap_leaderboard.blobs import Blobs
+from moecap_leaderboard.counts import Counts
 from moecap_leaderboard.database import Database, open_database
 from moecap_leaderboard.drawn_reports import DrawnReports
 from moecap_leaderboard.evaluation_requests import Requests
@@ -15,8 +16,12 @@ from moecap_leaderboard.problems import ProblemError
 from moecap_leaderboard.rates import Buckets
 from moecap_leaderboard.settings import Settings
 from moecap_leaderboard.submissions import Submissions
+from moecap_leaderboard.written_exports import WrittenExports
 
 __all__ = ["Service"]
+
+_ANSWERS = 32
+"""Fronts and opened pages of a large board that are kept; one is up to 1.3 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,9 @@ class Service:
     submissions: Submissions
     requests: Requests
     reports: DrawnReports
+    counts: Counts
+    answers: Counts
+    exports: WrittenExports
     writes: Buckets
     shares_examiners: bool
 
@@ -49,7 +57,7 @@ class Service:
         Raises:
             MoecapError: If it cannot be opened.
         """
-        blobs = Blobs(settings.data / "observations")
+        blobs = Blobs(settings.observations)
         database = open_database(settings.database)
         shared = examiners is not None
         examiners = examiners or Examiners(settings.examiners)
@@ -61,12 +69,28 @@ class Service:
                 keys.add(settings.admin_key, "admin", ["admin"])
             except ProblemError as problem:
                 raise BadInputError(f"MOECAP_ADMIN_KEY: {problem}") from None
-        requests, reports = Requests(database, blobs), DrawnReports(blobs, examiners)
-        writes = Buckets(settings.limits.writes_per_minute / 60, max(1, int(settings.limits.writes_per_minute)))
-        return cls(settings, database, blobs, examiners, keys, submissions, requests, reports, writes, shared)
+        return cls(
+            settings=settings,
+            database=database,
+            blobs=blobs,
+            examiners=examiners,
+            keys=keys,
+            submissions=submissions,
+            requests=Requests(database, blobs),
+            reports=DrawnReports(blobs, examiners),
+            counts=Counts(database),
+            answers=Counts(database, _ANSWERS),
+            exports=WrittenExports(settings.database, blobs.work),
+            writes=Buckets(settings.limits.writes_per_minute / 60, max(1, int(settings.limits.writes_per_minute))),
+            shares_examiners=shared,
+        )
 
     def close(self) -> None:
-        """End its own processes that are idle and close the database."""
+        """End its own processes that are idle, close the database and take away what was being worked on."""
         if not self.shares_examiners:
             self.examiners.close()
+        self.counts.close()
+        self.answers.close()
+        self.exports.close()
         self.database.close()
+        self.blobs.close()

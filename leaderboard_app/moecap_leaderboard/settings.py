@@ -55,7 +55,7 @@ class Settings:
 
     Attributes:
         database: URL of the database.
-        data: Folder of the observation files.
+        data: Folder of the observation files and of all else that is no row.
         admin_key: A key with all scopes, given by the environment; null makes one when there is none yet.
         review: Whether each submission waits for a moderator.
         examiners: Processes that examine submissions.
@@ -68,6 +68,11 @@ class Settings:
     review: bool = False
     examiners: int = 1
     limits: Limits = Limits()
+
+    @property
+    def observations(self) -> Path:
+        """Where the observation files are."""
+        return self.data / "observations"
 
     @classmethod
     def from_environment(cls, database: str | None = None) -> Settings:

@@ -38,7 +38,7 @@ from moecap_leaderboard.settings import Limits
 from moecap_leaderboard.states import LIVE, MODERATED
 from moecap_leaderboard.tables import Audit, Document, Figure, SentFile, SigningKey, Submission, now_us
 
-__all__ = ["Sent", "Submissions"]
+__all__ = ["Sent", "Submissions", "content_sha256"]
 
 _NOTHING_FOUND: Examination = {"rules": [], "recomputed": {}, "withheld": [], "not_recomputed": []}
 
@@ -319,11 +319,21 @@ class Submissions:
         return dict(rows.all())
 
 
+def content_sha256(digests: Mapping[str, str], attempt: int) -> str:
+    """The identity of a content: of the files that were sent, and of how often before they were to no avail.
+
+    Args:
+        digests: SHA-256 of each file by its name.
+        attempt: How often before.
+    """
+    identity: dict[str, Any] = {"files": dict(digests), "attempt": attempt}
+    return hashlib.sha256(rfc8785.dumps(identity)).hexdigest()
+
+
 def _attempt(session: Session, digests: Mapping[str, str]) -> tuple[str, str | None]:
     """The identity of a content, and the submission that has it already and was not rejected by circumstances."""
     for number in itertools.count():
-        identity: dict[str, Any] = {"files": dict(digests), "attempt": number}
-        content = hashlib.sha256(rfc8785.dumps(identity)).hexdigest()
+        content = content_sha256(digests, number)
         known = session.scalar(select(Submission.id).where(Submission.content_sha256 == content))
         document = session.get(Document, known) if known else None
         broken = {rule["id"] for rule in document.rules if rule["outcome"] == "failed"} if document else set()

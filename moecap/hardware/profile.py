@@ -217,7 +217,7 @@ class Probe(_Record):
     array_bytes: Count
     loadavg_before: NotNegative | None
     loadavg_after: NotNegative | None
-    busy_before: NotNegative | None
+    busy_before: NotNegative | None = None
     steal: NotNegative | None
     flags: tuple[Text, ...]
     versions: dict[Text, Text]

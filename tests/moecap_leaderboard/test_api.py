@@ -352,7 +352,8 @@ def test_the_report_of_a_row_is_one_page_and_figures_of_others_have_none(board, 
     first, again = (board.client.get(f"/api/v1/results/{sent}/report.html") for _ in range(2))
     assert first.status_code == 200
     assert first.headers["content-type"] == "text/html; charset=utf-8"
-    assert first.headers["content-security-policy"] == "frame-ancestors 'self' https://huggingface.co"
+    policy = "sandbox allow-scripts allow-downloads allow-popups; frame-ancestors 'self' https://huggingface.co"
+    assert first.headers["content-security-policy"] == policy
     assert f"result {sent[:16]}" in first.text and 'id="roofline"' in first.text
     assert again.content == first.content
     tag = {"If-None-Match": first.headers["etag"]}
@@ -366,3 +367,26 @@ def test_the_description_names_every_path_and_loads_nothing_from_elsewhere(board
         assert f"{path}</code>" in page, path
     assert "<code>family</code>" in page and "may be repeated" in page
     assert "http" not in page.replace("http-equiv", "") and "<script" not in page
+
+
+def test_a_body_that_trickles_is_given_up_and_a_large_one_has_its_time():
+    """Bytes at 0.02 s of each other under a limit of 0.2 s and 1,000 bytes a second: 20 bytes buy 0.02 s."""
+
+    def served(size, count):
+        async def receive():
+            nonlocal count
+            await asyncio.sleep(0.02)
+            count -= 1
+            return {"type": "http.request", "body": b"x" * size, "more_body": count > 0}
+
+        async def app(scope, receive, send):
+            while (await receive())["more_body"]:
+                pass
+
+        scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
+        asyncio.run(BodyLimit(app, limit=10**9, seconds=0.2, bytes_per_second=1000)(scope, receive, None))
+
+    with pytest.raises(ProblemError, match="less than 1000 bytes a second") as found:
+        served(1, 10_000)
+    assert found.value.status == 408
+    served(10_000, 30)

@@ -28,9 +28,9 @@ class Impatient(BoundedProtocol):
 
 
 @contextlib.contextmanager
-def _serving(protocol):
+def _serving(protocol, app=_app):
     listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(_app, http=protocol, lifespan="off", log_level="critical", limit_concurrency=3)
+    config = uvicorn.Config(app, http=protocol, lifespan="off", log_level="critical", limit_concurrency=3)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])), daemon=True)
     thread.start()
@@ -113,3 +113,48 @@ def test_more_connections_than_allowed_are_told_so(patient):
         last = stack.enter_context(socket.create_connection(patient, 60))
         last.sendall(REQUEST)
         assert last.recv(65536).startswith(b"HTTP/1.1 503")
+
+
+async def _hasty(scope, receive, send):
+    """Answer before the body is whole, with more than all buffers hold."""
+    body = b"x" * 20_000_000 if scope["path"] == "/large" else b"no"
+    await send({"type": "http.response.start", "status": 401, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
+
+
+class Unwaiting(Impatient):
+    answer_seconds = 0.5
+
+
+@pytest.fixture(scope="module")
+def hasty():
+    with _serving(Unwaiting, _hasty) as address:
+        yield address
+
+
+def test_a_body_that_trickles_on_after_its_answer_holds_no_connection(hasty):
+    with socket.create_connection(hasty, 60) as connection, contextlib.suppress(ConnectionError):
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: board\r\nContent-Length: 100000\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 401")
+        for _ in range(10_000):
+            connection.sendall(b"a")
+            time.sleep(0.05)
+        pytest.fail("the rest of the body was waited for")
+
+
+def test_a_body_that_is_sent_on_after_its_answer_is_passed_over(hasty):
+    with socket.create_connection(hasty, 60) as connection:
+        for _ in range(3):
+            connection.sendall(b"POST / HTTP/1.1\r\nHost: board\r\nContent-Length: 1000000\r\n\r\n" + b"z" * 1_000_000)
+            answer = b""
+            while not answer.endswith(b"\r\n\r\nno"):
+                answer += connection.recv(65536)
+            assert answer.startswith(b"HTTP/1.1 401")
+
+
+@pytest.mark.parametrize("close", [b"", b"Connection: close\r\n"])
+def test_an_answer_that_nobody_takes_is_given_up(hasty, close):
+    with socket.create_connection(hasty, 60) as connection:
+        connection.sendall(b"GET /large HTTP/1.1\r\nHost: board\r\n" + close + b"\r\n")
+        time.sleep(2)
+        assert len(_all(connection)) < 20_000_000, "it was kept until it was taken"

@@ -16,6 +16,7 @@ import pytest
 
 from moecap.cli import main
 from moecap_leaderboard.demo import fill_empty
+from moecap_leaderboard.integrity import check_store
 
 POINTS = json.loads(gzip.decompress((files("moecap_leaderboard") / "demo_data/published_points.json.gz").read_bytes()))
 
@@ -51,6 +52,7 @@ def test_an_empty_store_is_filled_and_another_left_alone(board):
     for item in projected:
         assert all(m["low"] < m["value"] < m["high"] for m in item["metrics"].values())
     assert board.client.get(f"/api/v1/results/{projected[0]['id']}/observations").status_code == 404
+    assert check_store(board.service.database, board.service.blobs.folder).problems == ()
 
 
 def test_of_one_configuration_the_figure_of_the_latest_date_is_shown(board):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import multiprocessing
+import os
+import signal
 import threading
 import time
 import zipfile
@@ -44,6 +46,28 @@ def test_a_process_that_died_is_replaced(own_examiners, make_run):
         child.kill()
         child.join()
     assert _failed(own_examiners.examine(run.folder, _sent(run))) == {}
+
+
+def _killed_once(marker):
+    """Work whose process is killed under it, the first time."""
+    if not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "done"
+
+
+def _killed_always(count):
+    with count.open("a") as file:
+        file.write("x")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_work_whose_process_is_killed_is_tried_once_more(own_examiners, tmp_path):
+    assert own_examiners.work(_killed_once, tmp_path / "marker") == "done"
+    with pytest.raises(BadInputError, match="cannot be examined"):
+        own_examiners.work(_killed_always, tmp_path / "count")
+    assert (tmp_path / "count").read_text() == "xx"
+    assert own_examiners.work(_killed_once, tmp_path / "marker") == "done"
 
 
 def test_routing_that_says_it_is_endless_is_a_file_that_cannot_be_read(own_examiners, make_run):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 
 import pytest
 from alembic import command
@@ -10,7 +11,8 @@ from alembic.config import Config
 from sqlalchemy import create_engine, text
 
 from moecap.metrics.value import Metric
-from moecap_leaderboard.facets import best_values, spreads
+from moecap_leaderboard import facets
+from moecap_leaderboard.facets import best_values, spread, spreads
 from moecap_leaderboard.families import LONGEST, family_of
 from moecap_leaderboard.figures import FigureModel, FiguresRecord, FigureWorkload
 from moecap_leaderboard.figures_store import add_figures
@@ -75,7 +77,7 @@ def test_counts_are_those_of_the_rows_under_all_other_filters(board):
     add_figures(board.service.database, ROWS, "ada")
     filters = Filters(kind="all", engine=("vllm",))
     with board.service.database.reading() as session:
-        found = spreads(session, filters)
+        found = spreads(filters, partial(spread, session))
     vllm = [row for row in ROWS if row.engine == "vllm"]
     assert found["kind"] == Counter(row.kind for row in vllm)
     assert found["family"] == Counter(family_of(row.model.id) for row in vllm)
@@ -93,6 +95,20 @@ def test_the_best_value_is_the_least_or_the_greatest_as_the_metric_says(board):
         qwen = best_values(session, Filters(kind="imported", family=("qwen",)), ("tpot",))
     assert best == {"tpot": 0.02, "accuracy.gsm8k": pytest.approx(0.4)}
     assert qwen == {"tpot": 0.02}
+
+
+def test_the_best_of_many_rows_is_that_of_each_row_looked_at(board, monkeypatch):
+    """Of few rows every number is looked at, of many the index of the values is walked to the first that is theirs."""
+    add_figures(board.service.database, ROWS, "ada")
+    names = ("tpot", "accuracy.gsm8k", "busy_fraction", "ttft")
+    asked = [Filters(kind=kind, engine=engine) for kind in ("imported", "all") for engine in ((), ("vllm",), ("none",))]
+    found = {}
+    for few in (2000, 0):
+        monkeypatch.setattr(facets, "_FEW", few)
+        with board.service.database.reading() as session:
+            found[few] = [best_values(session, filters, names) for filters in asked]
+    assert found[0] == found[2000]
+    assert [bool(best) for best in found[0]] == [True, True, False] * 2
 
 
 def test_a_projection_is_the_best_of_projections_alone(board):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -15,6 +18,7 @@ from moecap_leaderboard.blobs import Blobs
 from moecap_leaderboard.database import open_database
 from moecap_leaderboard.snapshot import write_snapshot
 from moecap_leaderboard.tables import Base
+from moecap_leaderboard.workplace import Workplace
 
 
 def test_the_migrations_give_the_tables(database_url):
@@ -70,6 +74,21 @@ def test_a_file_is_kept_once_under_its_digest(tmp_path):
     assert blobs.add(source) == digest
     assert blobs.path(digest).read_bytes() == b"content"
     assert len([path for path in blobs.folder.rglob("*") if path.is_file()]) == 1
+
+
+def test_what_a_killed_process_was_working_on_goes_and_what_another_one_works_on_stays(tmp_path):
+    script = "from moecap_leaderboard.workplace import Workplace; import time; from pathlib import Path; "
+    script += f"print(Workplace(Path({str(tmp_path / 'work')!r})).folder, flush=True); time.sleep(600)"
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as other:
+        theirs = Path(other.stdout.readline().strip())
+        (theirs / "half").write_bytes(b"a file")
+        with Workplace(tmp_path / "work") as own:
+            assert sorted((tmp_path / "work").iterdir()) == sorted([own, theirs])
+        assert list((tmp_path / "work").iterdir()) == [theirs]
+        other.kill()
+        other.wait()
+        with Workplace(tmp_path / "work") as own:
+            assert list((tmp_path / "work").iterdir()) == [own]
 
 
 def test_a_snapshot_is_the_database_while_it_is_used(board, make_run, tmp_path):

@@ -4,20 +4,59 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 from fastapi import Depends, Header, Request, Security
 from fastapi.security import HTTPBearer
+from pydantic import BaseModel
 from starlette.responses import Response
 
 from moecap_leaderboard.keys import Caller, allowed
 from moecap_leaderboard.service import Service
 
-__all__ = ["FRAMED", "CallerOf", "ServiceOf", "answer", "bytes_answer", "caller_with", "written"]
+__all__ = [
+    "FRAMED",
+    "CallerOf",
+    "Listed",
+    "ServiceOf",
+    "answer",
+    "bytes_answer",
+    "caller_with",
+    "describing",
+    "media",
+    "written",
+]
 
 FRAMED = "frame-ancestors 'self' https://huggingface.co"
 """Who may show a page inside of theirs: this service, and the hub, where a Space stands in a frame."""
+
+T = TypeVar("T")
+
+
+class Listed(BaseModel, Generic[T]):
+    """A list, or a part of one that ``next`` goes on from."""
+
+    items: list[T]
+    next: str | None
+
+
+def describing(kind: type[BaseModel], *statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What the description of the API says of an answer.
+
+    Args:
+        kind: What is answered, as a client of this package reads it.
+        statuses: With which statuses beside 200 or, of what is made, with which alone.
+    """
+    return {status: {"model": kind, "description": _MEANINGS[status]} for status in statuses or (200,)}
+
+
+def media(*types: str) -> dict[int | str, dict[str, Any]]:
+    """What the description of the API says of a file, which is of one of these media types."""
+    return {200: {"description": "The file", "content": {name: {} for name in types}}}
+
+
+_MEANINGS = {200: "It is so", 201: "It was made", 202: "It is being checked"}
 
 
 def _service(request: Request) -> Service:

@@ -9,12 +9,14 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from moecap.report.markup import Child, Html, data_table, element, join
-from moecap_leaderboard.api.answers import bytes_answer
+from moecap_leaderboard.api.answers import FRAMED, bytes_answer
 from moecap_leaderboard.pages.shell import file_url
 
 __all__ = ["router"]
 
 router = APIRouter(include_in_schema=False)
+
+_POLICY = f"default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; {FRAMED}"
 
 _METHODS = ("get", "post", "patch", "delete")
 
@@ -44,7 +46,8 @@ def docs(request: Request) -> Response:
         element("link", rel="stylesheet", href=file_url("look.css")),
     )
     page = element("html", element("head", head), element("body", element("main", body, class_="reference")), lang="en")
-    return bytes_answer(request, f"<!doctype html>{page}".encode(), "text/html; charset=utf-8", seconds=60)
+    text, headers = f"<!doctype html>{page}".encode(), {"Content-Security-Policy": _POLICY}
+    return bytes_answer(request, text, "text/html; charset=utf-8", seconds=60, headers=headers)
 
 
 def _operations(described: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:

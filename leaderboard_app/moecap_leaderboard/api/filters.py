@@ -7,12 +7,20 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from moecap_leaderboard.listing import MAX_LIMIT, Filters
+from moecap_leaderboard.metrics import SORTABLE
 
-__all__ = ["ComparedQuery", "ExportQuery", "ListQuery", "ParetoQuery"]
+__all__ = ["MAX_COMPARED", "ComparedQuery", "ExportQuery", "ListQuery", "ParetoQuery"]
 
 Count = Annotated[int | None, Field(ge=0, le=2**31 - 1)]
 Names = Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=50)]
 Numbers = Annotated[list[Annotated[int, Field(ge=1, le=2**31 - 1)]], Field(max_length=50)]
+
+Sortable = Annotated[str, Field(max_length=100, json_schema_extra={"pattern": f"^({SORTABLE})$"})]
+
+MAX_COMPARED = 8
+"""Results that are compared at once."""
+
+_IDS = f"^[0-9a-f]{{64}}(,[0-9a-f]{{64}}){{1,{MAX_COMPARED - 1}}}$"
 
 
 class _Filtered(BaseModel):
@@ -50,7 +58,9 @@ class _Filtered(BaseModel):
 class ExportQuery(_Filtered):
     """Which rows, in which order."""
 
-    sort: Annotated[str, Field(max_length=101)] = "-published"
+    sort: Annotated[str, Field(max_length=101, json_schema_extra={"pattern": f"^-?(published|{SORTABLE})$"})] = (
+        "-published"
+    )
 
 
 class ListQuery(ExportQuery):
@@ -64,8 +74,8 @@ class ParetoQuery(_Filtered):
     """Which rows, and the two metrics; the main ranking alone by default."""
 
     ranked: Literal["true", "false", "any"] = "true"
-    x: Annotated[str, Field(max_length=100)]
-    y: Annotated[str, Field(max_length=100)]
+    x: Sortable
+    y: Sortable
 
 
 class ComparedQuery(BaseModel):
@@ -73,4 +83,4 @@ class ComparedQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    ids: Annotated[str, Field(max_length=600)]
+    ids: Annotated[str, Field(max_length=600, json_schema_extra={"pattern": _IDS})]

@@ -9,8 +9,9 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from moecap_leaderboard.api.answers import CallerOf, ServiceOf, answer, caller_with, written
-from moecap_leaderboard.keys import Caller
+from moecap.client.answers import Key, PublicKey
+from moecap_leaderboard.api.answers import CallerOf, Listed, ServiceOf, answer, caller_with, describing, written
+from moecap_leaderboard.keys import OWNER, PUBLIC_KEY, Caller, Scope
 from moecap_leaderboard.problems import ProblemError
 
 __all__ = ["router"]
@@ -25,32 +26,32 @@ class NewKey(BaseModel):
     """For whom a key is, what it may do, and until when."""
 
     model_config = ConfigDict(extra="forbid")
-    owner: Annotated[str, Field(max_length=39)]
-    scopes: Annotated[list[str], Field(max_length=4)]
+    owner: Annotated[str, Field(max_length=39, json_schema_extra={"pattern": f"^{OWNER}$"})]
+    scopes: Annotated[list[Scope], Field(min_length=1, max_length=4)]
     expires: datetime | None = None
 
 
-class PublicKey(BaseModel):
+class NewPublicKey(BaseModel):
     """A public key that ``moecap keys new`` prints."""
 
     model_config = ConfigDict(extra="forbid")
-    public_key: Annotated[str, Field(max_length=43)]
+    public_key: Annotated[str, Field(max_length=43, json_schema_extra={"pattern": f"^{PUBLIC_KEY}$"})]
 
 
-@router.post("/keys", status_code=201)
+@router.post("/keys", status_code=201, responses=describing(Key, 201))
 def new_key(service: ServiceOf, caller: Admin, body: NewKey) -> Response:
     """Make a key, which is shown here and never again."""
     found, key = service.keys.new(body.owner, body.scopes, body.expires)
     return written(found | {"key": key}, 201)
 
 
-@router.get("/keys")
+@router.get("/keys", responses=describing(Listed[Key]))
 def keys(service: ServiceOf, caller: Admin) -> Response:
     """All keys, without themselves."""
     return written({"items": service.keys.listed(), "next": None})
 
 
-@router.get("/keys/me")
+@router.get("/keys/me", responses=describing(Key))
 def own_key(service: ServiceOf, caller: CallerOf) -> Response:
     """What the key that asks may do."""
     if caller is None:
@@ -65,14 +66,14 @@ def revoke(service: ServiceOf, caller: Admin, identifier: str) -> Response:
     return Response(status_code=204)
 
 
-@router.post("/signing-keys", status_code=201)
-def register(service: ServiceOf, caller: Submitter, body: PublicKey) -> Response:
+@router.post("/signing-keys", status_code=201, responses=describing(PublicKey, 200, 201))
+def register(service: ServiceOf, caller: Submitter, body: NewPublicKey) -> Response:
     """Register the public key with which one signs results."""
     found, new = service.keys.register(body.public_key, caller.owner)
     return written(found, 201 if new else 200)
 
 
-@router.get("/signing-keys")
+@router.get("/signing-keys", responses=describing(Listed[PublicKey]))
 def registered(
     request: Request, service: ServiceOf, owner: Annotated[str | None, Query(max_length=39)] = None
 ) -> Response:

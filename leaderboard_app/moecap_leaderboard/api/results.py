@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
+import msgspec
 from fastapi import APIRouter, Query, Request
 from sqlalchemy import select
-from sqlalchemy.orm import aliased
+from sqlalchemy.orm import Session, aliased
 from starlette.responses import Response, StreamingResponse
 
+from moecap.client.answers import Row
 from moecap.errors import BadInputError, NotAvailableError
 from moecap.metrics.direction import better_of
-from moecap.result import RESULT_FILE
-from moecap_leaderboard.api.answers import FRAMED, ServiceOf, answer, bytes_answer
-from moecap_leaderboard.api.filters import ComparedQuery, ExportQuery, ListQuery, ParetoQuery
+from moecap.result import RESULT_FILE, Result
+from moecap_leaderboard.api.answers import FRAMED, Listed, ServiceOf, answer, bytes_answer, describing, media
+from moecap_leaderboard.api.filters import MAX_COMPARED, ComparedQuery, ExportQuery, ListQuery, ParetoQuery
 from moecap_leaderboard.comparison import compared, front
 from moecap_leaderboard.exports import MEDIA, exported
-from moecap_leaderboard.listing import all_items, conditions, items_of, page
+from moecap_leaderboard.listing import Filters, all_items, conditions, has_more, items_of, page
 from moecap_leaderboard.metrics import is_sortable
 from moecap_leaderboard.packing import packed
 from moecap_leaderboard.problems import ProblemError
@@ -32,10 +33,11 @@ _LIST_SECONDS = 15
 _RESULT_SECONDS = 60
 _WAIT_SECONDS = 60
 _MOST_POINTS = 2000
-_MOST_COMPARED = 8
+_MOST_EXPORTED_HERE = 1000
+"""Rows that are exported by a thread of the service; more by a process of its own."""
 
 
-@router.get("/results")
+@router.get("/results", responses=describing(Listed[Row]))
 def results(request: Request, service: ServiceOf, query: Annotated[ListQuery, Query()]) -> Response:
     """Rows of the board, filtered, sorted and cut."""
     with service.database.reading() as session:
@@ -43,7 +45,7 @@ def results(request: Request, service: ServiceOf, query: Annotated[ListQuery, Qu
     return answer(request, {"items": found.items, "next": found.next}, seconds=_LIST_SECONDS)
 
 
-@router.get("/results/{identifier}")
+@router.get("/results/{identifier}", responses=describing(Row))
 def result(request: Request, service: ServiceOf, identifier: str) -> Response:
     """One result with its recomputation, the report of the rules and its history."""
     with service.database.reading() as session:
@@ -51,7 +53,7 @@ def result(request: Request, service: ServiceOf, identifier: str) -> Response:
     return answer(request, found, seconds=_RESULT_SECONDS)
 
 
-@router.get("/results/{identifier}/result.json")
+@router.get("/results/{identifier}/result.json", responses=describing(Result))
 def result_file(request: Request, service: ServiceOf, identifier: str) -> Response:
     """The bytes of result.json as they were submitted."""
     with service.database.reading() as session:
@@ -64,7 +66,7 @@ def result_file(request: Request, service: ServiceOf, identifier: str) -> Respon
     return bytes_answer(request, service.blobs.path(digest).read_bytes(), "application/json", seconds=_RESULT_SECONDS)
 
 
-@router.get("/results/{identifier}/observations")
+@router.get("/results/{identifier}/observations", response_class=Response, responses=media("application/gzip"))
 def observations(request: Request, service: ServiceOf, identifier: str) -> Response:
     """The observation files with result.json, as one archive."""
     with service.database.reading() as session:
@@ -81,7 +83,7 @@ def observations(request: Request, service: ServiceOf, identifier: str) -> Respo
     return StreamingResponse(packed(stored), headers=headers, media_type="application/gzip")
 
 
-@router.get("/results/{identifier}/report.html")
+@router.get("/results/{identifier}/report.html", response_class=Response, responses=media("text/html"))
 def report(request: Request, service: ServiceOf, identifier: str) -> Response:
     """The report of the run as one page: radar, roofline, experts, latencies and the rest, from its observations."""
     with service.database.reading() as session:
@@ -95,7 +97,7 @@ def report(request: Request, service: ServiceOf, identifier: str) -> Response:
         raise ProblemError("not-found", f"the report of {identifier[:16]} cannot be drawn: {error}") from None
     except NotAvailableError as error:
         raise ProblemError("unavailable", str(error), retry_after=_WAIT_SECONDS) from None
-    headers = {"Content-Security-Policy": FRAMED, "X-Content-Type-Options": "nosniff"}
+    headers = {"Content-Security-Policy": f"sandbox allow-scripts allow-downloads allow-popups; {FRAMED}"}
     return bytes_answer(request, page, "text/html; charset=utf-8", seconds=_RESULT_SECONDS, headers=headers)
 
 
@@ -103,10 +105,13 @@ def report(request: Request, service: ServiceOf, identifier: str) -> Response:
 def compare(request: Request, service: ServiceOf, query: Annotated[ComparedQuery, Query()]) -> Response:
     """Two to eight results side by side, relative to the first."""
     ids = [text.strip() for text in query.ids.split(",") if text.strip()]
-    if not 2 <= len(ids) <= _MOST_COMPARED or len(set(ids)) < len(ids):
-        raise ProblemError("bad-request", f"ids names {len(ids)} results; give 2 to {_MOST_COMPARED}, each once")
+    if not 2 <= len(ids) <= MAX_COMPARED:
+        raise ProblemError("bad-request", f"ids names {len(ids)} results; give 2 to {MAX_COMPARED}")
     with service.database.reading() as session:
-        items = items_of(session, [published(session, identifier) for identifier in ids])
+        rows = [published(session, identifier) for identifier in ids]
+        if len(set(ids)) < len(ids):
+            raise ProblemError("bad-request", "ids names a result twice; give each once")
+        items = items_of(session, rows)
     return answer(request, compared(items), seconds=_RESULT_SECONDS)
 
 
@@ -116,47 +121,61 @@ def pareto(request: Request, service: ServiceOf, query: Annotated[ParetoQuery, Q
     for name in (query.x, query.y):
         if not is_sortable(name):
             raise ProblemError("bad-request", f"no metric {name[:80]!r} to compare by; GET /api/v1/schema names them")
+    filters = query.filters()
+    content = service.answers.of(
+        (query.x, query.y, filters), lambda session: _front(session, query.x, query.y, filters)
+    )
+    return bytes_answer(request, content, "application/json", seconds=_LIST_SECONDS)
+
+
+def _front(session: Session, x_name: str, y_name: str, filters: Filters) -> bytes:
+    """What is answered to the question for a front."""
     x, y = aliased(Figure), aliased(Figure)
     chosen = (
         select(Submission, x.value, y.value)
-        .join(x, (x.submission == Submission.id) & (x.name == query.x))
-        .join(y, (y.submission == Submission.id) & (y.name == query.y))
-        .where(*conditions(query.filters()))
+        .join(x, (x.submission == Submission.id) & (x.name == x_name))
+        .join(y, (y.submission == Submission.id) & (y.name == y_name))
+        .where(*conditions(filters))
         .order_by(Submission.published_us.desc(), Submission.id.desc())
         .limit(_MOST_POINTS)
     )
-    with service.database.reading() as session:
-        found = session.execute(chosen).all()
-        items = items_of(session, [row for row, _, _ in found])
+    found = session.execute(chosen).all()
+    items = items_of(session, [row for row, _, _ in found])
     points = [(float(a), float(b)) for _, a, b in found]
-    beaten = front(points, (better_of(query.x), better_of(query.y)))
+    beaten = front(points, (better_of(x_name), better_of(y_name)))
     for item, (a, b), best in zip(items, points, beaten, strict=True):
         del item["flags"], item["metrics"]  # of as many as 2,000 rows
         item |= {"x": a, "y": b, "on_front": best}
-    return answer(
-        request, {"x": _axis(query.x), "y": _axis(query.y), "items": items, "next": None}, seconds=_LIST_SECONDS
-    )
+    return msgspec.json.encode({"x": _axis(x_name), "y": _axis(y_name), "items": items, "next": None})
 
 
 def _axis(name: str) -> dict[str, str]:
     return {"name": name, "better": better_of(name)}
 
 
-@router.get("/export.{form}")
+@router.get("/export.{form}", response_class=Response, responses=media(*MEDIA.values()))
 def export(
-    service: ServiceOf, form: Literal["csv", "parquet", "json"], query: Annotated[ExportQuery, Query()]
+    request: Request,
+    service: ServiceOf,
+    form: Literal["csv", "parquet", "json"],
+    query: Annotated[ExportQuery, Query()],
 ) -> Response:
     """Every row as a file, streamed."""
-    rows = all_items(service.database, query.filters(), query.sort)
-    first = next(rows, None)  # what is wrong with the query is said before the answer begins
     headers = {
         "Content-Disposition": f'attachment; filename="moecap.{form}"',
         "Cache-Control": f"public, max-age={_RESULT_SECONDS}",
     }
-    return StreamingResponse(exported(_with(first, rows), form), headers=headers, media_type=MEDIA[form])
-
-
-def _with(first: dict[str, Any] | None, rest: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    if first is not None:
-        yield first
-        yield from rest
+    filters = query.filters()
+    with service.database.reading() as session:
+        page(session, filters, query.sort, 1, None)  # what is wrong with the query is said before the answer begins
+        many = has_more(session, filters, _MOST_EXPORTED_HERE)
+    if many:
+        try:
+            written = service.exports.of(filters, query.sort, form)
+        except NotAvailableError as error:
+            raise ProblemError("unavailable", str(error), retry_after=_WAIT_SECONDS) from None
+        zipped = written.compressed and "gzip" in request.headers.get("accept-encoding", "")
+        headers |= {"Vary": "Accept-Encoding"} | ({"Content-Encoding": "gzip"} if zipped else {})
+        return StreamingResponse(written.parts(zipped), headers=headers, media_type=MEDIA[form])
+    rows = all_items(service.database, filters, query.sort)
+    return StreamingResponse(exported(rows, form), headers=headers, media_type=MEDIA[form])

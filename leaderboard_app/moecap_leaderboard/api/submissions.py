@@ -8,20 +8,21 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, File, Form, Query, Request, UploadFile
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from sqlalchemy import and_, or_, select
 from starlette.responses import Response
 
+from moecap.client.answers import Submission as Report
 from moecap.errors import BadInputError, NotAvailableError
 from moecap.result import MAX_RESULT_BYTES
-from moecap_leaderboard.api.answers import CallerOf, ServiceOf, answer, caller_with, written
+from moecap_leaderboard.api.answers import CallerOf, Listed, ServiceOf, answer, caller_with, describing, written
 from moecap_leaderboard.cursors import encoded, time_and_id
 from moecap_leaderboard.keys import Caller
 from moecap_leaderboard.listing import MAX_LIMIT
 from moecap_leaderboard.problems import ProblemError
 from moecap_leaderboard.reception import repeated
 from moecap_leaderboard.reports import submission_report
-from moecap_leaderboard.states import STATES
+from moecap_leaderboard.states import State
 from moecap_leaderboard.tables import Submission
 
 __all__ = ["router"]
@@ -37,6 +38,11 @@ _WAIT_SECONDS = 60
 _KEY_IF_ANY: dict[str, list[dict[str, list[str]]]] = {"security": [{}]}
 """Added to what the description of the API says: none will do."""
 _OF_THE_KEY = {"Vary": "Authorization"}
+_ONE = describing(Report)
+
+_FILE = WithJsonSchema({"type": "string", "contentMediaType": "application/octet-stream"})
+_RESULT_ID = WithJsonSchema({"type": "string", "pattern": "^([0-9a-f]{64})?$"})
+"""Parts of a form, which may be left out and are never null."""
 
 
 class Withdrawal(BaseModel):
@@ -54,17 +60,13 @@ class Moderation(BaseModel):
     reason: Reason
 
 
-@router.post(
-    "/submissions",
-    status_code=201,
-    responses={200: {"description": "It was submitted before"}, 202: {"description": "It is being checked"}},
-)
+@router.post("/submissions", status_code=201, responses=describing(Report, 200, 201, 202))
 def submit(
     service: ServiceOf,
     caller: Submitter,
     result: Annotated[UploadFile, File()],
-    observations: Annotated[UploadFile | None, File()] = None,
-    reproduces: Annotated[str | None, Form(max_length=64)] = None,
+    observations: Annotated[UploadFile | None, _FILE, File()] = None,
+    reproduces: Annotated[str | None, _RESULT_ID, Form(max_length=64)] = None,
 ) -> Response:
     """Send a result with its observations; it is examined at once."""
     content = result.file.read(MAX_RESULT_BYTES + 1)
@@ -94,19 +96,17 @@ def submit(
     return written(report, status, {"Location": f"/api/v1/submissions/{row.id}"})
 
 
-@router.get("/submissions", openapi_extra=_KEY_IF_ANY)
+@router.get("/submissions", openapi_extra=_KEY_IF_ANY, responses=describing(Listed[Report]))
 def submissions(
     request: Request,
     service: ServiceOf,
     caller: CallerOf,
-    state: Annotated[str | None, Query(max_length=16)] = None,
+    state: State | None = None,
     owner: Annotated[str | None, Query(max_length=39)] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 50,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
 ) -> Response:
     """Submissions, the newest first: those that are or were on the board, and one's own."""
-    if state is not None and state not in STATES:
-        raise ProblemError("bad-request", f"no state {state!r}; known: {', '.join(STATES)}")
     chosen = select(Submission).order_by(Submission.created_us.desc(), Submission.id.desc())
     if caller is None or not caller.may("moderate"):
         mine = Submission.owner == (caller.owner if caller else "")
@@ -127,7 +127,7 @@ def submissions(
     return answer(request, content, seconds=5, headers=_OF_THE_KEY) if caller is None else written(content)
 
 
-@router.get("/submissions/{identifier}", openapi_extra=_KEY_IF_ANY)
+@router.get("/submissions/{identifier}", openapi_extra=_KEY_IF_ANY, responses=_ONE)
 def submission(request: Request, service: ServiceOf, caller: CallerOf, identifier: str) -> Response:
     """One submission; what was rejected or waits is shown to its owner and to moderators."""
     with service.database.reading() as session:
@@ -140,14 +140,14 @@ def submission(request: Request, service: ServiceOf, caller: CallerOf, identifie
     return answer(request, report, seconds=5, headers=_OF_THE_KEY) if public else written(report)
 
 
-@router.post("/submissions/{identifier}/withdraw")
+@router.post("/submissions/{identifier}/withdraw", responses=_ONE)
 def withdraw(service: ServiceOf, caller: Submitter, identifier: str, body: Withdrawal) -> Response:
     """Take one's own row off the board; a tombstone stays."""
     service.submissions.withdraw(identifier, caller.owner, body.reason)
     return _report(service, identifier)
 
 
-@router.patch("/submissions/{identifier}")
+@router.patch("/submissions/{identifier}", responses=_ONE)
 def moderate(service: ServiceOf, caller: Moderator, identifier: str, body: Moderation) -> Response:
     """Publish or reject what is pending, or invalidate what is published."""
     service.submissions.moderate(identifier, caller, body.state, body.reason)

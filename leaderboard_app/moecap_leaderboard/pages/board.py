@@ -10,10 +10,10 @@ from importlib.resources import files
 import gradio as gr
 
 from moecap.report.markup import Html, element, join
-from moecap_leaderboard.facets import best_values, spreads
+from moecap_leaderboard.facets import Spread, best_values
 from moecap_leaderboard.listing import Filters
 from moecap_leaderboard.pages.board_columns import Column, default_columns
-from moecap_leaderboard.pages.board_controls import Spread, chips, controls, counts_of
+from moecap_leaderboard.pages.board_controls import chips, controls, counts_of
 from moecap_leaderboard.pages.board_query import BOARD, BoardQuery
 from moecap_leaderboard.pages.board_table import results_table
 from moecap_leaderboard.pages.context import Item, PageContext
@@ -42,7 +42,8 @@ def build(context: PageContext) -> None:
     results = html_block(loading("Loading the results"), id="board-results")
 
     def opened(request: gr.Request) -> tuple[str, str]:
-        return board_parts(context, query_from(request))
+        query = query_from(request)
+        return context.opened((PATH, query.pairs), lambda: board_parts(context, query))
 
     def changed(request: gr.Request) -> str:
         return board_parts(context, query_from(request))[1]
@@ -63,8 +64,8 @@ def board_parts(context: PageContext, address: Query) -> tuple[Html, Html]:
         results = _results(context, query)
     except ProblemError as problem:
         query, results = BoardQuery.of(Query({})), _refusal(str(problem))
-    known = context.kept("values", lambda session: spreads(session, Filters(kind="all")))
-    counts = _counts(context, query)
+    known = context.spreads(Filters(kind="all"))
+    counts = context.spreads(query.asked.filters())
     form = controls(query, known, counts, context.options().hardware_names)
     return form, join(_numbers(query, counts), results)
 
@@ -83,15 +84,10 @@ def _numbers(query: BoardQuery, counts: Spread) -> Html:
     )
 
 
-def _counts(context: PageContext, query: BoardQuery) -> Spread:
-    filters = query.asked.filters()
-    return context.kept(("spread", filters), lambda session: spreads(session, filters))
-
-
 def _results(context: PageContext, query: BoardQuery) -> Html:
     filters = query.asked.filters()
     found = context.page(query.asked)
-    kinds = _counts(context, query)["kind"]
+    kinds = context.spreads(filters)["kind"]
     count = sum(kinds.values()) if filters.kind == "all" else kinds.get(filters.kind, 0)
     metrics = tuple(dict.fromkeys(column.metric for column in query.shown if column.metric))
     best = context.kept(("best", filters, metrics), lambda session: best_values(session, filters, metrics))

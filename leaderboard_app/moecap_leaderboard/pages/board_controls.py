@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from moecap.report.markup import Child, Html, element, join
+from moecap_leaderboard.facets import Spread
 from moecap_leaderboard.pages.board_columns import COLUMNS, default_columns
 from moecap_leaderboard.pages.board_query import BOARD, DEFAULT_SORT, BoardQuery
 from moecap_leaderboard.pages.look import engine_mark
@@ -29,9 +30,6 @@ _TIERS = {
     "recomputed": "recomputed or more",
     "reproduced": "reproduced",
 }
-
-Spread = Mapping[str, Mapping[str, int]]
-"""Rows of each value of each facet."""
 
 
 def controls(query: BoardQuery, known: Spread, spread: Spread, names: Mapping[str, str]) -> Html:

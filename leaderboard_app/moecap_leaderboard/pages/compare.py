@@ -18,7 +18,7 @@ from moecap_leaderboard.pages.look import html_block, page_head
 from moecap_leaderboard.pages.naming import configuration_name, load_name
 from moecap_leaderboard.pages.radar_page import row_choices
 from moecap_leaderboard.pages.radar_rows import radar_block
-from moecap_leaderboard.pages.row_sets import model_rows, rows_by_id
+from moecap_leaderboard.pages.row_sets import ModelRows, rows_by_id
 from moecap_leaderboard.pages.sentences import how, kinds_sentence
 from moecap_leaderboard.pages.url_state import Query
 from moecap_leaderboard.pages.verdict import shown
@@ -38,12 +38,12 @@ def build(context: PageContext) -> None:
     html_block(page_head("Compare two rows", "Every metric of both, and which differences are more than noise."))
     controls = form_block()
     body = html_block(id="compare")
-    answered(controls, [controls, body], lambda query: _answer(context, query))
+    answered(context, controls, [controls, body], lambda query: _answer(context, query))
 
 
 def _answer(context: PageContext, query: Query) -> Sequence[str]:
-    models = context.options().model
-    begun = _begun(context, next(iter(models), ""))
+    models, read = context.options().model, ModelRows(context)
+    begun = _begun(context, read.of(next(iter(models), "")))
     chosen: list[dict[str, Any] | None] = []
     remarks: list[Html] = []
     fields: list[Html] = []
@@ -58,7 +58,7 @@ def _answer(context: PageContext, query: Query) -> Sequence[str]:
         if row is not None and asked and row["model"]["id"] != asked:
             row = None  # another model was chosen since
         model = asked or (row["model"]["id"] if row else next(iter(models), ""))
-        rows = model_rows(context, model) if model else []
+        rows = read.of(model)
         if row is None and not missing:
             row = _suggested(rows, [item for item in chosen if item])
         chosen.append(row)
@@ -72,9 +72,8 @@ def _answer(context: PageContext, query: Query) -> Sequence[str]:
     return str(controls), str(join(*remarks, _body(first, second)))
 
 
-def _begun(context: PageContext, model: str) -> dict[str, dict[str, Any]]:
+def _begun(context: PageContext, rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """What is compared before anybody has chosen: two engines at the same load, where the board has such rows."""
-    rows = model_rows(context, model) if model else []
     pairs = contests([item for item in rows if item["kind"] != "projected" and item["ranked"]])
     if not pairs:
         return {}

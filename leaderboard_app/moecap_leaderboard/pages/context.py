@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -13,11 +11,12 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from moecap_leaderboard.api.filters import ListQuery
-from moecap_leaderboard.listing import Page, page
+from moecap_leaderboard.facets import spread, spreads
+from moecap_leaderboard.listing import Filters, Page, page
 from moecap_leaderboard.problems import ProblemError
 from moecap_leaderboard.reports import published, result_report
 from moecap_leaderboard.service import Service
-from moecap_leaderboard.tables import Audit, Submission
+from moecap_leaderboard.tables import Submission
 
 __all__ = ["Item", "Options", "PageContext", "query_of"]
 
@@ -39,9 +38,6 @@ class Options:
 
 
 T = TypeVar("T")
-
-_KEPT = 256
-"""Counts that are kept; the one that nobody asked for longest goes first."""
 
 
 def query_of(given: Mapping[str, object]) -> ListQuery:
@@ -67,8 +63,6 @@ class PageContext:
     """
 
     service: Service
-    _kept: OrderedDict[Hashable, tuple[int, Any]] = field(default_factory=OrderedDict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def page(self, query: ListQuery) -> Page:
         """Rows that are filtered, sorted and cut on the server, and where the next ones begin."""
@@ -89,33 +83,29 @@ class PageContext:
             return result_report(session, self.service.blobs, published(session, identifier))
 
     def kept(self, key: Hashable, count: Callable[[Session], T]) -> T:
-        """What is counted over many rows, counted again when the board has changed.
+        """What is counted over many rows; of a large board up to a minute old (:class:`Counts`).
 
         Args:
             key: What it is, with the filters that it rests on.
             count: Counts it.
         """
-        with self.service.database.reading() as session:
-            version = session.scalar(select(func.max(Audit.number))) or 0
-            with self._lock:
-                known = self._kept.pop(key, None)
-            found: T = known[1] if known is not None and known[0] == version else count(session)
-        with self._lock:
-            self._kept[key] = (version, found)
-            if len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
-        return found
+        return self.service.counts.of(key, count)
+
+    def opened(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What a page shows when it is opened; of a large board it may be a minute old."""
+        return self.service.answers.of_large(key, make)
+
+    def spreads(self, filters: Filters) -> dict[str, dict[str, int]]:
+        """Rows of each value of each facet, under all filters but the facet's own (:func:`facets.spreads`)."""
+        return spreads(filters, lambda wider: self.kept(("spread", wider), lambda session: spread(session, wider)))
 
     def options(self) -> Options:
         """The values that filters can take."""
-        return self.kept("options", _options)
+        return Options(self.spreads(Filters(kind="all"))["model"], self.kept("hardware", _hardware_names))
 
 
-def _options(session: Session) -> Options:
+def _hardware_names(session: Session) -> dict[str, str]:
     live = (Submission.state == "published", Submission.newest)
-    grouped = select(Submission.model, func.count()).where(*live).group_by(Submission.model)
-    models = dict(sorted(session.execute(grouped).all(), key=lambda pair: (-pair[1], pair[0])))
     some = select(func.max(Submission.id)).where(*live).group_by(Submission.hardware)
     named = session.execute(select(Submission.hardware, Submission.summary).where(Submission.id.in_(some)))
-    names = {identifier: str(summary["hardware"]["name"]) for identifier, summary in named}
-    return Options(models, names)
+    return {identifier: str(summary["hardware"]["name"]) for identifier, summary in named}

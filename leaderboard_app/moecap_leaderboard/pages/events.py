@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+import traceback
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-__all__ = ["on", "on_open"]
+__all__ = ["logging_failures", "on", "on_open"]
+
+_LOG = logging.getLogger(__name__)
+
+
+def logging_failures(process: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Gradio's answering of events with one line in the log for what fails, where Gradio prints a traceback.
+
+    Anyone can let an event fail, with a value that its component does not take. The line has the kind of the error and
+    where it was raised, and nothing of what was sent, which may be a key.
+
+    Args:
+        process: ``gr.Blocks.process_api``.
+    """
+
+    async def answered(*given: Any, **named: Any) -> Any:
+        try:
+            return await process(*given, **named)
+        except Exception as error:
+            frames = traceback.extract_tb(error.__traceback__)
+            places = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames[-3:]]
+            _LOG.error("an event of a page failed: %s at %s", type(error).__name__, " > ".join(places))
+            raise gr.Error("the server failed", visible=False, print_exception=False) from None
+
+    return answered
 
 
 def on(

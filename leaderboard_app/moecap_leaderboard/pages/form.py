@@ -16,6 +16,7 @@ from typing import Any
 import gradio as gr
 
 from moecap.report.markup import Child, Html, element, join
+from moecap_leaderboard.pages.context import PageContext
 from moecap_leaderboard.pages.events import on, on_open
 from moecap_leaderboard.pages.look import html_block, loading
 from moecap_leaderboard.pages.url_state import Query, query_from
@@ -205,17 +206,20 @@ def chips(name: str, label: str, chosen: Sequence[tuple[str, Child]]) -> Html:
     return element("ol", *items, class_="chips", aria_label=label)
 
 
-def answered(block: Any, places: Sequence[Any], answer: Callable[[Query], Sequence[Any]]) -> None:
+def answered(context: PageContext, block: Any, places: Sequence[Any], answer: Callable[[Query], Sequence[Any]]) -> None:
     """Answer a form when its page is opened and whenever a control changes.
 
     Args:
+        context: Keeps what a page of a large board shows when it is opened.
         block: The form's place (:func:`form_block`).
         places: Components that the answer fills; the form itself is one of them where controls follow from others.
         answer: From what the address or the controls hold to the content of every place.
     """
 
     def opened(request: gr.Request) -> Sequence[Any]:
-        return answer(query_from(request))
+        query = query_from(request)
+        found = context.opened((*(place._id for place in places), query.pairs), lambda: answer(query))
+        return [dict(part) if isinstance(part, dict) else part for part in found]  # Gradio takes an update apart
 
     def changed(event: gr.EventData) -> Sequence[Any]:
         sent: Mapping[str, Sequence[str]] = event._data

@@ -45,7 +45,7 @@ def build(context: PageContext) -> None:
     html_block(page_head("Which model, on which engine and hardware?"))
     sentence = form_block()
     answer = html_block(id="answer")
-    answered(sentence, [sentence, answer], lambda query: _answer(context, query))
+    answered(context, sentence, [sentence, answer], lambda query: _answer(context, query))
 
 
 def _answer(context: PageContext, query: Query) -> Sequence[str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from moecap.report.markup import Html, element, join
-from moecap_leaderboard.service import Service
+from moecap_leaderboard.pages.context import PageContext
 from moecap_leaderboard.tables import Submission
 
 __all__ = ["plain_summary"]
@@ -25,11 +26,9 @@ _PATHS = {
 }
 
 
-def plain_summary(service: Service) -> Html:
+def plain_summary(context: PageContext) -> Html:
     """The number of rows of each kind and the paths of the API."""
-    counted = select(Submission.kind, func.count()).where(Submission.state == "published", Submission.newest)
-    with service.database.reading() as session:
-        counts = dict(session.execute(counted.group_by(Submission.kind)).all())
+    counts = context.kept("kinds", _rows_of_kinds)
     rows = [
         element("tr", element("td", f"{counts.get(kind, 0):,}"), element("td", kind), element("td", text))
         for kind, text in _KINDS.items()
@@ -43,3 +42,8 @@ def plain_summary(service: Service) -> Html:
         element("ul", *paths),
         element("p", "Send a run: ", element("code", "moecap submit RUN --url URL --token KEY")),
     )
+
+
+def _rows_of_kinds(session: Session) -> dict[str, int]:
+    counted = select(Submission.kind, func.count()).where(Submission.state == "published", Submission.newest)
+    return dict(session.execute(counted.group_by(Submission.kind)).all())

@@ -44,6 +44,7 @@ class Projection:
     command: str
 
 
+@lru_cache(4096)
 def packaged_name(model: str) -> str | None:
     """The short name of the packaged configuration of a row's model, found without a network, if there is one.
 

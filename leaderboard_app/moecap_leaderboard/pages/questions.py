@@ -8,7 +8,7 @@ pages is in their addresses and in the browser.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,11 @@ class Questions:
     Args:
         app: Gradio's application.
         uploads: The folder of uploads.
+        events: Numbers of the events that can be asked for.
     """
 
-    def __init__(self, app: ASGIApp, uploads: Path) -> None:
-        self._app, self._uploads = app, uploads.resolve()
+    def __init__(self, app: ASGIApp, uploads: Path, events: Container[int]) -> None:
+        self._app, self._uploads, self._events = app, uploads.resolve(), events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -67,6 +68,9 @@ class Questions:
             question = None
         if not isinstance(question, dict):
             raise ProblemError("bad-request", "a page's question is an object of JSON; reload the page")
+        number = question.get("fn_index")
+        if type(number) is not int or number not in self._events:
+            raise ProblemError("bad-request", "the page asks for what is not there; reload the page")
         files = list(_files(question))
         if len(files) > _MOST_FILES:
             raise ProblemError("bad-request", f"{len(files)} files are named; drop one archive of a run directory")

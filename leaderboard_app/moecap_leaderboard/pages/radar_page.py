@@ -13,7 +13,7 @@ from moecap_leaderboard.pages.look import html_block, page_head
 from moecap_leaderboard.pages.naming import configuration_name, engine_name, load_name, placed_hardware, plural
 from moecap_leaderboard.pages.picture import PICTURE_SCRIPT, picture_buttons
 from moecap_leaderboard.pages.radar_rows import MOST, radar_block, telling_axes
-from moecap_leaderboard.pages.row_sets import model_rows, rows_by_id
+from moecap_leaderboard.pages.row_sets import ModelRows, rows_by_id
 from moecap_leaderboard.pages.url_state import Query
 
 __all__ = ["IN_NAVIGATION", "PATH", "TITLE", "build", "row_choices"]
@@ -40,18 +40,18 @@ def build(context: PageContext) -> None:
     )
     controls = form_block()
     figure = html_block(id="radar", js=PICTURE_SCRIPT)
-    answered(controls, [controls, figure], lambda query: _answer(context, query))
+    answered(context, controls, [controls, figure], lambda query: _answer(context, query))
 
 
 def _answer(context: PageContext, query: Query) -> Sequence[str]:
-    options = context.options()
+    options, read = context.options(), ModelRows(context)
     asked = list(dict.fromkeys([*query.every("row"), *query.every("add")]))
     items, missing = rows_by_id(context, asked[:MOST])
     model = query.first("model")
     if model not in options.model:
         model = items[-1]["model"]["id"] if items else next(iter(options.model), "")
     if not asked and model:
-        items = _first_rows(model_rows(context, model))
+        items = _first_rows(read.of(model))
     axes = [axis for axis in cap_rule().axes if axis.key in query.every("axis")]
     before = [item for item in items if item["id"] in query.every("row")]
     chosen = len(axes) >= _LEAST and axes != list(telling_axes(before))
@@ -59,7 +59,7 @@ def _answer(context: PageContext, query: Query) -> Sequence[str]:
     controls = form(
         chips("row", "Rows on the radar", [(item["id"], _chip(number, item)) for number, item in enumerate(items)]),
         select("model", "Model", [Choice(m, f"{m} ({count})") for m, count in options.model.items()], model),
-        _adding(context, model, items),
+        _adding(read.of(model), items),
         _axes_field([axis.key for axis in shown]),
         defaults={"axis": [axis.key for axis in telling_axes(items)]},
         label="Rows and axes of the radar",
@@ -89,11 +89,11 @@ def _first_rows(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(found.values())[:3]
 
 
-def _adding(context: PageContext, model: str, items: Sequence[dict[str, Any]]) -> Html | None:
+def _adding(of_model: Sequence[dict[str, Any]], items: Sequence[dict[str, Any]]) -> Html | None:
     if len(items) >= MOST:
         return paragraph(f"{MOST} rows are shown; take one away to add another.", class_="missing")
     taken = {item["id"] for item in items}
-    rows = [item for item in model_rows(context, model) if item["id"] not in taken]
+    rows = [item for item in of_model if item["id"] not in taken]
     return select("add", "Add a row", [Choice("", f"choose of {plural(len(rows), 'row')}"), *row_choices(rows)], "")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from shlex import quote
 from typing import Any
 
+from moecap.errors import MoecapError
 from moecap.report.cost import constants_table
 from moecap.report.figures import NO_VALUE, display_value
 from moecap.report.headline import long_date
@@ -99,7 +100,10 @@ def provenance(found: Mapping[str, Any]) -> Html:
     if "provenance" in content:
         result = Result.model_validate(content)
         prices = folded("Prices and other constants of cost, each with its source and date", constants_table(result))
-        return join(dependencies(result), prices)
+        try:
+            return join(dependencies(result), prices)
+        except MoecapError as error:  # of another tool, whose words nothing has checked
+            return join(paragraph(f"What the result states of its model cannot be read: {error}."), prices)
     pairs = {
         "source": content["source"],
         "published": content["date"] or "date not stated",

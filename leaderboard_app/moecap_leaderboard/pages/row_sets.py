@@ -12,7 +12,7 @@ from moecap_leaderboard.pages.context import PageContext
 from moecap_leaderboard.problems import ProblemError
 from moecap_leaderboard.reports import published
 
-__all__ = ["MOST_ROWS", "model_rows", "rows_by_id"]
+__all__ = ["MOST_ROWS", "ModelRows", "model_rows", "rows_by_id"]
 
 
 MOST_ROWS = 2000
@@ -26,6 +26,24 @@ def model_rows(context: PageContext, model: str) -> list[dict[str, Any]]:
     database = context.service.database
     kinds = (all_items(database, Filters(kind=kind, model=(model,)), "-published") for kind in _KINDS)
     return [item for found in kinds for item in islice(found, MOST_ROWS)]
+
+
+class ModelRows:
+    """The rows of models, each read once for one answer.
+
+    Args:
+        context: The service.
+    """
+
+    def __init__(self, context: PageContext) -> None:
+        self._context = context
+        self._read: dict[str, list[dict[str, Any]]] = {}
+
+    def of(self, model: str) -> list[dict[str, Any]]:
+        """As :func:`model_rows`; none of a model without a name."""
+        if model not in self._read:
+            self._read[model] = model_rows(self._context, model) if model else []
+        return self._read[model]
 
 
 def rows_by_id(context: PageContext, identifiers: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:

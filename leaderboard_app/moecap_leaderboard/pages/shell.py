@@ -7,11 +7,13 @@ the page as a file, since Gradio hands over its own ``css`` only when its script
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.routing import Match, Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,8 +21,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from moecap import __version__
 from moecap.report.markup import Html, element, join
 from moecap_leaderboard.api.answers import FRAMED
-from moecap_leaderboard.middleware import QUESTION, UPLOAD
+from moecap_leaderboard.middleware import QUESTION, UPLOAD, problem_response
 from moecap_leaderboard.pages.look import FILES, file_bytes
+from moecap_leaderboard.problems import ProblemError
 
 __all__ = ["GRADIO_FILES", "GRADIO_PATHS", "Frame", "PageMount", "file_url"]
 
@@ -31,12 +34,16 @@ be those of other hosts, its proxy, deep links, recordings, monitoring and edito
 """
 
 _POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "default-src 'self'; script-src 'self' 'unsafe-eval'{}; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; worker-src 'self' blob:; "
     "object-src 'none'; base-uri 'self'; form-action 'self'; "
     f"{FRAMED}"
 )
-"""The browser itself refuses a request to another host; Gradio's scripts and styles are partly inline."""
+"""The browser itself refuses a request to another host, and any inline script but those of Gradio's own page, by their
+digests. Gradio makes functions of the scripts that come with its events, and styles are inline.
+"""
+
+_INLINE = re.compile(r"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL)
 
 _META = re.compile(r'<meta\s+(?:property|name)="(?:og|twitter):[^>]*>\s*|<link rel="manifest"[^>]*>\s*|<base [^>]*>\s*')
 
@@ -87,7 +94,7 @@ class PageMount(Mount):
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
             frame = self._frames.get(scope["path"])
             if frame is None:
-                await app(scope, receive, send)
+                await self._other(app, scope, receive, send)
                 return
             plain = [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]
             start: Message = {}
@@ -102,15 +109,15 @@ class PageMount(Mount):
                 parts.append(message.get("body", b""))
                 if message.get("more_body", False):
                     return
-                body = b"".join(parts)
+                body, digests = b"".join(parts), ""
                 if start["status"] == 200:
-                    body = self._with_frame(body.decode(), frame).encode()
+                    text = body.decode()
+                    digests = "".join(f" {_digest(script)}" for script in _INLINE.findall(text))
+                    body = (await run_in_threadpool(self._with_frame, text, frame)).encode()  # which counts rows
                 headers = MutableHeaders(raw=list(start["headers"]))
                 headers["Content-Length"] = str(len(body))
-                headers["Content-Security-Policy"] = _POLICY
+                headers["Content-Security-Policy"] = _POLICY.format(digests)
                 headers["Cache-Control"] = "no-cache"
-                headers["X-Content-Type-Options"] = "nosniff"
-                headers["Referrer-Policy"] = "same-origin"
                 await send({**start, "headers": headers.raw})
                 await send({"type": "http.response.body", "body": body})
 
@@ -119,6 +126,24 @@ class PageMount(Mount):
             scope["route"] = asked.get("route")
 
         return answer
+
+    async def _other(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Gradio's files, and what pages ask and send, which no page of another site may."""
+        if scope["method"] == "POST" and (b"sec-fetch-site", b"cross-site") in scope["headers"]:
+            problem = ProblemError(
+                "other-site", "a page of another site sent this; open the page here and send it there"
+            )
+            await problem_response(problem, scope["path"])(scope, receive, send)
+            return
+
+        async def with_policy(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(raw=list(message["headers"]))
+                headers["Content-Security-Policy"] = _POLICY.format("")
+                message = {**message, "headers": headers.raw}
+            await send(message)
+
+        await app(scope, receive, with_policy)
 
     def _with_frame(self, text: str, frame: Frame) -> str:
         text = _META.sub("", text).replace('control_page_title="true"', 'control_page_title="false"')
@@ -173,6 +198,11 @@ class PageMount(Mount):
             element("span", f"moecap {__version__}"),
             class_="site",
         )
+
+
+def _digest(script: str) -> str:
+    """A source of a content security policy that is one inline script."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
 _DESCRIPTION = (

@@ -29,6 +29,7 @@ from moecap_leaderboard.pages import (
     tradeoffs,
 )
 from moecap_leaderboard.pages.context import PageContext
+from moecap_leaderboard.pages.events import logging_failures
 from moecap_leaderboard.pages.look import FILES, file_bytes, theme
 from moecap_leaderboard.pages.plain import plain_summary
 from moecap_leaderboard.pages.questions import Questions
@@ -78,14 +79,15 @@ def mount_pages(app: FastAPI, service: Service, uploads: Path) -> None:
     uploads.mkdir(parents=True, exist_ok=True)
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)  # there is no other way to say it
     app.include_router(_files())
-    mounted = asyncio.run(_mounted(app, service))  # where no loop runs Gradio opens its own and never closes them
-    frames = [Frame(page.TITLE, page.PATH, page.IN_NAVIGATION) for page in PAGES]
-    app.router.routes.append(PageMount(Questions(mounted, uploads), frames, lambda: plain_summary(service)))
-
-
-async def _mounted(app: FastAPI, service: Service) -> ASGIApp:
-    """Gradio's application, which starts and ends with the other one."""
     context = PageContext(service)
+    # where no loop runs Gradio opens its own and never closes them
+    mounted, events = asyncio.run(_mounted(app, context))
+    frames = [Frame(page.TITLE, page.PATH, page.IN_NAVIGATION) for page in PAGES]
+    app.router.routes.append(PageMount(Questions(mounted, uploads, events), frames, lambda: plain_summary(context)))
+
+
+async def _mounted(app: FastAPI, context: PageContext) -> tuple[ASGIApp, frozenset[int]]:
+    """Gradio's application, which starts and ends with the other one, and the numbers of its events."""
     blocks = gr.Blocks(analytics_enabled=False, title="moecap")
     ordered = sorted(PAGES, key=lambda page: page.PATH != "/")  # Gradio's first page is the one at the root
     with blocks:  # once, where Blocks.route would have it entered for each page: leaving it makes a whole application
@@ -107,13 +109,14 @@ async def _mounted(app: FastAPI, service: Service) -> ASGIApp:
             mcp_server=False,
             enable_monitoring=False,
             show_error=False,
-            max_file_size=service.settings.limits.body_bytes,
+            max_file_size=context.service.settings.limits.body_bytes,
             theme=theme(),
         )
+    blocks.process_api = logging_failures(blocks.process_api)
     blocks.has_launched = True  # before that Gradio does not ask where a file lies
     mounted = app.router.routes.pop()
     assert isinstance(mounted, Mount)
-    return mounted.app
+    return mounted.app, frozenset(blocks.fns)
 
 
 def _files() -> APIRouter:

@@ -49,8 +49,7 @@ def tasks_page(context: PageContext, chosen: str) -> Html:
     """
     if not chosen:
         names = plugin_names(TASKS)
-        with context.service.database.reading() as session:
-            scores = task_scores(session, names)
+        scores = context.kept("tasks", lambda session: task_scores(session, names))
         return join(page_head(TITLE, _LEAD), task_index(every_task(), scores))
     task = described(chosen)
     if task is None:

@@ -61,7 +61,7 @@ def build(context: PageContext) -> None:
     controls = form_block()
     chart = plot(label="Rows in two quantities, with the frontier", id="tradeoffs-chart")
     below = html_block(id="tradeoffs")
-    answered(controls, [controls, chart, below], lambda query: _answer(context, query))
+    answered(context, controls, [controls, chart, below], lambda query: _answer(context, query))
 
 
 def read_prices(query: Query, known: Mapping[str, float]) -> dict[str, float]:

@@ -1,18 +1,20 @@
-"""Room for files that pages take without a key and keep for a while: all of them together have a bound."""
+"""Room for files that pages take without a key and keep for a while: each client's and all together have a bound."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import time
+from collections import Counter, deque
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from moecap_leaderboard.middleware import UPLOAD, problem_response
 from moecap_leaderboard.problems import ProblemError
+from moecap_leaderboard.rates import client_of
 
 __all__ = ["KEPT_S", "UploadRoom", "sweep", "sweeping"]
 
@@ -31,11 +33,15 @@ class UploadRoom:
         folder: Where uploads wait.
         body_bytes: Largest body of a request, which one counts as that does not say its size.
         most: Bytes of all files that wait.
+        share: Bytes that one client may send while a file waits, whether or not they are gone already.
     """
 
-    def __init__(self, app: ASGIApp, folder: Path, body_bytes: int, most: int = 4_000_000_000) -> None:
-        self._app, self._folder, self._body_bytes, self._most = app, folder, body_bytes, most
-        self._coming = 0
+    def __init__(
+        self, app: ASGIApp, folder: Path, body_bytes: int, most: int = 4_000_000_000, share: int = 1_000_000_000
+    ) -> None:
+        self._app, self._folder, self._body_bytes, self._most, self._share = app, folder, body_bytes, most, share
+        self._coming: Counter[str] = Counter()
+        self._came: deque[tuple[float, str, int]] = deque()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -44,16 +50,37 @@ class UploadRoom:
             return
         said = dict(scope["headers"]).get(b"content-length", b"")
         size = int(said) if said.isdigit() else self._body_bytes
-        self._coming += size
+        client, got = client_of(scope), 0
+
+        async def counted() -> Message:
+            nonlocal got
+            message = await receive()
+            got += len(message.get("body", b""))
+            return message
+
+        self._coming[client] += size
         try:
-            if await run_in_threadpool(_waiting, self._folder) + self._coming > self._most:
-                text = "the uploads that wait to be sent take all the room; send with moecap submit, or try again later"
-                problem = ProblemError("unavailable", text, retry_after=_WAIT_SECONDS)
+            if problem := await self._refusal(client):
                 await problem_response(problem, UPLOAD)(scope, receive, send)
                 return
-            await self._app(scope, receive, send)
+            await self._app(scope, counted, send)
         finally:
-            self._coming -= size
+            self._coming -= Counter({client: size})
+            if got:
+                self._came.append((time.monotonic(), client, got))
+
+    async def _refusal(self, client: str) -> ProblemError | None:
+        """Why there is no room for what is coming from a client."""
+        while self._came and self._came[0][0] < time.monotonic() - KEPT_S - _SWEPT_S:
+            self._came.popleft()
+        if sum(size for _, whose, size in self._came if whose == client) + self._coming[client] > self._share:
+            text = f"uploads of {self._share} bytes came from here within {(KEPT_S + _SWEPT_S) // 60} minutes"
+            again = f"{text}; send with moecap submit, or try again later"
+            return ProblemError("too-many-requests", again, retry_after=_WAIT_SECONDS)
+        if await run_in_threadpool(_waiting, self._folder) + self._coming.total() > self._most:
+            text = "the uploads that wait to be sent take all the room; send with moecap submit, or try again later"
+            return ProblemError("unavailable", text, retry_after=_WAIT_SECONDS)
+        return None
 
 
 @contextlib.asynccontextmanager

@@ -24,6 +24,11 @@ class Query(Mapping[str, tuple[str, ...]]):
     def __len__(self) -> int:
         return len(self._pairs)
 
+    @property
+    def pairs(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """All of it, in its order."""
+        return tuple(self._pairs.items())
+
     def first(self, name: str, default: str = "") -> str:
         """The first value of a parameter, or the default where it is not there or empty."""
         values = self._pairs.get(name, ())

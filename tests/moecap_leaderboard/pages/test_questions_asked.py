@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
+from types import SimpleNamespace
 
 import pytest
 from fastapi.testclient import TestClient
@@ -67,11 +69,13 @@ def test_gradio_is_told_of_no_session_so_that_it_keeps_no_token(tmp_path):
     async def echo(scope, receive, send):
         await JSONResponse(await Request(scope, receive).json())(scope, receive, send)
 
-    client = TestClient(Questions(echo, tmp_path))
+    client = TestClient(Questions(echo, tmp_path, {3}))
     question = {"data": ["a token"], "fn_index": 3, "event_data": {"q": ["x"]}}
     asked = client.post(QUESTION, json=question | {"session_hash": "s", "batched": True, "event_id": "e"})
     assert asked.json() == question
     assert client.post(QUESTION, content=b"[" * 100_000).status_code == 400
+    for number in (2, -1, True, "3", 3.0, None, [3], {}):
+        assert client.post(QUESTION, json={"data": [], "fn_index": number}).status_code == 400
     assert client.post(QUESTION, json={"data": ["x" * 1_000_000]}).status_code == 413
     assert client.post("/other", json={"session_hash": "s"}).json() == {"session_hash": "s"}
 
@@ -96,6 +100,34 @@ def test_uploads_that_come_at_the_same_time_are_counted_together(tmp_path):
         return statuses
 
     assert asyncio.run(both()) == [503, 200, 200]
+
+
+def test_one_client_takes_a_share_of_the_room(tmp_path, monkeypatch):
+    """Of what came, whether or not it said how much; what was sent on and deleted meanwhile counts until its time."""
+
+    async def read(scope, receive, send):
+        await Request(scope, receive).body()
+        await JSONResponse([])(scope, receive, send)
+
+    def upload(client, size, **headers):
+        parts = (b"x" * 100 for _ in range(size // 100))
+        given = parts if headers.pop("chunked", False) else b"x" * size
+        return client.post("/gradio_api/upload", content=given, headers=headers)
+
+    room = UploadRoom(read, tmp_path, 400, most=100_000, share=1000)
+    one, other = (TestClient(room, client=(address, 1)) for address in ("10.0.0.1", "10.0.0.2"))
+    assert [upload(one, 400).status_code, upload(one, 300, chunked=True).status_code] == [200, 200]
+    full = upload(one, 400)
+    assert (full.status_code, full.headers["retry-after"], full.json()["type"]) == (
+        429,
+        "600",
+        "/problems/too-many-requests",
+    )
+    assert [upload(one, 300).status_code, upload(one, 100).status_code] == [200, 429]
+    assert upload(other, 400).status_code == 200
+    later = SimpleNamespace(monotonic=lambda: time.monotonic() + 1300)
+    monkeypatch.setattr("moecap_leaderboard.pages.upload_room.time", later)
+    assert upload(one, 400).status_code == 200
 
 
 def test_what_a_broken_upload_left_is_swept_with_its_folder(tmp_path):

@@ -34,6 +34,13 @@ def upgrade() -> None:
     op.create_index("submissions_counted", "submissions", list(COUNTED))
 
 
+def downgrade() -> None:
+    """Take the columns away; what was in them follows from each row."""
+    op.drop_index("submissions_counted", "submissions")
+    for column in ("tasks", "family"):
+        op.drop_column("submissions", column)
+
+
 def _tasks(summary: object) -> list[str]:
     content = json.loads(summary) if isinstance(summary, str) else summary  # Postgres gives it as it is
     workload = content.get("workload", {}) if isinstance(content, dict) else {}
