@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from moecap.errors import BadInputError
+from moecap.strict_json import parse_json
 
 __all__ = ["ChatTemplate", "told_date"]
 
@@ -36,19 +37,18 @@ class ChatTemplate:
     """
 
     def __init__(self, source: str, special_tokens: Mapping[str, str]) -> None:
-        from jinja2 import TemplateError
         from jinja2.ext import loopcontrols
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _answer_blocks()]
-        )
+        from moecap.template_sandbox import BoundedSandbox
+
+        environment = BoundedSandbox(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _answer_blocks()])
+        self._environment = environment
         environment.filters["tojson"] = _as_json
         environment.globals.update(raise_exception=_refuse, strftime_now=self._date)
         self.dated = False
         try:
             self._template = environment.from_string(source)
-        except TemplateError as error:
+        except Exception as error:  # a template is a stranger's program
             raise BadInputError(f"the chat template is not Jinja ({error}); mend it, or take chat=false") from None
         self._tokens = dict(special_tokens)
 
@@ -64,9 +64,10 @@ class ChatTemplate:
         """
         config = _read_config(folder / "tokenizer_config.json")
         own = folder / "chat_template.jinja"
-        source = own.read_text(encoding="utf-8") if own.is_file() else config.get("chat_template")
+        source = _text(own) if own.is_file() else config.get("chat_template")
         if isinstance(source, list):  # several by name
-            source = next((entry["template"] for entry in source if entry.get("name") == "default"), None)
+            named = (entry for entry in source if isinstance(entry, dict) and entry.get("name") == "default")
+            source = next(named, {}).get("template")
         if not isinstance(source, str):
             return None
         return cls(source, {name: _token(config[name]) for name in TOKENS if config.get(name)})
@@ -84,14 +85,20 @@ class ChatTemplate:
         Raises:
             BadInputError: If the template refuses such a conversation.
         """
-        from jinja2 import TemplateError
+        from moecap.template_sandbox import MOST_CHARACTERS
 
         told = [{"role": role, "content": content} for role, content in messages]
+        parts, left, self._environment.turns = [], MOST_CHARACTERS, 0
         try:
-            return self._template.render(
+            for part in self._template.generate(
                 messages=told, tools=None, documents=None, add_generation_prompt=True, **self._tokens
-            )
-        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+            ):
+                parts.append(part)
+                left -= len(part)
+                if left < 0:
+                    raise ValueError(f"it makes more than {MOST_CHARACTERS:,} characters")
+            return "".join(parts)
+        except Exception as error:  # a template is a stranger's program
             raise BadInputError(f"the model's chat template cannot be used ({error}); take chat=false") from None
 
 
@@ -115,15 +122,22 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
+        content = parse_json(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise BadInputError(f"{path}: not JSON ({error}); fetch the tokenizer again") from None
     return content if isinstance(content, dict) else {}
 
 
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{path}: cannot be read ({error}); fetch the tokenizer again") from None
+
+
 def _token(value: Any) -> str:
     """A special token's text, which some files wrap in an object."""
-    return str(value["content"] if isinstance(value, dict) else value)
+    return str(value.get("content", "") if isinstance(value, dict) else value)
 
 
 def _as_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, **options: Any) -> str:

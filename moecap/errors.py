@@ -16,6 +16,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
+from unicodedata import category
 
 __all__ = [
     "BadInputError",
@@ -29,11 +30,28 @@ __all__ = [
     "VerificationError",
 ]
 
+UNSEEN = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")
+"""Categories of Unicode that move the cursor, turn the direction of a text or cannot be shown."""
+
+LONGEST = 2000
+
 
 class MoecapError(Exception):
-    """Root of all errors that are raised on purpose; ``exit_status`` is what the command line returns."""
+    """Root of all errors that are raised on purpose; ``exit_status`` is what the command line returns.
+
+    Args:
+        text: What is the case and what to do. What no terminal should be sent, since it may come out of a stranger's
+            file, is escaped, and a long text is cut.
+    """
 
     exit_status = 1
+    kept = ""
+    """Characters that stand in a text for themselves."""
+
+    def __init__(self, text: str = "") -> None:
+        if not text.isprintable():
+            text = "".join(c if c in self.kept or category(c) not in UNSEEN else ascii(c)[1:-1] for c in text)
+        super().__init__(text if len(text) <= LONGEST else f"{text[:LONGEST]}…")
 
 
 class UsageError(MoecapError):
@@ -93,6 +111,8 @@ class LeaderboardError(MoecapError):
         status: The status of its answer; ``None`` where there was none.
         problem: The whole problem (RFC 9457).
     """
+
+    kept = "\n"
 
     def __init__(
         self, text: str, *, kind: str = "", status: int | None = None, problem: Mapping[str, Any] | None = None

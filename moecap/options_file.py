@@ -9,8 +9,11 @@ from typing import Any
 import yaml
 
 from moecap.errors import BadInputError
+from moecap.yaml_bounds import refuse_yaml_bomb
 
 __all__ = ["read_options_file"]
+
+MOST_BYTES = 1_000_000
 
 
 def read_options_file(path: Path, what: str = "--config") -> dict[str, Any]:
@@ -27,8 +30,12 @@ def read_options_file(path: Path, what: str = "--config") -> dict[str, Any]:
         if not path.is_file():
             reason = "no such file" if not path.exists() else "not a plain file"
             raise BadInputError(f"{what} {path}: cannot be read ({reason}); give a YAML file")
-        with path.open(encoding="utf-8") as file:
-            content = yaml.load(file, _OptionLoader)
+        with path.open("rb") as file:
+            text = file.read(MOST_BYTES + 1)
+        if len(text) > MOST_BYTES:
+            raise BadInputError(f"{what} {path}: larger than {MOST_BYTES:,} bytes; give a YAML file of options")
+        refuse_yaml_bomb(text.decode("utf-8-sig"))
+        content = yaml.load(text.decode("utf-8-sig"), _OptionLoader)
     except _KeyError as error:
         raise BadInputError(f"{what} {path}: {error}") from None
     except (OSError, UnicodeDecodeError) as error:

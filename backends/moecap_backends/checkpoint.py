@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import stat
 from pathlib import Path
+from typing import Any
 
 from moecap.errors import BadInputError
+from moecap.strict_json import parse_json
 
 __all__ = ["check_checkpoint"]
 
@@ -31,7 +32,9 @@ def check_checkpoint(folder: Path) -> None:
     index = folder / "model.safetensors.index.json"
     if index.exists():
         try:
-            names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+            names = sorted(set(parse_json(index.read_bytes())["weight_map"].values()))
+            if not all(Path(name).name == name for name in names):
+                raise ValueError("a file outside of the folder")
         except (ValueError, KeyError, AttributeError, TypeError):
             raise BadInputError(f"{index}: not an index of safetensors files; fetch the model again") from None
         missing = [name for name in names if not (folder / name).is_file()]
@@ -78,9 +81,22 @@ def _check_file(path: Path) -> None:
         if len(prefix) < 8 or length > min(size - 8, MAX_HEADER):
             raise refuse("its header is cut short")
         try:
-            header = json.loads(file.read(length))
-            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            header = parse_json(file.read(length))
+            ends = [_end(entry) for name, entry in header.items() if name != "__metadata__"]
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise refuse("its header is not valid") from None
     if 8 + length + max(ends, default=0) != size:
         raise refuse(f"{size} bytes where its header says {8 + length + max(ends, default=0)}")
+
+
+def _end(entry: dict[str, Any]) -> int:
+    """Where a tensor ends.
+
+    Raises:
+        ValueError: If its place, shape or type is none.
+    """
+    start, end = entry["data_offsets"]
+    whole = [start, end, *entry["shape"]]
+    if not isinstance(entry["dtype"], str) or any(type(number) is not int or number < 0 for number in whole):
+        raise ValueError("a tensor without a type, a shape or a place")
+    return int(end)

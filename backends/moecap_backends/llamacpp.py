@@ -229,7 +229,7 @@ class LlamacppEngine(ServedEngine):
             )
         failed = any(record.status == "failed" for record in records.values())
         if self._server.ended or (failed and self._server.ending):
-            raise RunError(f"llama.cpp ended during the load: {self._server.complaint()}")
+            raise RunError(f"llama.cpp ended during the load {self._server.end}: {self._server.complaint()}")
         if self._passes is not None:
             asked = [(record, self._prompts[key]) for key, record in records.items() if key in self._prompts]
             recorder.capture = CAPTURE

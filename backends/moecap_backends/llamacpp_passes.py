@@ -113,7 +113,7 @@ def _passes(data: bytes) -> Iterator[Pass]:
 
     def words(count: int) -> IntArray:
         nonlocal at
-        if at + count * WORD > len(data):
+        if count < 0 or at + count * WORD > len(data):
             raise RunError("llama.cpp's passes are not whole in their file; run it again, or without routing=true")
         found = np.frombuffer(data, np.int32, count, at)
         at += count * WORD
@@ -121,9 +121,9 @@ def _passes(data: bytes) -> Iterator[Pass]:
 
     while at < len(data):
         start, duration = (int(value) for value in words(4).view(np.int64))
-        tokens, layers = words(2)
+        tokens, layers = (int(value) for value in words(2))
         fed, positions, experts = words(tokens), words(tokens), {}
         for _ in range(layers):
             layer, rows, k = (int(value) for value in words(3))
-            experts[layer] = words(rows * k).reshape(rows, k)
+            experts[layer] = words(rows * k if rows >= 0 else -1).reshape(rows, k)
         yield Pass(start, duration, fed, positions, experts)

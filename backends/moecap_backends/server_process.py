@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -27,6 +28,7 @@ TAIL_LINES = 200
 COMPLAINT = re.compile(r"error|exception|not found|no such|refused|cannot|failed", re.IGNORECASE)
 ABOVE = re.compile(r"see root cause above|received sigquit from a child process", re.IGNORECASE)
 """What the servers of vLLM and SGLang say where a process of their own has ended with an error that it has logged."""
+OUT_OF_MEMORY = ", which the system sends where memory runs out"
 EXCEPTION = re.compile(r"[A-Za-z_.]*(Error|Exception): .")
 PREFIX = re.compile(r"^(\([^)]*\)\s*)?(\x1b\[[0-9;]*m)*([A-Z]+ \d\d-\d\d \S+ (\[[^\]]*\] )?)?")
 
@@ -81,8 +83,8 @@ class ServerProcess:
         progress(f"starting {self._name}; it writes to {self._log.name}")
         begin = time.monotonic()
         while not self._answers():
-            if (status := self._process.poll()) is not None:
-                raise RunError(f"{self._name} ended with status {status} while starting: {self.complaint()}")
+            if self.ended:
+                raise RunError(f"{self._name} ended {self.end} while starting: {self.complaint()}")
             if time.monotonic() - begin > self._deadline:
                 self.stop()
                 raise RunError(
@@ -94,6 +96,17 @@ class ServerProcess:
     def ended(self) -> bool:
         """Whether the server is gone."""
         return self._process.poll() is not None
+
+    @property
+    def end(self) -> str:
+        """How the server ended, in words: the status, and the signal that killed it."""
+        status = self._process.poll()
+        number = 0 if status is None else -status if status < 0 else status - 128  # as shells and the guardian tell it
+        try:
+            name = signal.Signals(number).name
+        except ValueError:
+            return f"with status {status}"
+        return f"with status {status} ({name}{OUT_OF_MEMORY if number == signal.SIGKILL else ''})"
 
     @property
     def ending(self) -> bool:

@@ -215,7 +215,7 @@ class SglangEngine(ServedEngine):
         """
         load = self._load
         if self._server.ended or (load.failed and self._server.ending):
-            raise RunError(f"SGLang ended during the load: {self._server.complaint()}")
+            raise RunError(f"SGLang ended during the load {self._server.end}: {self._server.complaint()}")
         if load.fed_again:
             raise RunError(
                 f"SGLang gave up the cache of {load.fed_again} requests and fed them again, as it is too small for "

@@ -170,7 +170,7 @@ class VllmEngine(ServedEngine):
         """The steps of the load, from the first worker: the others did the same."""
         failed = any(record.status == "failed" for record in records.values())
         if self._server.ended or (failed and self._server.ending):
-            raise RunError(f"vLLM ended during the load: {self._server.complaint()}")
+            raise RunError(f"vLLM ended during the load {self._server.end}: {self._server.complaint()}")
         recorder.capture = "vLLM workers, on the routers" if self._captures else None
         cached: dict[str, int] = {}
         for step in self._taken():

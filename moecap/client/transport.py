@@ -82,7 +82,7 @@ class Transport:
             content = _content(answer)
             try:
                 return json.loads(content) if content else None
-            except ValueError:
+            except (ValueError, RecursionError):
                 raise self._unlike(answer, content) from None
 
         return self._call(method, path, again, read, call)
@@ -152,7 +152,7 @@ class Transport:
             )
         try:
             problem = json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             problem = None
         if not isinstance(problem, dict) or "title" not in problem:
             raise self._unlike(answer, content)

@@ -61,6 +61,8 @@ def conllu_sentences(path: Path) -> Iterator[Sentence]:
     Raises:
         BadInputError: If a line is none of the format, or a word is not in the text; file and line are named.
     """
+    if path.exists() and not path.is_file():
+        raise BadInputError(f"{path} is no plain file; give a file of CoNLL-U")
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except UnicodeDecodeError as error:

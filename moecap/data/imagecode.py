@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import yaml
 
 from moecap.errors import BadInputError, NotAvailableError, UnknownNameError
+from moecap.strict_json import refuse_swelling_text
+from moecap.yaml_bounds import refuse_yaml_bomb
 
 __all__ = [
     "SPLITS",
@@ -36,6 +38,7 @@ SPLITS: Mapping[str, str] = {
 }
 IMAGES = 10
 
+_TAG = re.compile(r"[a-z0-9]{1,20}")
 _STATIC = "open-images"
 _SOURCES = ("MSR-VTT", "video-storytelling", "YouCook", _STATIC)
 _IMAGE = re.compile(r"img(\d+)\.jpg")
@@ -79,6 +82,8 @@ def descriptions(path: Path) -> list[Description]:
         BadInputError: If it is not in the format; file and line are named.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise BadInputError(f"{path} is no plain file; fetch it again")
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise NotAvailableError(f"{path}: no such file; --data DIR is the folder of ImageCoDe's JSON files") from None
@@ -163,10 +168,14 @@ def tags_of(path: Path) -> dict[tuple[str, str], tuple[str, ...]]:
         BadInputError: If it is not in the format; file and line are named.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
+        if path.exists() and not path.is_file():
+            raise BadInputError(f"{path} is no plain file; give ImageCoDe's annotations")
+        text = path.read_text(encoding="utf-8")
+        refuse_yaml_bomb(text, yaml.CSafeLoader)
+        content = yaml.load(text, yaml.CSafeLoader)
     except OSError as error:
         raise NotAvailableError(f"{path} cannot be read ({error.strerror}); give ImageCoDe's annotations") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark is not None else ""
         raise BadInputError(f"{path}{line}: not YAML; fetch it again") from None
@@ -174,8 +183,14 @@ def tags_of(path: Path) -> dict[tuple[str, str], tuple[str, ...]]:
     try:
         for name, of_set in content.items():
             for key, entry in of_set.items():
-                tags = str(entry["annotation"] or "").split(",")
-                found[str(name), str(key)] = tuple(dict.fromkeys(tag.strip() for tag in tags if tag.strip()))
+                tags = [tag.strip() for tag in str(entry["annotation"] or "").split(",") if tag.strip()]
+                if wrong := [tag for tag in tags if not _TAG.fullmatch(tag)]:
+                    number = text.count("\n", 0, max(text.find(str(name)), 0)) + 1
+                    raise BadInputError(
+                        f"{path}, line {number}: tag {wrong[0]!r} of {key} in {name!r} is not of small letters and "
+                        "digits, 20 at most; write it so"
+                    )
+                found[str(name), str(key)] = tuple(dict.fromkeys(tags))
     except (AttributeError, KeyError, TypeError):
         raise BadInputError(
             f"{path}: not SET: PLACE: annotation: TAG,TAG, as ImageCoDe's annotations are; fetch it again"
@@ -185,9 +200,12 @@ def tags_of(path: Path) -> dict[tuple[str, str], tuple[str, ...]]:
 
 def _parsed(path: Path, text: str) -> dict[str, Any]:
     try:
+        refuse_swelling_text(text)
         content = json.loads(text, object_pairs_hook=_unrepeated(path, text))
     except json.JSONDecodeError as error:
         raise BadInputError(f"{path}, line {error.lineno}: not JSON ({error.msg}); fetch it again") from None
+    except (ValueError, RecursionError) as error:
+        raise BadInputError(f"{path}: not JSON ({error}); fetch it again") from None
     if not isinstance(content, dict):
         raise BadInputError(f"{path}, line 1: no object of sets; fetch it again")
     return content

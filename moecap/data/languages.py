@@ -79,14 +79,11 @@ LANGUAGES: Mapping[str, Language] = {language.code: language for language in _AL
 _BY_SHORT = {language.short: language for language in _ALL if language.short}
 
 
-def language_of(short: str) -> str:
-    """The code of three letters to a folder's or a file's name such as ``pt_BR`` or ``nds``.
-
-    Raises:
-        KeyError: If no language here has it.
-    """
+def language_of(short: str) -> str | None:
+    """The code of three letters to a folder's or a file's name such as ``pt_BR`` or ``nds``; ``None`` if unknown."""
     bare = short.partition("_")[0]
-    return bare if bare in LANGUAGES else _BY_SHORT[bare].code
+    found = LANGUAGES.get(bare) or _BY_SHORT.get(bare)
+    return None if found is None else found.code
 
 
 def language_named(code: str, where: str, known: tuple[str, ...] = ()) -> str:

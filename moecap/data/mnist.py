@@ -14,6 +14,8 @@ from moecap.errors import BadInputError, NotAvailableError
 __all__ = ["load_mnist"]
 
 IMAGES, LABELS = 0x00000803, 0x00000801
+MOST_BYTES = 100_000_000
+"""The larger of the two files has 47 million."""
 """First four bytes of a file of images and of one of labels: unsigned bytes in three dimensions and in one."""
 
 _FILES = {"train": "train-{}-ubyte", "test": "t10k-{}-ubyte"}
@@ -49,7 +51,8 @@ def _idx(folder: Path, name: str, magic: int, dimensions: int) -> np.ndarray:
     if path is None:
         raise NotAvailableError(f"{folder} holds no {name} and no {name}.gz; give MNIST's folder with --data DIR")
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise BadInputError(f"{path} cannot be read ({error}); fetch it again") from error
     head = 4 + 4 * dimensions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["FILES", "NAME", "PHOTOGRAPHS_SOURCE", "PICTURES", "Photograph", "load_photographs", "read_pixels"]
 
 NAME = "photographs"
+MOST_PIXELS = 32_000_000
 PHOTOGRAPHS_SOURCE = "photographs in the packages scikit-image 0.26.0 and scikit-learn"
 PICTURES = {
     "astronaut.png": "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5",
@@ -94,8 +96,12 @@ def read_pixels(path: Path) -> np.ndarray:
     except ModuleNotFoundError:
         raise NotAvailableError("Pillow is not installed; pip install 'moecap[methods]'") from None
     try:
-        with Image.open(path) as picture:
-            return np.asarray(picture.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's own bound comes later than this one
+            with Image.open(path) as picture:
+                if picture.width * picture.height > MOST_PIXELS:
+                    raise ValueError(f"{picture.width} x {picture.height} pixels; the limit is {MOST_PIXELS:,}")
+                return np.asarray(picture.convert("RGB"))
+    except Exception as error:  # each format raises its own
         reason = str(error).replace(str(path), path.name).splitlines()[0]
         raise BadInputError(f"{path} cannot be read as a picture ({reason}); fetch it again") from None

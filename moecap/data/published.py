@@ -8,16 +8,19 @@ folder itself, in ``ARC-Easy``, ``ai2_arc``, ``ai2_arc/ARC-Easy`` or ``allenai/a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 from moecap.errors import BadInputError, NotAvailableError
+from moecap.strict_json import parse_json
 
 __all__ = ["Row", "arrow_rows", "json_lines", "parsed", "published_rows"]
 
 Parsed = TypeVar("Parsed")
+
+ROWS_AT_ONCE = 1024
+"""Rows of a table that are made Python objects together."""
 
 Row = tuple[str, dict[str, Any]]
 """Where a row stands (file and line or row, counted from 1) and its columns."""
@@ -84,13 +87,15 @@ def json_lines(path: Path) -> Iterator[Row]:
     Raises:
         BadInputError: A line is no JSON object; it is named.
     """
+    if path.exists() and not path.is_file():
+        raise BadInputError(f"{path} is no plain file; give JSON lines")
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
             where = f"{path}, line {number}"
             try:
-                row = json.loads(line)
+                row = parse_json(line, nan=True)
             except ValueError as error:
                 raise BadInputError(f"{where}: no JSON ({error}); mend or remove the line") from error
             if not isinstance(row, dict):
@@ -108,16 +113,31 @@ def arrow_rows(path: Path) -> Iterator[Row]:
         BadInputError: It cannot be read.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
+    from moecap.packed_files import read_table
+
+    if not path.is_file():
+        raise BadInputError(f"{path} is no plain file; fetch it again")
     try:
-        if path.suffix == ".parquet":
-            table = pq.read_table(path)
-        else:
-            with pa.memory_map(str(path)) as source:
-                table = pa.ipc.open_stream(source).read_all()
-    except (pa.ArrowInvalid, OSError) as error:
-        reason = str(error).splitlines()[0]
+        table = read_table(path) if path.suffix == ".parquet" else _stream(path)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise BadInputError(f"{path} is no readable {path.suffix[1:]} file ({reason}); fetch it again") from error
-    for number, row in enumerate(table.to_pylist(), start=1):
+    rows = (row for batch in table.to_batches(ROWS_AT_ONCE) for row in batch.to_pylist())
+    for number, row in enumerate(rows, start=1):
         yield f"{path}, row {number}", row
+
+
+def _stream(path: Path) -> Any:
+    """The table of an Arrow file; not by way of a memory map, in which damage ends the process (PyArrow 26)."""
+    import pyarrow as pa
+
+    from moecap.packed_files import refuse_swelling
+
+    batches = []
+    with pa.OSFile(str(path)) as source, pa.ipc.open_stream(source) as reader:
+        for batch in reader:
+            batch.validate(full=True)
+            batches.append(batch)
+            refuse_swelling(path, sum(one.nbytes for one in batches))
+        return pa.Table.from_batches(batches, reader.schema)

@@ -5,6 +5,8 @@
 - ``klettres-data``: letters and syllables in 19 languages, English by two speakers; one speaker for each other language
   is an assumption made here;
 - ``tuxpaint-stamps-default``: what a picture shows, in 14 languages; one speaker each, by the same assumption.
+
+Speech in languages that ``moecap.data.languages`` does not have, as another version of a package may add, is left out.
 """
 
 from __future__ import annotations
@@ -96,15 +98,16 @@ def _asterisk(folder: Path) -> Iterator[Recording]:
         voice = _VOICE.fullmatch(inside.parts[0])
         if voice is None or inside.parts[1] == "silence" or path.stem in NO_SPEECH:
             continue
-        language = language_of(voice["language"])
-        yield Recording(path, inside.with_suffix("").as_posix(), language, "asterisk", voice["speaker"])
+        if (code := language_of(voice["language"])) is not None:
+            yield Recording(path, inside.with_suffix("").as_posix(), code, "asterisk", voice["speaker"])
 
 
 def _klettres(folder: Path) -> Iterator[Recording]:
     for path in folder.glob("*/*/*.ogg"):
         inside = path.relative_to(folder)
         language, name = inside.parts[0], inside.with_suffix("").as_posix()
-        yield Recording(path, name, language_of(language), "klettres", f"klettres-{language}")
+        if (code := language_of(language)) is not None:
+            yield Recording(path, name, code, "klettres", f"klettres-{language}")
 
 
 def _tuxpaint(folder: Path) -> Iterator[Recording]:
@@ -113,7 +116,8 @@ def _tuxpaint(folder: Path) -> Iterator[Recording]:
         if spoken is not None:
             language = spoken["language"] or "en"
             name = f"{path.relative_to(folder).parent.as_posix()}/{spoken['stamp']}-{language}"
-            yield Recording(path, name, language_of(language), "tuxpaint", f"tuxpaint-{language}")
+            if (code := language_of(language)) is not None:
+                yield Recording(path, name, code, "tuxpaint", f"tuxpaint-{language}")
 
 
 _READERS: Mapping[str, Callable[[Path], Iterator[Recording]]] = {

@@ -7,13 +7,13 @@ positive), and the text. The files lie in an archive within the sdist of vaderSe
 from __future__ import annotations
 
 import math
-import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from moecap.data.package_files import PackageFiles
 from moecap.data.published import Row
 from moecap.errors import BadInputError, NotAvailableError, UnknownNameError
+from moecap.publishing.archive import UNREADABLE, member_content
 
 __all__ = ["ARCHIVE", "DOMAINS", "FILES", "NAME", "snippet_rows"]
 
@@ -37,6 +37,9 @@ FILES = PackageFiles(
 )
 
 STRONGEST = 4.0
+
+MOST_BYTES = 64_000_000
+"""Bytes of a domain's file; the largest has 2 million."""
 
 
 def snippet_rows(place: Path, domain: str) -> Iterator[Row]:
@@ -62,14 +65,12 @@ def snippet_rows(place: Path, domain: str) -> Iterator[Row]:
             yield from _rows(file, str(path))
         return
     try:
-        with tarfile.open(place) as archive:
-            member = next((m for m in archive.getmembers() if m.isfile() and Path(m.name).name == name), None)
-            content = archive.extractfile(member) if member is not None else None
-            if content is None:
-                raise BadInputError(f"{place} holds no {name}; fetch it again")
-            yield from _rows(content, name)
-    except (tarfile.TarError, OSError) as error:
+        content = member_content(place, name, MOST_BYTES)
+    except (OSError, *UNREADABLE) as error:
         raise BadInputError(f"{place} cannot be read ({error}); fetch it again") from error
+    if content is None:
+        raise BadInputError(f"{place} holds no {name}; fetch it again")
+    yield from _rows(content.splitlines(keepends=True), name)
 
 
 def _rows(lines: Iterable[bytes], file: str) -> Iterator[Row]:

@@ -55,6 +55,8 @@ def read_recording(dataset: str, data: Path | None, seed: int, most: int) -> Rec
         raise UnknownNameError(
             "data set of prompts", dataset, TEXT_SETS, "or give a JSONL file with a prompt field, or a trace"
         )
+    if path.exists() and not path.is_file():
+        raise BadInputError(f"{path}: no plain file; give another with --dataset")
     try:
         kind, found, block = _parts(path, most)
         sessions = list(found)

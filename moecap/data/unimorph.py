@@ -37,6 +37,8 @@ def unimorph_words(path: Path) -> Iterator[InflectedWord]:
     Raises:
         BadInputError: If a line is none of the format; file and line are named.
     """
+    if path.exists() and not path.is_file():
+        raise BadInputError(f"{path} is no plain file; give a file of UniMorph")
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except UnicodeDecodeError as error:

@@ -73,6 +73,6 @@ def _array(folder: Path, name: str, edge: int) -> np.ndarray:
         if paths:
             try:
                 return np.concatenate([np.load(path, allow_pickle=False) for path in paths])
-            except (ValueError, OSError, EOFError) as error:
+            except (ValueError, OSError, EOFError, MemoryError) as error:
                 raise BadInputError(f"{paths[0]} cannot be read as NumPy's format ({error}); fetch it again") from error
     raise NotAvailableError(f"{folder} holds no {below}/{name}.npy; give the folder of the maps with --data DIR")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from moecap.errors import BadInputError
-from moecap.files import unique_keys
+from moecap.strict_json import parse_json
 
 __all__ = ["Fields", "read_json", "read_lines"]
 
 MOST_BYTES = 256_000_000
+ROOM = 200_000_000
+"""Bytes of memory that one JSON text and its values may take; what is made of them takes as much again."""
+
 LARGEST = 1e19
 """No time or rate of a benchmark is beyond this."""
 
@@ -88,42 +91,43 @@ def read_json(path: Path) -> Any:
     Raises:
         BadInputError: With the file and the line, if it is not JSON, nests too deep, or is larger than 256 MB.
     """
-    return _parsed(path.name, _text(path))
+    _refuse_large(path)
+    return _parsed(path.name, _decoded(path.name, path.read_bytes()))
 
 
-def read_lines(path: Path) -> list[tuple[str, Any]]:
-    """Read a file of one JSON value a line; each with its place.
+def read_lines(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield the values of a file of one JSON value a line, each with its place.
 
     Raises:
         BadInputError: As :func:`read_json` does.
     """
-    lines = _text(path).split("\n")  # a JSON text may hold other line separators as they are
-    return [
-        (f"{path.name} line {number}", _parsed(path.name, line, number))
-        for number, line in enumerate(lines, 1)
-        if line.strip()
-    ]
+    _refuse_large(path)
+    with path.open("rb") as file:  # whose lines end at a newline alone: a JSON text may hold other separators
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield f"{path.name} line {number}", _parsed(path.name, _decoded(path.name, line), number)
 
 
-def _text(path: Path) -> str:
+def _refuse_large(path: Path) -> None:
     if not path.is_file():
         raise BadInputError(f"{path}: no such file; give the output of another tool")
     if path.stat().st_size > MOST_BYTES:
         raise BadInputError(f"{path.name}: larger than {MOST_BYTES // 1_000_000} MB; export it without per-token data")
+
+
+def _decoded(name: str, content: bytes) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BadInputError(f"{path.name}: not UTF-8 text (byte {error.start}); give a JSON file") from None
+        raise BadInputError(f"{name}: not UTF-8 text (byte {error.start}); give a JSON file") from None
 
 
 def _parsed(name: str, text: str, line: int | None = None) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=unique_keys)
+        return parse_json(text, nan=True, room=ROOM)
     except json.JSONDecodeError as error:
         where = error.lineno if line is None else line
         raise BadInputError(f"{name} line {where}: not JSON ({error.msg}); give it as the tool wrote it") from None
-    except RecursionError:
-        raise BadInputError(f"{name}{_at(line)}: nests too deep; give the file as the tool wrote it") from None
     except ValueError as error:
         raise BadInputError(f"{name}{_at(line)}: {str(error).splitlines()[0][:200]}") from None
 

@@ -11,10 +11,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from moecap.errors import BadInputError
-from moecap.files import unique_keys, write_text
+from moecap.files import write_text
 from moecap.metrics.value import Metric
 from moecap.result import MAX_RESULT_BYTES, RESULT_FILE, Flag
 from moecap.settings import first_problem
+from moecap.strict_json import parse_json
 
 __all__ = ["ImportedResult", "Source", "is_imported", "read_imported", "write_imported"]
 
@@ -154,7 +155,7 @@ def _content(path: Path) -> Mapping[str, Any]:
     if not file.is_file() or file.stat().st_size > MAX_RESULT_BYTES:
         return {}
     try:
-        content = json.loads(file.read_bytes(), object_pairs_hook=unique_keys)
-    except (ValueError, RecursionError):
+        content = parse_json(file.read_bytes())
+    except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -138,7 +138,7 @@ def decode_answer(reply: Reply, *, usage_a_choice: bool = False) -> Answer:
             _decode_stream(reply, answer, usage_a_choice)
         elif reply.error is None:
             _decode_whole(reply, answer)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         answer.error = answer.error or f"malformed answer ({error})"
     return answer
 
@@ -147,7 +147,7 @@ def error_text(body: bytes) -> str:
     """The message of an error body in one line: ``message``, ``error.message`` or the first line of the text."""
     try:
         content = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         content = None
     for key in ("error", "message", "detail"):
         if isinstance(content, dict) and key in content:

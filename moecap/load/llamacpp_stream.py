@@ -89,7 +89,7 @@ def decode_llamacpp_answer(reply: Reply) -> CompletionAnswer:
                 answer.error = f"the stream of events {how}"
         elif reply.error is None:
             _take(reply.ended_ns, reply.body, answer)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         answer.error = answer.error or f"malformed answer ({error})"
     answer.text = "".join(answer.texts)
     if len(answer.token_ids) != answer.counts.get(0):

@@ -77,7 +77,7 @@ def decode_sglang_answer(reply: Reply) -> Answer:
             _decode_stream(reply, answer, choices)
         elif reply.error is None:
             _decode_event(reply.ended_ns, reply.body, answer, choices)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         answer.error = answer.error or f"malformed answer ({error})"
     answer.text, answer.token_ids = choices[0].text, choices[0].ids or []
     return answer

@@ -12,7 +12,7 @@ from moecap.errors import BadInputError
 from moecap.metrics.bootstrap import interval
 from moecap.metrics.value import Metric, absent, measured
 
-__all__ = ["JUDGE_FAILED", "UNRIGHT", "accuracy_metrics", "graded", "is_score", "mean_metric", "wilson"]
+__all__ = ["JUDGE_FAILED", "UNRIGHT", "Z95", "accuracy_metrics", "graded", "is_score", "mean_metric", "wilson"]
 
 Z95 = 1.959963984540054
 
@@ -24,12 +24,12 @@ JUDGE_FAILED = "judge_failed"
 """Share of the questions on which a judge gave no verdict; they have no score."""
 
 
-def wilson(successes: float, n: int, z: float = Z95) -> tuple[float, float]:
+def wilson(successes: float, n: float, z: float = Z95) -> tuple[float, float]:
     """Wilson score interval of a proportion (E. B. Wilson, 1927).
 
     Args:
         successes: How many of n succeeded; a mean over repetitions need not be whole.
-        n: How many were tried, at least 1.
+        n: How many were tried, above 0; of items that are alike as many as would be independent.
         z: Quantile of the normal distribution; the default gives 95 %.
     """
     p = successes / n

@@ -185,8 +185,12 @@ def read_layout(path: Path) -> Layout:
     """
     import yaml
 
+    from moecap.yaml_bounds import refuse_yaml_bomb
+
     shown = repr(str(path))[1:-1][:200]
     try:
+        if path.exists() and not path.is_file():
+            raise BadInputError(f"the layout {shown} is no plain file; check the path")
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
@@ -195,6 +199,7 @@ def read_layout(path: Path) -> Layout:
     if len(content) > MAX_BYTES:
         raise BadInputError(f"{shown} is larger than {MAX_BYTES // 1024} KiB; a layout has a few lines")
     try:
+        refuse_yaml_bomb(content)  # first: a walk through deep nesting takes time that grows with its square
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content, yaml.SafeLoader)):
             raise ValueError("aliases (*) are not allowed")
         declared = yaml.safe_load(content)

@@ -7,7 +7,6 @@ writes what is counted into the model's configuration under ``ADAPTER``, from wh
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 from moecap.errors import BadInputError, NotBuiltError
 from moecap.models.spec import Layer, Matrix, ModelSpec
+from moecap.strict_json import parse_json
 
 __all__ = ["ADAPTER", "ADAPTER_ARGUMENT", "adapted", "adapter_config", "with_adapter"]
 
@@ -46,7 +46,10 @@ def adapter_config(folder: Path) -> dict[str, Any]:
         NotBuiltError: If it is of a kind that is not counted.
     """
     try:
-        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        path = folder / "adapter_config.json"
+        if path.exists() and not path.is_file():
+            raise BadInputError(f"adapter {folder}: adapter_config.json is no plain file")
+        config = parse_json(path.read_bytes())
         kind, rank, targets = config["peft_type"], config["r"], config["target_modules"]
     except OSError as error:
         raise BadInputError(f"adapter {folder}: no readable adapter_config.json ({error.strerror})") from None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from moecap.errors import BadInputError
+from moecap.strict_json import nests_too_deeply
 
 __all__ = ["parse_config", "read_config_file"]
 
@@ -69,6 +70,8 @@ def parse_config(content: bytes, shown: str) -> dict[str, Any]:
     except ValueError as error:
         reason = " ".join(str(error).split())[:120]
         raise BadInputError(f"{shown} is not valid JSON: {reason}; give the config.json of a model") from None
+    if nests_too_deeply(value):
+        raise BadInputError(f"{shown} is nested too deeply; give the config.json of a model")
     if not isinstance(value, dict):
         raise BadInputError(f"{shown} holds a JSON {type(value).__name__}, not an object; give a model's config.json")
     return value

@@ -7,7 +7,6 @@ here, and a row that no rule can fill is named with the reason, never dropped in
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from moecap.errors import BadInputError, MoecapError
 from moecap.projection.bench_limits import TUNED_BENCH, tuned_limits
 from moecap.projection.deployment import Deployment
 from moecap.projection.published_deployment import Served, published_deployment
+from moecap.strict_json import parse_json
 
 __all__ = ["METRICS", "Point", "Skipped", "read_points", "resolve"]
 
@@ -111,7 +111,9 @@ def read_points(path: Path) -> list[dict[str, Any]]:
         BadInputError: If it is no such file.
     """
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+        if path.exists() and not path.is_file():
+            raise BadInputError(f"the points {str(path)!r} are no plain file; give a file of published points")
+        table = parse_json(path.read_bytes())
     except OSError as error:
         raise BadInputError(f"cannot read the points {str(path)!r}: {error.strerror}; check the path") from None
     except ValueError as error:

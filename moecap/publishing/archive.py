@@ -12,7 +12,17 @@ from typing import IO
 
 from moecap.errors import BadInputError
 
-__all__ = ["MAX_FILES", "MAX_UNPACKED_BYTES", "UNREADABLE", "copy_member", "pack", "pass_over", "tar_members", "unpack"]
+__all__ = [
+    "MAX_FILES",
+    "MAX_UNPACKED_BYTES",
+    "UNREADABLE",
+    "copy_member",
+    "member_content",
+    "pack",
+    "pass_over",
+    "tar_members",
+    "unpack",
+]
 
 MAX_FILES = 64
 MAX_UNPACKED_BYTES = 1_000_000_000
@@ -86,6 +96,26 @@ def tar_members(stream: IO[bytes] | gzip.GzipFile) -> Iterator[tarfile.TarInfo]:
         yield tarfile.TarInfo.frombuf(header, "utf-8", "strict")
     if not header:
         raise EOFError("it ends without an end")
+
+
+def member_content(archive: Path, name: str, most: int) -> bytes | None:
+    """The content of the first plain file of that name in any folder of a ``tar.gz``; ``None`` where there is none.
+
+    Raises:
+        BadInputError: If it, or all before it, is larger than a bound.
+        OSError: If the archive cannot be read; or one of ``UNREADABLE``.
+    """
+    left = MAX_UNPACKED_BYTES
+    with gzip.open(archive) as stream:
+        for member in tar_members(stream):
+            wanted = member.isreg() and Path(member.name).name == name
+            left -= member.size
+            if left < 0 or member.size < 0 or (wanted and member.size > most):
+                raise BadInputError(f"{archive} holds more than it may; fetch it again")
+            if wanted:
+                return b"".join(_content(stream, member.size))
+            pass_over(stream, member)
+    return None
 
 
 def copy_member(stream: IO[bytes] | gzip.GzipFile, member: tarfile.TarInfo, path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import ipaddress
-import json
 import os
 import re
 import socket
@@ -16,6 +15,7 @@ from typing import Any
 
 from moecap.errors import BadInputError
 from moecap.runner.places import without_places
+from moecap.strict_json import parse_json
 
 __all__ = ["Finding", "Private", "find_private", "machine_private", "without_private"]
 
@@ -202,9 +202,9 @@ def _texts(path: Path, name: str, content: bytes) -> Iterator[tuple[str, bool]]:
             yield from ((text, False) for text in _npz_texts(path))
         elif name.endswith(".jsonl"):
             for line in content.splitlines():
-                yield from _json_texts(json.loads(line))
+                yield from _json_texts(parse_json(line))
         elif name.endswith(".json"):
-            yield from _json_texts(json.loads(content))
+            yield from _json_texts(parse_json(content))
         else:
             yield content.decode(errors="replace"), False
     except Exception as error:  # each format raises its own
@@ -229,9 +229,10 @@ def _parquet_texts(path: Path) -> Iterator[str]:
     """Different texts of every column at any depth, and the file's own metadata."""
     import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path) as file:
+    from moecap.packed_files import open_table
+
+    with open_table(path) as file:
         schema = file.schema_arrow
         yield from (text.decode(errors="replace") for pair in (file.metadata.metadata or {}).items() for text in pair)
         for field in schema:
@@ -269,11 +270,12 @@ def _leaves(array: Any) -> Iterator[Any]:
 def _npz_texts(path: Path) -> Iterator[str]:
     import numpy as np
 
-    with np.load(path, allow_pickle=False) as arrays:
-        for key in arrays.files:
-            yield key
-            if arrays[key].dtype.kind in "US":
-                yield from (str(value) for value in np.unique(arrays[key]))
+    from moecap.packed_files import read_arrays
+
+    for key, array in read_arrays(path).items():
+        yield key
+        if array.dtype.kind in "US":
+            yield from (str(value) for value in np.unique(array))
 
 
 def _shown(text: str, secret: bool) -> str:

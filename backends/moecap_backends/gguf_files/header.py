@@ -50,6 +50,8 @@ def read_tensors(path: Path) -> list[GgufTensor]:
         BadInputError: If it is no GGUF file, cannot be read, or is cut short.
         NotBuiltError: If it is one of several parts.
     """
+    if path.exists() and not path.is_file():
+        raise BadInputError(f"{path}: no plain file; name a GGUF file")
     try:
         with path.open("rb") as file:
             return _read(path, file)

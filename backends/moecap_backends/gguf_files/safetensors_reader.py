@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +77,7 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
             start, end = entry["data_offsets"]
             shape = tuple(entry["shape"])
             width = 2 if entry["dtype"] == _BF16 else np.dtype(_PLAIN[entry["dtype"]]).itemsize
-            if end - start != width * int(np.prod(shape, dtype=np.int64)):
+            if end - start != width * prod(shape):
                 raise BadInputError(f"{path}: {name} has {end - start} bytes for the shape {shape}; fetch it again")
             found[name] = StoredTensor(path, entry["dtype"], shape, 8 + length + start, 8 + length + end)
     return found

@@ -201,7 +201,7 @@ def vllm(**changes):
 
 
 HOSTILE = {
-    "deep": ("[" * 10_000, "nests too deep"),
+    "deep": ("[" * 10_000, "nests too deeply"),
     "not-json": ('{"a": 1,\n "b": }', "line 2: not JSON"),
     "twice": ('{"a": 1, "a": 2}', "'a' comes twice"),
     "nan": (vllm(mean_ttft_ms=float("nan")), "mean_ttft_ms is nan"),
