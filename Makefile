@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 SGLANG := .venv-sglang
+AUDIT := .venv-audit
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test vllm sglang quick check image format docs clean
+.PHONY: run test vllm sglang quick check audit image format docs clean
 .DEFAULT_GOAL := run
 
 $(BIN)/python:
@@ -59,6 +60,15 @@ check: $(VENV)/.ready-dev
 	$(BIN)/hadolint Dockerfile
 	.ci/try-wheel $(BIN)/python
 
+# pip-audit in an environment of its own, whose packages are of other versions.
+$(AUDIT)/bin/pip-audit:
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1
+
+# Known vulnerabilities of what is installed; ARGS="--ignore-vuln ID" accepts one.
+audit: $(VENV)/.ready-dev $(AUDIT)/bin/pip-audit
+	.ci/audit $(AUDIT)/bin/pip-audit $(BIN)/python $(ARGS)
+
 # The Dockerfile's own steps without Docker, and the service as its image would run it; needs root.
 image:
 	.ci/try-image
@@ -72,4 +82,4 @@ docs: $(VENV)/.ready-dev
 	$(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) $(SGLANG) dist site .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(SGLANG) $(AUDIT) dist site .mypy_cache .pytest_cache .ruff_cache
