@@ -25,6 +25,7 @@ import random
 import shutil
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -74,7 +75,8 @@ class Machine:
 
     def spent(self) -> tuple[float, float]:
         """Processor seconds of the service with what it started, and of the generator, so far."""
-        return processor_seconds(self.service), processor_seconds(self.generator)
+        own = self.generator.cpu_times()  # the service is a child of it, and not counted here
+        return processor_seconds(self.service), own.user + own.system
 
     async def sample(self) -> None:
         """Note the memory once a second, until cancelled."""
@@ -161,12 +163,11 @@ def report_memory(machine: Machine) -> None:
         print(text)
 
 
-async def measured(
-    load: OpenLoad, due: Sequence[tuple[float, Asked]], machine: Machine, seconds: float
-) -> list[Answer]:
+async def measured(load: OpenLoad, due: Sequence[tuple[float, Asked]], machine: Machine) -> list[Answer]:
     """Put a load on the service, note its memory meanwhile, and print who spent how much processor time."""
-    before, sampling = machine.spent(), asyncio.create_task(machine.sample())
+    before, sampling, start = machine.spent(), asyncio.create_task(machine.sample()), time.monotonic()
     answers = await load.run(due)
+    seconds = time.monotonic() - start
     sampling.cancel()
     service_s, generator_s = (after - start for after, start in zip(machine.spent(), before, strict=True))
     each = 1e3 * service_s / len(answers)
@@ -204,16 +205,14 @@ async def run(
         f"\n{asked.size:,} results; {asked.reads:g} reads and {asked.writes:g} submissions a second over "
         f"{asked.connections} connections for {asked.seconds:g} s; load average {os.getloadavg()[0]:.1f}"
     )
-    answers = await measured(
-        load, schedule(kinds, sent, whole, rates, asked.seconds, asked.seed), machine, asked.seconds
-    )
+    answers = await measured(load, schedule(kinds, sent, whole, rates, asked.seconds, asked.seed), machine)
     report(answers, alone)
     report_memory(machine)
     for number, reads_a_second in enumerate(asked.steps):
         rates = Load(reads_a_second, asked.writes, 0)
         due = schedule(kinds, sent, whole, rates, asked.step_seconds, asked.seed + 2 + number)
         print(f"\n{reads_a_second:g} reads a second for {asked.step_seconds:g} s")
-        answers = await measured(load, due, machine, asked.step_seconds)
+        answers = await measured(load, due, machine)
         middle, high, longest = percentiles([answer for answer in answers if answer.kind != WRITE])
         errors = sum(bool(answer.error) for answer in answers)
         print(f"  reads: median {middle:.1f}, 99th {high:.1f}, longest {longest:.1f} ms; {errors} errors", flush=True)

@@ -23,10 +23,10 @@ T = TypeVar("T")
 LARGE = 10_000
 """Lines of the audit log from which a board is large."""
 
-HELD_SECONDS = 15.0
-"""How long a count of a large board holds although the board has changed: as long as a cache may keep a list."""
+HELD_SECONDS = 60.0
+"""How long a count of a large board holds although the board has changed."""
 
-_OLDEST_SECONDS = 60.0
+_OLDEST_SECONDS = 180.0
 """From this age on a count is no longer given while it is made anew."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -19,6 +20,10 @@ __all__ = ["serve"]
 
 _LAST_SECONDS = 10
 """How long answers that are under way may take when the service ends."""
+
+_TURN_SECONDS = 0.0005
+"""How long a thread may hold the interpreter while others wait. A driver lets go of it at each row and must wait for it
+anew: behind threads that compute, the interpreter's own 5 ms a turn make an answer of fifty rows take seconds."""
 
 
 def serve(
@@ -80,6 +85,7 @@ def _serve(service: Service, host: str, port: int, demo: bool) -> int:
         added = fill_empty(service)
         counts = "the store is not empty and stays as it is" if added is None else _words(added)
         remark(f"demo: {counts}")
+    sys.setswitchinterval(_TURN_SECONDS)
     listening = _listening(host, port)
     remark(f"moecap leaderboard on {_url(listening)}; its API under /api/v1, described at /docs")
     config = uvicorn.Config(
