@@ -113,7 +113,7 @@ class Submission(Base):
         Index("submissions_hardware", "hardware", "kind", "state", "newest", "published_us", "id"),
         Index(
             "submissions_counted",
-            *("state", "newest", "kind", "model", "family", "hardware", "engine", "precision", "concurrency"),
+            *("state", "newest", "kind", "family", "model", "hardware", "engine", "precision", "tasks", "concurrency"),
         ),
         Index("submissions_versions", "configuration", "owner", "published_us"),
         Index("submissions_result", "result", "state"),
