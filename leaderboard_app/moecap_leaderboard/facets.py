@@ -74,8 +74,9 @@ def best_values(session: Session, filters: Filters, names: Iterable[str]) -> dic
     rows = (*conditions(filters), *compared)
     some = session.scalars(select(Submission.id).where(*rows).limit(_FEW + 1)).all()
     if len(some) <= _FEW:
-        ends = select(Figure.name, func.min(Figure.value), func.max(Figure.value)).group_by(Figure.name)
-        found = session.execute(ends.where(Figure.submission.in_(some), Figure.name.in_(wanted)))
+        called = Figure.name + ""  # else SQLite reads all rows of a name, and not some rows by their key
+        ends = select(called, func.min(Figure.value), func.max(Figure.value)).group_by(called)
+        found = session.execute(ends.where(Figure.submission.in_(some), called.in_(wanted)))
         return {name: float(least if wanted[name] == "lower" else most) for name, least, most in found}
     best: dict[str, float] = {}
     for name, better in wanted.items():  # along the index of the values to the first of one of the rows, not far
