@@ -27,6 +27,10 @@ FREE_BYTES = 128_000_000
 MOST_TIMES = 50
 """How many times its own size a file may unpack to beyond that."""
 
+MOST_TIMES_NUMBERS = 1500
+MOST_BYTES_NUMBERS = 8_000_000_000
+"""The same of numbers in tables, and where it ends: sequences that decode in step repeat themselves at every step."""
+
 WIDTHS = {0: 1, 1: 4, 2: 8, 3: 12, 4: 4, 5: 8}
 """Bytes of a value of each physical type of Parquet that has a width; of a text at least its offset, 4."""
 
@@ -36,17 +40,21 @@ METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """How arrays are packed; a dictionary of other methods may ask for gigabytes."""
 
 
-def refuse_swelling(path: Path, unpacked: int) -> None:
+def refuse_swelling(path: Path, unpacked: int, *, numbers: bool = False) -> None:
     """Refuse a file that unpacks to far more than it has.
 
     Args:
         path: The file.
         unpacked: Bytes that it unpacks to.
+        numbers: Whether it is a table, and these are its numbers and the places of its texts.
 
     Raises:
-        BadInputError: If that is more than 128 MB and more than 50 times its size.
+        BadInputError: If that is more than 128 MB and more than 50 times its size; of numbers up to 8 GB 1500 times.
     """
-    most = max(FREE_BYTES, MOST_TIMES * path.stat().st_size)
+    size = path.stat().st_size
+    most = max(FREE_BYTES, MOST_TIMES * size)
+    if numbers:
+        most = max(most, min(MOST_TIMES_NUMBERS * size, MOST_BYTES_NUMBERS))
     if unpacked > most:
         raise BadInputError(
             f"{path.name} would unpack to {unpacked / 1e6:,.0f} MB, and {most / 1e6:,.0f} MB is the limit "
@@ -75,7 +83,9 @@ def open_table(path: Path) -> pq.ParquetFile:
     _refuse_special(path)
     try:
         parts = column_parts(path)
-        refuse_swelling(path, sum(max(part.unpacked, part.values * WIDTHS.get(part.kind, 4)) for part in parts))
+        refuse_swelling(path, sum(part.unpacked for part in parts if part.kind == TEXTS))
+        wide = sum(max(part.unpacked, part.values * WIDTHS.get(part.kind, 4)) for part in parts)
+        refuse_swelling(path, wide, numbers=True)
         texts = {".".join(part.path) for part in parts if part.kind == TEXTS}
         file = pq.ParquetFile(path, read_dictionary=sorted(texts))
         refuse_swelling(path, file.metadata.num_rows)

@@ -22,10 +22,12 @@ from moecap.metrics.summary import run_metrics
 from moecap.models.accounting import count_parameters
 from moecap.models.products import product_formats
 from moecap.observations.reader import read_observations
+from moecap.observations.schema import TABLES
+from moecap.parquet_footer import column_parts
 from moecap.projection.assumptions import comparison_assumptions
 from moecap.projection.coefficients import calibrated
 from moecap.projection.record import ProjectionRecord
-from moecap.result import BackendRecord, HardwareRecord, ModelRecord, Provenance, Result, write_result
+from moecap.result import BackendRecord, HardwareRecord, ModelRecord, Provenance, Result, read_result, write_result
 from moecap.runner.environment import environment, software
 from moecap.runner.execution import Execution
 from moecap.runner.places import public_argument, public_config, public_endpoint, without_places
@@ -83,10 +85,20 @@ class Story:
             place.mkdir(exist_ok=True)
             execution.recorder.write(place)
             problem = RunError(f"{place}: the observations are kept there and give no result, since {failure}")
-        empty = Execution(engine=execution.engine, seconds=execution.seconds)
-        with suppress(OSError), replace_files(self.directory) as folder:  # what happened may still find room
-            _store(self, folder, empty, "failed", problem)
+        with suppress(OSError, ValueError, BadInputError):  # what happened may still find room
+            self._tell(execution, problem)
         raise problem from error
+
+    def _tell(self, execution: Execution, problem: RunError) -> None:
+        """Store what happened, beside the observations that are stored already or alone."""
+        if any(part.values for name in TABLES for part in column_parts(self.directory / name)):
+            kept = read_result(self.directory)
+            told = kept.model_copy(update={"reason": without_places(problem_line(problem))})
+            write_result(self.directory, told.identified())
+            return
+        empty = Execution(engine=execution.engine, seconds=execution.seconds)
+        with replace_files(self.directory) as folder:
+            _store(self, folder, empty, "failed", problem)
 
 
 def _store(story: Story, directory: Path, execution: Execution, status: Status, error: BaseException | None) -> Result:

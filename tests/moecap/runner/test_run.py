@@ -1,5 +1,6 @@
 """Whole runs on a small real model: what they leave, that it can be recomputed, and how they end."""
 
+import errno
 import hashlib
 import json
 import os
@@ -353,6 +354,30 @@ def test_a_run_that_is_killed_in_a_task_has_kept_its_load(run_options):
     assert result.metrics["tpot.p50"].value > 0
     requests = pq.read_table(directory / "requests.parquet").to_pandas()
     assert (requests.loc[requests["stage"] == "load", "status"] == "completed").sum() == 10
+    assert verify_run(directory).ok
+
+
+def test_a_run_whose_end_finds_no_room_has_kept_its_load(run_options, monkeypatch):
+    from moecap.errors import RunError
+    from moecap.observations.recorder import Recorder
+
+    original, calls = Recorder.write, []
+
+    def full_at_the_end(recorder, directory):
+        calls.append(1)
+        if len(calls) == 3:  # after the beginning and the load
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return original(recorder, directory)
+
+    monkeypatch.setattr(Recorder, "write", full_at_the_end)
+    with pytest.raises(RunError, match="cannot be stored"):
+        run(with_settings(run_options | {"task": ["arc_easy"], "limit": 2}, ()), Reporter(quiet=True))
+    directory = Path(run_options["output"])
+    result = read_result(directory)
+    assert result.status == "failed"
+    assert "cannot be stored (No space left on device)" in result.reason
+    assert str(directory) not in result.reason
+    assert result.metrics["tpot.p50"].value > 0
     assert verify_run(directory).ok
 
 
