@@ -25,6 +25,10 @@ TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
 """Special tokens that a template may name."""
 
 
+MOST_INDENT = 16
+"""Blanks before each level of a value as JSON."""
+
+
 class ChatTemplate:
     """A template that is ready to be rendered.
 
@@ -142,6 +146,8 @@ def _token(value: Any) -> str:
 
 def _as_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, **options: Any) -> str:
     """JSON without the escapes for HTML that Jinja's own filter makes."""
+    if isinstance(indent, int) and indent > MOST_INDENT:
+        raise ValueError(f"JSON that is indented by more than {MOST_INDENT}")
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **options)
 
 

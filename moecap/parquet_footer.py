@@ -17,6 +17,7 @@ __all__ = ["ColumnPart", "column_parts"]
 MAGIC = b"PAR1"
 MOST_FOOTER_BYTES = 16_000_000
 MOST_DEPTH = 16
+MOST_BITS = 64
 
 ROW_GROUPS, COLUMNS, META = 4, 1, 3
 TYPE, PATH, VALUES, UNPACKED = 1, 3, 5, 6
@@ -115,11 +116,13 @@ class _Reader:
         return self._content[self._at - count : self._at]
 
     def _count(self) -> int:
-        value, shift = 0, 0
-        while (byte := self._byte()) & 128:
+        value = 0
+        for shift in range(0, MOST_BITS, 7):
+            byte = self._byte()
             value |= (byte & 127) << shift
-            shift += 7
-        return value | byte << shift
+            if byte < 128:
+                return value
+        raise ValueError("its footer is damaged")
 
     def _integer(self) -> int:
         """A number in zigzag order: 0, -1, 1, -2."""

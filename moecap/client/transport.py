@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +15,7 @@ import httpx2
 
 import moecap
 from moecap.errors import BadInputError, LeaderboardError
+from moecap.strict_json import parse_json
 
 __all__ = ["Transport"]
 
@@ -81,8 +81,8 @@ class Transport:
         def read(answer: httpx2.Response) -> Any:
             content = _content(answer)
             try:
-                return json.loads(content) if content else None
-            except (ValueError, RecursionError):
+                return parse_json(content) if content else None
+            except ValueError:
                 raise self._unlike(answer, content) from None
 
         return self._call(method, path, again, read, call)
@@ -151,8 +151,8 @@ class Transport:
                 status=answer.status_code,
             )
         try:
-            problem = json.loads(content)
-        except (ValueError, RecursionError):
+            problem = parse_json(content)
+        except ValueError:
             problem = None
         if not isinstance(problem, dict) or "title" not in problem:
             raise self._unlike(answer, content)

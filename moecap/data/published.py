@@ -134,10 +134,11 @@ def _stream(path: Path) -> Any:
 
     from moecap.packed_files import refuse_swelling
 
-    batches = []
+    batches, unpacked = [], 0
     with pa.OSFile(str(path)) as source, pa.ipc.open_stream(source) as reader:
         for batch in reader:
             batch.validate(full=True)
             batches.append(batch)
-            refuse_swelling(path, sum(one.nbytes for one in batches))
+            unpacked += batch.nbytes
+            refuse_swelling(path, unpacked)
         return pa.Table.from_batches(batches, reader.schema)

@@ -47,7 +47,8 @@ class Groups:
         if groups in (1, n):
             return cls(n, groups, 1.0)
         if share in (0.0, 1.0):  # no spread shows how alike the items of a group are; wholly, at the worst
-            return cls(n, groups, n / groups)
+            sizes = np.unique(group, return_counts=True)[1]
+            return cls(n, groups, float(np.square(sizes).sum()) / n)
         return cls(n, groups, max(1.0, error**2 / (share * (1 - share) / n)))
 
     def share(self, successes: float) -> Metric:

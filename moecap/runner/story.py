@@ -81,13 +81,20 @@ class Story:
                 "and run again"
             )
         except BadInputError as failure:
-            place = self.directory / REFUSED
-            place.mkdir(exist_ok=True)
-            execution.recorder.write(place)
-            problem = RunError(f"{place}: the observations are kept there and give no result, since {failure}")
+            problem = RunError(f"{self._put_aside(execution)} give no result, since {failure}")
         with suppress(OSError, ValueError, BadInputError):  # what happened may still find room
             self._tell(execution, problem)
         raise problem from error
+
+    def _put_aside(self, execution: Execution) -> str:
+        """Keep observations that contradict each other, and begin the sentence that says where they are."""
+        place = self.directory / REFUSED
+        try:
+            place.mkdir(exist_ok=True)
+            execution.recorder.write(place)
+        except OSError as failure:
+            return f"{self.directory}: the observations cannot be kept ({failure.strerror or failure}) and"
+        return f"{place}: the observations are kept there and"
 
     def _tell(self, execution: Execution, problem: RunError) -> None:
         """Store what happened, beside the observations that are stored already or alone."""

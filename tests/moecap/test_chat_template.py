@@ -1,6 +1,7 @@
 """Chat templates, against transformers' own rendering, and what a checkpoint may say wrong."""
 
 import json
+import re
 
 import pytest
 
@@ -93,6 +94,26 @@ def test_a_template_that_is_wrong_refuses_or_breaks_out_of_its_box_is_refused_in
         ChatTemplate(source, {}).render(TALK)
     assert "\n" not in str(caught.value)
     assert "chat=false" in str(caught.value)
+
+
+FILLS = """'%99999d' % 1|'%*d' % (99999, 1)|'%.*f' % (99999, 1)|'%(a)099999d' % {'a': 1}|'%99999d' | format(1)
+'{:99999}'.format(1)|'{:{}}'.format(1, 99999)|'{a:>99999}'.format_map({'a': 1})|'a'.ljust(99999)|'a'['zfill'](99999)
+'a' | attr('rjust')(99999)|'\t'.expandtabs(99999)|'a' | center(99999)|[1] | batch(99999, 1) | list
+[1] | slice(99999) | list|lipsum(n=99999)|[1] | tojson(indent=99999)"""
+
+
+@pytest.mark.parametrize("fills", [one for line in FILLS.split("\n") for one in re.split(r"(?<! )\|", line)])
+def test_a_template_that_fills_texts_and_lists_with_nothing_is_refused(fills):
+    with pytest.raises(BadInputError, match=r"chat=false"):
+        ChatTemplate(f"{{{{ {fills} }}}}", {}).render(TALK)
+
+
+def test_a_template_may_give_its_texts_fields():
+    source = """{{ '%s is %5.2f%%12345' % ('a', 12.5) }}, {{ 7 % 2 }}, {{ '%04d' | format(12345) }},
+{{- '{{"name": {}, "year": {:>6}}}'.format('b', 2025) }}, {{ {'a': 1} | tojson(indent=4) }}"""
+    assert ChatTemplate(source, {}).render(TALK) == (
+        'a is 12.50%12345, 1, 12345,{"name": b, "year":   2025}, {\n    "a": 1\n}'
+    )
 
 
 def test_a_model_without_a_template_cannot_chat(tmp_path):

@@ -35,6 +35,13 @@ def test_where_all_are_right_a_group_counts_as_one_item():
     assert metric.low == pytest.approx(wilson(10, 10, t.ppf(0.975, 9))[0])
 
 
+def test_where_all_are_right_a_large_group_counts_for_more_than_its_share():
+    """Of groups of 9 and 1 that are wholly alike, the mean has the variance (81 + 1) / 100 of one item's."""
+    metric = Groups.of(np.ones(10, bool), np.array([0] * 9 + [1])).share(10)
+    n = 100 / 82
+    assert metric.low == pytest.approx(wilson(n, n, t.ppf(0.975, 1))[0])
+
+
 def test_one_group_says_nothing_of_others():
     metric = Groups.of(np.array([True, False, True]), np.zeros(3)).share(2)
     assert (metric.value, metric.low, metric.high) == (pytest.approx(2 / 3), None, None)

@@ -1,5 +1,6 @@
 """Whole runs against a server that runs already: a stub of known schedule, which any OpenAI client could talk to."""
 
+import errno
 import json
 import math
 import signal
@@ -277,6 +278,33 @@ def test_observations_that_contradict_each_other_are_kept_beside_a_result_that_s
     assert verify_run(place).ok
     kept = pq.read_table(place / "refused" / "requests.parquet").to_pandas()
     assert (kept["status"] == "completed").sum() >= run_options["num_requests"]
+
+
+def test_contradicting_observations_for_which_there_is_no_room_end_the_run_in_one_line_too(run_options, monkeypatch):
+    from moecap.errors import RunError
+    from moecap.observations.recorder import Recorder
+    from moecap_backends.openai import OpenaiEngine
+
+    original = Recorder.write
+
+    def contradicting(_self, _records, recorder):
+        if recorder.stage == "load":
+            recorder.chunk(1_000_000, time.monotonic_ns(), 1)
+
+    def full(recorder, directory):
+        if directory.name == "refused":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return original(recorder, directory)
+
+    monkeypatch.setattr(OpenaiEngine, "observe", contradicting)
+    monkeypatch.setattr(Recorder, "write", full)
+    with running_stub() as target:
+        options = run_options | {"endpoint": f"http://{target.name}", "backend": "auto"}
+        with pytest.raises(
+            RunError, match=r"cannot be kept \(No space left on device\) and give no result, since chunks"
+        ):
+            run(with_settings(options, ()), Reporter(quiet=True))
+    assert read_result(Path(run_options["output"])).status == "failed"
 
 
 def test_the_name_of_another_machine_is_in_no_result():
