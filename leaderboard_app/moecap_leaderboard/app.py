@@ -36,6 +36,8 @@ API = "/api/v1"
 _BUSY_SECONDS = 5
 _FULL_SECONDS = 600
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_TOO_LONG = "54000"
+"""What Postgres says where the texts of a row do not fit its index."""
 
 _PROBLEM_ANSWERS: dict[int | str, dict[str, Any]] = {
     status: {
@@ -143,6 +145,9 @@ def _explain_problems(app: FastAPI) -> None:
         problem = ProblemError(
             "unavailable", "the database does not answer in time; try again", retry_after=_BUSY_SECONDS
         )
+        if getattr(getattr(error, "orig", None), "sqlstate", None) == _TOO_LONG:
+            text = "the names of tasks, model, hardware and engine are longer together than the database's index holds"
+            problem = ProblemError("bad-request", f"{text}; send fewer or shorter ones")
         return problem_response(problem, request.url.path)
 
     @app.exception_handler(OSError)

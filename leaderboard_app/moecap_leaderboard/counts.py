@@ -97,7 +97,12 @@ class Counts:
                 other = self._kept.get(key)
             if other is not None and other is not known and other.version >= version:
                 return cast(T, other.found)
-            return self._count(key, count)
+            try:
+                return self._count(key, count)
+            finally:
+                with self._lock:
+                    if key not in self._kept:  # the count failed, and a lock of each that does would stay
+                        self._locks.pop(key, None)
 
     def _again(self, key: Hashable, count: Callable[[Session], T]) -> None:
         try:

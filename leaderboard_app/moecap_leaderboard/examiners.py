@@ -49,6 +49,7 @@ class Examiners:
         for _ in range(count):
             self._idle.put(None)
         self._seconds, self._memory = seconds, memory_bytes
+        self._ended = threading.Event()
         self.places = count + waiting
         self._free = threading.BoundedSemaphore(self.places)
         self._drawings = threading.BoundedSemaphore(max(1, waiting // 2))
@@ -92,6 +93,7 @@ class Examiners:
 
         Raises:
             BadInputError: If the result does not fit its schema, or the files crash, stall or overfill their process.
+            NotAvailableError: If the service ends before there is an answer.
         """
         found: Examination = self._worked(examine, folder, tuple(sent))
         return found
@@ -100,7 +102,7 @@ class Examiners:
         """The report of a run directory as HTML, drawn in one of the processes.
 
         Raises:
-            BadInputError: As :meth:`examine`.
+            BadInputError, NotAvailableError: As :meth:`examine`.
         """
         page: str = self._worked(draw, folder)
         return page
@@ -109,7 +111,7 @@ class Examiners:
         """What a function of some module gives in one of the processes; arguments and answer are pickled.
 
         Raises:
-            BadInputError: As :meth:`examine`.
+            BadInputError, NotAvailableError: As :meth:`examine`.
         """
         return self._worked(task, *arguments)
 
@@ -117,6 +119,7 @@ class Examiners:
         examiner, answer = self._idle.get(), None
         try:
             for _ in range(_TRIES):
+                self._require_service()
                 if examiner is not None and examiner.worn:
                     examiner.end()
                     examiner = None
@@ -126,6 +129,7 @@ class Examiners:
                     break
                 examiner.end()
                 examiner = None
+            self._require_service()
             if answer is None:
                 if examiner is not None:
                     examiner.end()
@@ -141,12 +145,20 @@ class Examiners:
         return content
 
     def close(self) -> None:
-        """End every process that is idle."""
+        """End every process that is idle; what the others give, whose files may go now, is no answer any more."""
+        self._ended.set()
+        idle: list[_Examiner | None] = []
         with contextlib.suppress(queue.Empty):
             while True:
-                examiner = self._idle.get_nowait()
-                if examiner is not None:
-                    examiner.end()
+                idle.append(self._idle.get_nowait())
+        for examiner in idle:
+            if examiner is not None:
+                examiner.end()
+            self._idle.put(None)  # whoever waits is told
+
+    def _require_service(self) -> None:
+        if self._ended.is_set():
+            raise NotAvailableError("the service ends, and what it has received is checked when it starts; ask then")
 
 
 class _Examiner:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from moecap_leaderboard.blobs import Blobs
     from moecap_leaderboard.service import Service
     from moecap_leaderboard.settings import Settings
 
@@ -59,8 +58,11 @@ def serve(
     if check:
         return _check(settings)
     service = Service.open(settings)
-    with _temporary_files_in(service.blobs):
-        return _serve(service, host, port, demo)
+    try:
+        with _temporary_files_in(service.blobs.work):
+            return _serve(service, host, port, demo)
+    finally:  # the application does it too, unless it is ended by force
+        service.close()
 
 
 def _serve(service: Service, host: str, port: int, demo: bool) -> int:
@@ -101,14 +103,13 @@ def _serve(service: Service, host: str, port: int, demo: bool) -> int:
 
 
 @contextmanager
-def _temporary_files_in(blobs: Blobs) -> Iterator[None]:
-    """Let temporary files of this process, its libraries and its examiners go with it, however it ends."""
+def _temporary_files_in(folder: Path) -> Iterator[None]:
+    """Let temporary files of this process, its libraries and its examiners go with the folder."""
     before = os.environ.get("TMPDIR"), tempfile.tempdir
-    os.environ["TMPDIR"] = tempfile.tempdir = str(blobs.work)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
     try:
         yield
     finally:
-        blobs.close()
         tempfile.tempdir = before[1]
         if before[0] is None:
             del os.environ["TMPDIR"]

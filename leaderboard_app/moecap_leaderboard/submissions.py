@@ -101,7 +101,8 @@ class Submissions:
             BadInputError: If the result cannot be read; nothing is kept then.
             ProblemError: If the archive cannot be read, this result is published already, or its owner has sent too
                 much in a day; nothing is kept either.
-            NotAvailableError: If too many submissions wait.
+            NotAvailableError: If too many submissions wait, or the service ends before this one, which is kept, is
+                examined.
         """
         with tempfile.TemporaryDirectory(prefix="moecap-submission-") as name, self._examiners.place():
             folder = Path(name)

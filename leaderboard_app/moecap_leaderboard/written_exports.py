@@ -127,10 +127,10 @@ class WrittenExports:
                 raise NotAvailableError("too many exports are being written; try again in a minute")
             path = self._folder / f"{uuid.uuid4().hex}.{form}"
             path.touch()
-            found = self._known[key] = _Export(path)
-            opened = self._opened(found, form)
-        threading.Thread(target=self._write, args=(found, filters, sort, form), daemon=True).start()
-        return opened
+            export = _Export(path)
+            threading.Thread(target=self._write, args=(export, filters, sort, form), daemon=True).start()
+            self._known[key] = export  # which has somebody who writes it to its end
+            return self._opened(export, form)
 
     def _opened(self, export: _Export, form: str) -> WrittenExport:
         return WrittenExport(export.path.open("rb"), form != "parquet", export)
@@ -143,14 +143,16 @@ class WrittenExports:
             process = _SPAWN.Process(
                 target=write_export, args=(self._database, filters, sort, form, export.path), daemon=True
             )
-            if not self._closed.is_set():
-                process.start()
-                end = time.monotonic() + _MOST_SECONDS
-                while process.is_alive() and time.monotonic() < end and not self._closed.is_set():
-                    process.join(1.0)
-                process.kill()
-                process.join()
-            export.whole = process.exitcode == 0
+            try:
+                if not self._closed.is_set():
+                    process.start()
+                    end = time.monotonic() + _MOST_SECONDS
+                    while process.is_alive() and time.monotonic() < end and not self._closed.is_set():
+                        process.join(1.0)
+                    process.kill()
+                    process.join()
+            finally:  # or those who read would wait for ever, where there is no memory for a process
+                export.whole = process.exitcode == 0
 
     def close(self) -> None:
         """End the process that writes."""

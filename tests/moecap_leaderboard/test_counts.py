@@ -8,9 +8,12 @@ import threading
 import pytest
 from sqlalchemy import func, select
 
+from moecap.errors import NotAvailableError
+from moecap.report.section import Drawn
 from moecap_leaderboard import counts
 from moecap_leaderboard.counts import Counts
 from moecap_leaderboard.database import open_database
+from moecap_leaderboard.drawn_charts import RunCharts, StoredCharts
 from moecap_leaderboard.tables import Audit, Submission
 
 
@@ -128,6 +131,20 @@ def test_of_many_who_ask_for_the_same_one_counts(store):
     assert (answers, len(asked)) == ([1] * 5, 1)
 
 
+def test_a_count_that_fails_leaves_nothing_and_is_made_again(store):
+    _, found, change = store
+    change()
+
+    def fail(session):
+        raise RuntimeError("no count")
+
+    for key in ("a", "b", "a"):
+        with pytest.raises(RuntimeError, match="no count"):
+            found.of(key, fail)
+    assert found._locks == {}
+    assert found.of("a", _rows) == 1
+
+
 def test_what_is_made_of_the_time_is_made_each_time_on_a_small_board_and_held_on_a_large_one(store, monkeypatch):
     _, found, change = store
     change()
@@ -155,3 +172,43 @@ def test_pages_of_a_large_board_open_with_the_same_answer_again(board, make_run,
         first, second = (board.client.post("/gradio_api/run/predict", json=event).json()["data"] for _ in range(2))
         assert any(first)
         assert second == first, path
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_that_too_many_wait_for_a_chart_is_not_kept_and_who_asks_for_one_waits_for_no_other(
+    board, make_run, monkeypatch
+):
+    monkeypatch.setattr(counts, "LARGE", 1)
+    board.submit(make_run("vllm-bf16"))
+    page = board.client.get("/roofline").text
+    start = "window.gradio_config = "
+    config = json.JSONDecoder().raw_decode(page[page.index(start) + len(start) :])[0]
+    own = set(config["page"]["roofline"]["dependencies"])
+    opening = [
+        one for one in config["dependencies"] if one["id"] in own and ["load"] in [t[1:] for t in one["targets"]]
+    ]
+    event = {"data": [], "fn_index": max(opening, key=lambda one: len(one["outputs"]))["id"]}
+    drawing, may = threading.Semaphore(0), threading.Event()
+
+    def slow(*arguments):
+        drawing.release()
+        may.wait(60)
+        raise NotAvailableError("too many wait")
+
+    def ask():
+        return board.client.post("/gradio_api/run/predict", json=event).text
+
+    monkeypatch.setattr(StoredCharts, "of", slow)
+    asked = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in asked:
+        thread.start()
+    try:
+        assert all(drawing.acquire(timeout=20) for _ in asked)  # both are where their number has a bound
+    finally:
+        may.set()
+        for thread in asked:
+            thread.join(60)
+    assert "too many wait" in ask()
+    drawn = RunCharts((Drawn("Roofline", "it was drawn by hand"),), None, "measured")
+    monkeypatch.setattr(StoredCharts, "of", lambda *arguments: drawn)
+    assert "it was drawn by hand" in ask()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import multiprocessing
 import os
+import shutil
 import signal
+import tempfile
 import threading
 import time
 import zipfile
@@ -17,6 +19,7 @@ import pytest
 
 from moecap.errors import BadInputError, NotAvailableError
 from moecap.files import file_sha256
+from moecap_leaderboard import serve
 from moecap_leaderboard.examiners import Examiners
 from moecap_leaderboard.kept_drawings import KeptDrawings
 
@@ -68,6 +71,47 @@ def test_work_whose_process_is_killed_is_tried_once_more(own_examiners, tmp_path
         own_examiners.work(_killed_always, tmp_path / "count")
     assert (tmp_path / "count").read_text() == "xx"
     assert own_examiners.work(_killed_once, tmp_path / "marker") == "done"
+
+
+def _outlived(folder):
+    """Work whose files are taken away under it."""
+    (folder / "begun").touch()
+    while folder.exists():
+        time.sleep(0.01)
+    raise BadInputError("the files are gone")
+
+
+def test_what_is_found_in_files_that_went_with_the_service_is_no_finding(tmp_path):
+    ending, folder = Examiners(1), tmp_path / "run"
+    folder.mkdir()
+    with ThreadPoolExecutor() as threads:
+        working = threads.submit(ending.work, _outlived, folder)
+        while not (folder / "begun").exists():
+            time.sleep(0.01)
+        waiting = threads.submit(ending.work, _outlived, folder)
+        ending.close()
+        shutil.rmtree(folder)
+        for one in (working, waiting):
+            with pytest.raises(NotAvailableError, match="service ends"):
+                one.result(60)
+
+
+def test_a_service_that_is_ended_by_force_ends_its_examiners_before_their_files_go(tmp_path, monkeypatch):
+    monkeypatch.setenv("MOECAP_LEADERBOARD_DATA", str(tmp_path))
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    opened = []
+
+    def forced(service, *arguments):
+        opened.append(service)
+        assert tempfile.gettempdir() == str(service.blobs.work)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(serve, "_serve", forced)
+    with pytest.raises(KeyboardInterrupt):
+        serve.serve()
+    with pytest.raises(NotAvailableError, match="service ends"):
+        opened[0].examiners.work(len, ())
+    assert not opened[0].blobs.work.exists()
 
 
 def test_routing_that_says_it_is_endless_is_a_file_that_cannot_be_read(own_examiners, make_run):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import threading
 from urllib.parse import quote
 
@@ -333,6 +334,16 @@ def test_what_is_no_result_is_refused_and_not_kept(board, make_run, change, said
     assert said in answer.json()["detail"]
     with board.service.database.reading() as session:
         assert session.scalar(select(func.count()).select_from(Submission)) == 0
+
+
+def test_more_names_of_tasks_than_an_index_holds_are_no_busy_database(board, make_run):
+    names = [secrets.token_hex(20) for _ in range(200)]
+    sent = board.submit(make_run("llamacpp-q8_0").changed(lambda content: content["workload"].update(task=names)))
+    if board.service.database.is_sqlite:
+        assert sent.json()["type"] == "/problems/rules-failed"  # none of them ran
+    else:
+        assert (sent.status_code, sent.json()["type"]) == (400, "/problems/bad-request")
+        assert "index" in sent.json()["detail"]
 
 
 def test_files_that_cannot_be_read_are_refused(board, make_run):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import multiprocessing
+import threading
 
 import pytest
 
@@ -106,3 +108,25 @@ def test_too_many_exports_at_once_are_turned_away_and_a_failed_one_is_cut_off(fi
         exports._closed.set()  # its process is never started
     with pytest.raises(NotAvailableError, match="to its end"):
         asyncio.run(read(first))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_an_export_for_which_there_is_no_process_or_thread_keeps_nobody_waiting(filled, monkeypatch):
+    exports = filled.service.exports
+
+    def refused(*arguments):
+        raise OSError("no memory for another one")
+
+    async def read():
+        return [part async for part in exports.of(ALL, "-published", "csv").parts(True)]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(multiprocessing.get_context("spawn").Process, "start", refused)
+        with pytest.raises(NotAvailableError, match="to its end"):
+            asyncio.run(asyncio.wait_for(read(), 60))
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refused)
+        with pytest.raises(OSError, match="no memory"):
+            exports.of(ALL, "-published", "csv")
+    assert gzip.decompress(b"".join(asyncio.run(asyncio.wait_for(read(), 60)))).count(b"\n") == ROWS + 1

@@ -83,7 +83,7 @@ class PageContext:
             return result_report(session, self.service.blobs, published(session, identifier))
 
     def kept(self, key: Hashable, count: Callable[[Session], T]) -> T:
-        """What is counted over many rows; of a large board up to a minute old (:class:`Counts`).
+        """What is counted over many rows; of a large board up to three minutes old (:class:`Counts`).
 
         Args:
             key: What it is, with the filters that it rests on.
@@ -92,7 +92,7 @@ class PageContext:
         return self.service.counts.of(key, count)
 
     def opened(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What a page shows when it is opened; of a large board it may be a minute old."""
+        """What a page shows when it is opened; of a large board it may be three minutes old."""
         return self.service.answers.of_large(key, make)
 
     def spreads(self, filters: Filters) -> dict[str, dict[str, int]]:

@@ -206,11 +206,14 @@ def chips(name: str, label: str, chosen: Sequence[tuple[str, Child]]) -> Html:
     return element("ol", *items, class_="chips", aria_label=label)
 
 
-def answered(context: PageContext, block: Any, places: Sequence[Any], answer: Callable[[Query], Sequence[Any]]) -> None:
+def answered(
+    context: PageContext | None, block: Any, places: Sequence[Any], answer: Callable[[Query], Sequence[Any]]
+) -> None:
     """Answer a form when its page is opened and whenever a control changes.
 
     Args:
-        context: Keeps what a page of a large board shows when it is opened.
+        context: Keeps what a page of a large board shows when it is opened; null where that has a bound on those who
+            wait for it, and may be that it cannot be shown now.
         block: The form's place (:func:`form_block`).
         places: Components that the answer fills; the form itself is one of them where controls follow from others.
         answer: From what the address or the controls hold to the content of every place.
@@ -218,6 +221,8 @@ def answered(context: PageContext, block: Any, places: Sequence[Any], answer: Ca
 
     def opened(request: gr.Request) -> Sequence[Any]:
         query = query_from(request)
+        if context is None:
+            return answer(query)
         found = context.opened((*(place._id for place in places), query.pairs), lambda: answer(query))
         return [dict(part) if isinstance(part, dict) else part for part in found]  # Gradio takes an update apart
 

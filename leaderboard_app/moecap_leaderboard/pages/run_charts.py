@@ -63,7 +63,7 @@ def build_run_charts(context: PageContext, subject: Subject, title: str, lead: s
         ]
     places.append(html_block(id=f"{subject}-table"))
     answered(context, controls, [controls], lambda query: [_controls(context, query)])
-    answered(context, controls, places, lambda query: _answer(context, stored, subject, charts, query))
+    answered(None, controls, places, lambda query: _answer(context, stored, subject, charts, query))
 
 
 def _controls(context: PageContext, query: Query) -> str:

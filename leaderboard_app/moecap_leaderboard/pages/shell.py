@@ -23,11 +23,12 @@ from moecap.report.markup import Html, element, join
 from moecap_leaderboard.api.answers import FRAMED
 from moecap_leaderboard.middleware import QUESTION, UPLOAD, problem_response
 from moecap_leaderboard.pages.look import FILES, file_bytes
+from moecap_leaderboard.pages.upload_progress import PROGRESS
 from moecap_leaderboard.problems import ProblemError
 
 __all__ = ["GRADIO_FILES", "GRADIO_PATHS", "Frame", "PageMount", "file_url"]
 
-GRADIO_PATHS = ("/theme.css", "/favicon.ico", "/gradio_api/app_id", QUESTION, UPLOAD, f"{UPLOAD}_progress")
+GRADIO_PATHS = ("/theme.css", "/favicon.ico", "/gradio_api/app_id", QUESTION, UPLOAD, PROGRESS)
 GRADIO_FILES = ("/assets/", "/static/")
 """What its scripts ask for. Its queue, which has no bound, its heartbeats, which hold connections, its files, which may
 be those of other hosts, its proxy, deep links, recordings, monitoring and editor are not reachable.
@@ -136,14 +137,35 @@ class PageMount(Mount):
             await problem_response(problem, scope["path"])(scope, receive, send)
             return
 
+        refused: ProblemError | None = None
+        begun = False
+
+        async def read() -> Message:
+            nonlocal refused
+            try:
+                return await receive()
+            except ProblemError as problem:
+                refused = problem
+                raise
+
         async def with_policy(message: Message) -> None:
+            nonlocal begun
+            if refused is not None and not begun:
+                return  # Gradio takes it for a failure of its own
+            begun = True
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(raw=list(message["headers"]))
                 headers["Content-Security-Policy"] = _POLICY.format("")
                 message = {**message, "headers": headers.raw}
             await send(message)
 
-        await app(scope, receive, with_policy)
+        try:
+            await app(scope, read, with_policy)
+        except Exception:
+            if refused is None or begun:
+                raise
+        if refused is not None and not begun:
+            await problem_response(refused, scope["path"])(scope, receive, send)
 
     def _with_frame(self, text: str, frame: Frame) -> str:
         text = _META.sub("", text).replace('control_page_title="true"', 'control_page_title="false"')

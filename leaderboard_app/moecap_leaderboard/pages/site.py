@@ -34,6 +34,7 @@ from moecap_leaderboard.pages.look import FILES, file_bytes, theme
 from moecap_leaderboard.pages.plain import plain_summary
 from moecap_leaderboard.pages.questions import Questions
 from moecap_leaderboard.pages.shell import Frame, PageMount
+from moecap_leaderboard.pages.upload_progress import UploadProgress
 from moecap_leaderboard.problems import ProblemError
 from moecap_leaderboard.service import Service
 
@@ -83,7 +84,8 @@ def mount_pages(app: FastAPI, service: Service, uploads: Path) -> None:
     # where no loop runs Gradio opens its own and never closes them
     mounted, events = asyncio.run(_mounted(app, context))
     frames = [Frame(page.TITLE, page.PATH, page.IN_NAVIGATION) for page in PAGES]
-    app.router.routes.append(PageMount(Questions(mounted, uploads, events), frames, lambda: plain_summary(context)))
+    questions = Questions(UploadProgress(mounted), uploads, events)
+    app.router.routes.append(PageMount(questions, frames, lambda: plain_summary(context)))
 
 
 async def _mounted(app: FastAPI, context: PageContext) -> tuple[ASGIApp, frozenset[int]]:

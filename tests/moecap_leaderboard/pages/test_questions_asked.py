@@ -9,11 +9,13 @@ from types import SimpleNamespace
 
 import pytest
 from fastapi.testclient import TestClient
+from gradio.routes import file_upload_statuses
 from made_rows import metric, row, speed
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from moecap_leaderboard.middleware import QUESTION
+from moecap_leaderboard.app import create_app
+from moecap_leaderboard.middleware import QUESTION, BodyLimit
 from moecap_leaderboard.pages.board import board_parts
 from moecap_leaderboard.pages.context import PageContext
 from moecap_leaderboard.pages.pareto import scatter
@@ -21,6 +23,8 @@ from moecap_leaderboard.pages.questions import Questions
 from moecap_leaderboard.pages.tradeoffs_chart import tradeoffs_chart
 from moecap_leaderboard.pages.upload_room import UploadRoom, sweep
 from moecap_leaderboard.pages.url_state import Query
+from moecap_leaderboard.service import Service
+from moecap_leaderboard.settings import Limits, Settings
 
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 META = {"_type": "gradio.FileData"}
@@ -128,6 +132,47 @@ def test_one_client_takes_a_share_of_the_room(tmp_path, monkeypatch):
     later = SimpleNamespace(monotonic=lambda: time.monotonic() + 1300)
     monkeypatch.setattr("moecap_leaderboard.pages.upload_room.time", later)
     assert upload(one, 400).status_code == 200
+
+
+def test_a_body_that_is_too_large_takes_no_room_and_is_told_what_is_wrong_with_it(tmp_path):
+    async def read(scope, receive, send):
+        await Request(scope, receive).body()
+        await JSONResponse([])(scope, receive, send)
+
+    client = TestClient(UploadRoom(BodyLimit(read, 400), tmp_path, 400, most=1000, share=1000))
+    refused = client.post("/gradio_api/upload", content=b"x" * 5000)
+    assert (refused.status_code, refused.json()["type"]) == (413, "/problems/too-large")
+    assert client.post("/gradio_api/upload", content=b"x" * 400).status_code == 200
+
+
+def test_an_upload_that_does_not_say_that_it_is_too_large_is_no_failure_of_the_server(tmp_path, examiners):
+    def parts():
+        yield b'--x\r\nContent-Disposition: form-data; name="files"; filename="run.zip"\r\n\r\n'
+        for _ in range(30):
+            yield b"y" * 1000
+
+    database, limits = f"sqlite:///{tmp_path / 'board.sqlite'}", Limits(body_bytes=10_000)
+    service = Service.open(Settings(database=database, data=tmp_path / "data", limits=limits), examiners)
+    with TestClient(create_app(service)) as client:
+        for path, kind in (("/gradio_api/upload", "multipart/form-data; boundary=x"), (QUESTION, "application/json")):
+            refused = client.post(path, content=parts(), headers={"Content-Type": kind})
+            assert (refused.status_code, refused.json()["type"]) == (413, "/problems/too-large"), path
+        assert client.post("/gradio_api/upload", files={"files": ("run.zip", b"PK")}).status_code == 200
+
+
+@ON_SQLITE
+def test_the_progress_of_uploads_that_are_not_there_is_forgotten(board):
+    """Of one that is there the page hears until its end."""
+    kept = len(file_upload_statuses._signals)
+    asked = board.client.get("/gradio_api/upload_progress?upload_id=nothing")
+    assert (asked.status_code, len(file_upload_statuses._signals)) == (404, kept)
+    for path in ("/gradio_api/upload_progress", "/gradio_api/upload"):
+        asked = board.client.post(f"{path}?upload_id={'x' * 65}", files={"files": ("run.zip", b"PK")})
+        assert (asked.status_code, asked.json()["type"]) == (400, "/problems/bad-request"), path
+    sent = board.client.post("/gradio_api/upload?upload_id=0123456789a", files={"files": ("run.zip", b"PK")})
+    told = board.client.get("/gradio_api/upload_progress?upload_id=0123456789a")
+    assert sent.status_code == 200 and '"msg": "done"' in told.text
+    assert len(file_upload_statuses._signals) == kept
 
 
 def test_what_a_broken_upload_left_is_swept_with_its_folder(tmp_path):
