@@ -5,8 +5,10 @@ import io
 import json
 import os
 import tarfile
+import tempfile
 import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -46,7 +48,7 @@ def outcome(parsers, measured, tmp_path):
     """A function that reads a content and returns the line that refuses it, or an empty one."""
 
     def read(name, content=None, place=None):
-        path = parsers[name].place(tmp_path, content or b"")
+        path = parsers[name].place(Path(tempfile.mkdtemp(dir=tmp_path)), content or b"")
         if place is not None:
             path.unlink()
             place(path)

@@ -96,10 +96,11 @@ def test_a_run_that_fails_with_a_path_in_its_error_leaves_none_in_its_directory(
 
 @pytest.mark.engine
 def test_paths_in_arguments_become_names_in_the_result_and_in_its_command(run_options):
-    from moecap.runner import run as module
+    from moecap.runner import story as module
+    from moecap.runner.run import make_plan
 
     config = with_settings(run_options | {"engine_arg": ["cache=/home/alice7/c"], "num_requests": 11}, ())
-    plan = module.make_plan(config, print)
+    plan = make_plan(config, print)
     with_task = plan.config.model_copy(update={"task_arg": ("gold=/data/g.jsonl",)})
     plan = dataclasses.replace(plan, config=with_task)
     public = module._public_workload(plan)
