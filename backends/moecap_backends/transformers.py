@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -99,8 +98,6 @@ class TransformersEngine(Engine):
     def __init__(self, job: EngineJob) -> None:
         os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        if job.device == "cpu" and "torch" not in sys.modules:  # it is read as torch is loaded, and by no engine else
-            os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         import torch
         from transformers.utils import logging
 
