@@ -69,12 +69,14 @@ class _Connection(asyncio.Protocol):
     """One connection: sends a request, reads its answer to the end, and says that it is free."""
 
     def __init__(self, free: Callable[[_Connection], None]) -> None:
-        self._free, self.transport = free, None
+        self._free = free
+        self.transport: asyncio.Transport | None = None
         self.asked: Asked | None = None
         self.answer: Answer | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport  # type: ignore[assignment]
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
 
     def send(self, asked: Asked, answer: Answer) -> None:
         self.asked, self.answer, self._head, self._status = asked, answer, b"", 0

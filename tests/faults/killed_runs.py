@@ -37,7 +37,7 @@ def kill_before(number, directory):
 
 
 def survives(number, directory, work):
-    """Whether the work comes to its end in a process that is killed before its so-manieth change in a directory."""
+    """Whether work on a directory comes to its end in a process that is killed before its so-manieth change of it."""
     if child := os.fork():
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         assert status in (0, -signal.SIGKILL), status
@@ -45,7 +45,7 @@ def survives(number, directory, work):
     ended = 1
     try:
         kill_before(number, directory)
-        work()
+        work(directory)
         ended = 0
     finally:
         os._exit(ended)
@@ -60,14 +60,14 @@ def project(directory):
 def main():
     if sys.argv[1] == "--read":
         directory = Path(sys.argv[2])
-        while not survives(2, directory, lambda: read_result(directory)):
+        while not survives(2, directory, read_result):
             pass
         return
     number, ended = 0, False
     while not ended:
         number += 1
         directory = Path(sys.argv[1], str(number))
-        ended = survives(number, directory, lambda: project(directory))  # noqa: B023
+        ended = survives(number, directory, project)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ It reads one JSON list a line, the arguments of ``moecap`` and the environment o
 A service is in a session of its own, and whoever asked for it ends it.
 """
 
+import importlib
 import json
 import os
 import signal
@@ -12,10 +13,8 @@ from pathlib import Path
 
 
 def main():
-    import moecap_leaderboard.app  # what takes seconds
-    import moecap_leaderboard.connections
-    import moecap_leaderboard.demo  # noqa: F401
-
+    for name in ("app", "connections", "demo"):  # what takes seconds
+        importlib.import_module(f"moecap_leaderboard.{name}")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # whoever ends leaves no entry behind
     for line in sys.stdin:
         arguments, environment, log = json.loads(line)

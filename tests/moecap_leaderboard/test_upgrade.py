@@ -29,7 +29,8 @@ from moecap_leaderboard.settings import Limits, Settings
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
 STORE = RECORDINGS / "store_0001.tar.xz"
-"""What the first version with a leaderboard, of 26 November 2026, wrote: rows of every state, keys and requests."""
+"""What the first version with a leaderboard (commit a880507) wrote when it was run: rows of every state, keys and
+requests, of runs of this project (135 kB)."""
 
 SCHEMAS = sorted(
     one.revision for one in ScriptDirectory(str(files("moecap_leaderboard") / "migrations")).walk_revisions()

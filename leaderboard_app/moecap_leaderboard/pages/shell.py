@@ -161,7 +161,7 @@ class PageMount(Mount):
 
         try:
             await app(scope, read, with_policy)
-        except Exception:
+        except Exception:  # of Gradio, whatever it makes of a body that was cut off
             if refused is None or begun:
                 raise
         if refused is not None and not begun:
