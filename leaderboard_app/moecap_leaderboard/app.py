@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,6 +25,7 @@ from starlette.routing import Match, Route
 from moecap import __version__
 from moecap_leaderboard.api import about, description, keys, requests, results, submissions
 from moecap_leaderboard.middleware import BodyLimit, Head, Measured, RateLimit, Secured, problem_response
+from moecap_leaderboard.pages.board_columns import compared_metrics
 from moecap_leaderboard.pages.site import mount_pages
 from moecap_leaderboard.pages.upload_room import UploadRoom, sweeping
 from moecap_leaderboard.problems import PROBLEMS, ProblemError
@@ -36,8 +38,6 @@ API = "/api/v1"
 _BUSY_SECONDS = 5
 _FULL_SECONDS = 600
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_TOO_LONG = "54000"
-"""What Postgres says where the texts of a row do not fit its index."""
 
 _PROBLEM_ANSWERS: dict[int | str, dict[str, Any]] = {
     status: {
@@ -76,8 +76,10 @@ def create_app(service: Service) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         current_default_thread_limiter().total_tokens += service.examiners.places  # those who wait block no reader
         await run_in_threadpool(service.submissions.resume)
+        reading = asyncio.create_task(run_in_threadpool(service.columns.read, compared_metrics()))
         async with sweeping(uploads):
             yield
+        await asyncio.wait([reading])
         await run_in_threadpool(service.close)
 
     app = FastAPI(
@@ -145,9 +147,6 @@ def _explain_problems(app: FastAPI) -> None:
         problem = ProblemError(
             "unavailable", "the database does not answer in time; try again", retry_after=_BUSY_SECONDS
         )
-        if getattr(getattr(error, "orig", None), "sqlstate", None) == _TOO_LONG:
-            text = "the names of tasks, model, hardware and engine are longer together than the database's index holds"
-            problem = ProblemError("bad-request", f"{text}; send fewer or shorter ones")
         return problem_response(problem, request.url.path)
 
     @app.exception_handler(OSError)

@@ -28,16 +28,28 @@ _MIGRATING = 0x6D6F6563
 """Number of the lock under which one of several starting processes migrates (Postgres)."""
 
 _PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-8192", "mmap_size=2147418112")
-"""Readers beside a writer; a commit is on the disk before it is acknowledged; 8 MB of pages for a connection, of which
-there are 40 at most, and up to 2 GB of the file mapped, which all share."""
+"""Readers beside a writer; a commit is on the disk before it is acknowledged; 8 MB of pages for a connection, and up to
+2 GB of the file mapped, which all share."""
+
+_READERS = 2
+"""Connections that read a file of SQLite at once. The driver lets go of the interpreter at each row and waits for it
+anew: of twenty threads that read at once each takes twenty times as long and all together longer."""
+
+_WAIT_SECONDS = 30
+"""How long a thread waits for a connection."""
 
 
 class Database:
-    """Transactions on a database whose schema is the newest."""
+    """Transactions on a database whose schema is the newest.
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self._writing = engine.execution_options(write=True)
+    Args:
+        engine: Its connections.
+        writer: Those of writers, where they are others.
+    """
+
+    def __init__(self, engine: Engine, writer: Engine | None = None) -> None:
+        self.engine, self._writer = engine, writer or engine
+        self._writing = self._writer.execution_options(write=True)
 
     @property
     def is_sqlite(self) -> bool:
@@ -65,6 +77,7 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+        self._writer.dispose()
 
 
 def open_database(url: str) -> Database:
@@ -146,11 +159,11 @@ def _parsed(url: str) -> URL:
 def _connected(parts: URL, prepare: Callable[[Engine], None]) -> Database:
     shown = parts.render_as_string(hide_password=True)
     try:
-        engine = _engine(parts)
+        database = _database(parts)
         try:
-            prepare(engine)
+            prepare(database.engine)
         except BaseException:
-            engine.dispose()
+            database.close()
             raise
     except ModuleNotFoundError as error:
         raise NotAvailableError(f'{shown} needs {error.name}; pip install "moecap[postgres]"') from None
@@ -159,16 +172,24 @@ def _connected(parts: URL, prepare: Callable[[Engine], None]) -> Database:
     except DatabaseError as error:
         reason = str(error.orig).strip().splitlines()[0]
         raise NotAvailableError(f"the database {shown} cannot be opened ({reason}); check --db") from None
-    return Database(engine)
+    return database
 
 
-def _engine(url: URL) -> Engine:
+def _database(url: URL) -> Database:
+    """Its connections; of a file of SQLite one, and no more, writes."""
+    if url.get_backend_name() == "postgresql":
+        return Database(_engine(url, 40))
+    return Database(_engine(url, _READERS), _engine(url, 1))
+
+
+def _engine(url: URL, connections: int) -> Engine:
+    bounds = {"pool_size": connections, "max_overflow": 0, "pool_timeout": _WAIT_SECONDS}
     codec = {"json_serializer": _as_json, "json_deserializer": msgspec.json.decode}
     if url.get_backend_name() == "postgresql":
-        return create_engine(url, pool_size=20, max_overflow=20, pool_pre_ping=True, **codec)
+        return create_engine(url, pool_pre_ping=True, **bounds, **codec)
     Path(str(url.database)).absolute().parent.mkdir(parents=True, exist_ok=True)
     connect = {"timeout": BUSY_SECONDS, "check_same_thread": False}
-    engine = create_engine(url, pool_size=20, max_overflow=20, connect_args=connect, **codec)
+    engine = create_engine(url, connect_args=connect, **bounds, **codec)
 
     @event.listens_for(engine, "connect")
     def _settings(connection: Any, record: Any) -> None:

@@ -25,6 +25,7 @@ _SPAWN = multiprocessing.get_context("spawn")
 _TRIES = 2
 """Processes that try an examination where the first one is killed under it."""
 
+_NICE = 5
 _TASKS_EACH = 200
 """Examinations after which a process is replaced, so that what a library keeps does not grow."""
 
@@ -205,6 +206,7 @@ def _serve(pipe: Connection, memory_bytes: int) -> None:
     """Answer questions until the other end is closed."""
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.nice(_NICE)  # those who read wait for an answer at once
     with contextlib.suppress(OSError):  # no Linux; where memory ends, this process goes and not the service
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     threading.Thread(target=_end_with_parent, daemon=True).start()

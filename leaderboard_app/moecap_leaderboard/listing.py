@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
-from sqlalchemy import ColumnElement, Integer, Select, and_, func, or_, select
+import msgspec
+from sqlalchemy import ColumnElement, Integer, Row, Select, Text, and_, cast, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from moecap_leaderboard.cursors import decoded, encoded
@@ -18,10 +19,33 @@ from moecap_leaderboard.states import TIERS, tier_of
 from moecap_leaderboard.tables import Document, Figure, Submission
 from moecap_leaderboard.times import rfc3339
 
-__all__ = ["MAX_LIMIT", "Filters", "Page", "all_items", "conditions", "has_more", "items_of", "page"]
+__all__ = [
+    "MAX_LIMIT",
+    "Filters",
+    "Page",
+    "all_items",
+    "conditions",
+    "has_more",
+    "items_of",
+    "page",
+    "require_tier",
+    "rows_of",
+]
 
 MAX_LIMIT = 200
 _BATCH = 1000
+_NAMED = 500
+"""Rows that one query names."""
+
+ListedRow: TypeAlias = Row[*tuple[Any, ...]]
+"""The columns of a row that its item shows, with its summary as JSON."""
+
+_LISTED = (
+    *(Submission.id, Submission.result, Submission.kind, Submission.state, Submission.owner, Submission.configuration),
+    *(Submission.signed, Submission.recomputed, Submission.reproduced_by, Submission.ranked),
+    *(Submission.published_us, Submission.version, cast(Submission.summary, Text).label("summary")),
+)
+_AS_JSON = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +115,30 @@ def conditions(filters: Filters) -> list[ColumnElement[bool]]:
     return found
 
 
+def require_tier(tier: str) -> None:
+    """Refuse a name that is no tier.
+
+    Raises:
+        ProblemError: If it is none.
+    """
+    if tier not in TIERS:
+        raise ProblemError("bad-request", f"no tier {tier[:40]!r}; known: {', '.join(TIERS)}")
+
+
 def _at_least(tier: str) -> ColumnElement[bool]:
+    require_tier(tier)
     reached = {
         "self_reported": Submission.state != "",
         "signed": or_(Submission.signed, Submission.recomputed),
         "recomputed": Submission.recomputed.is_(True),
         "reproduced": and_(Submission.recomputed, Submission.reproduced_by > 0),
     }
-    if tier not in reached:
-        raise ProblemError("bad-request", f"no tier {tier[:40]!r}; known: {', '.join(TIERS)}")
     return reached[tier]
 
 
-def page(session: Session, filters: Filters, sort: str, limit: int, cursor: str | None) -> Page:
+def page(
+    session: Session, filters: Filters, sort: str, limit: int, cursor: str | None, *, as_json: bool = False
+) -> Page:
     """One page.
 
     Args:
@@ -112,6 +147,7 @@ def page(session: Session, filters: Filters, sort: str, limit: int, cursor: str 
         sort: ``published`` or the name of a metric; with ``-`` in front the largest first.
         limit: Most rows.
         cursor: Where the page before ended.
+        as_json: As of :func:`items_of`.
 
     Raises:
         ProblemError: If the sort is none, or the cursor is not of these filters and this sort.
@@ -121,16 +157,23 @@ def page(session: Session, filters: Filters, sort: str, limit: int, cursor: str 
     place = _decoded(cursor, mark) if cursor else None
     rows, places = order.rows(session, filters, limit + 1, place)
     following = encoded(mark, *places[limit - 1]) if len(rows) > limit else None
-    return Page(items_of(session, rows[:limit]), following)
+    return Page(items_of(session, rows[:limit], as_json=as_json), following)
 
 
-def all_items(database: Database, filters: Filters, sort: str) -> Iterator[dict[str, Any]]:
-    """Every row, read a part at a time; between two parts, while a slow reader takes one, no connection is held."""
+def all_items(database: Database, filters: Filters, sort: str, *, as_json: bool = False) -> Iterator[dict[str, Any]]:
+    """Every row, read a part at a time; between two parts, while a slow reader takes one, no connection is held.
+
+    Args:
+        database: Where to read.
+        filters: Which rows.
+        sort: As of :func:`page`.
+        as_json: As of :func:`items_of`.
+    """
     order, place = _Order.of(sort), None
     while True:
         with database.reading() as session:
             rows, places = order.rows(session, filters, _BATCH, place)
-            items = items_of(session, rows)
+            items = items_of(session, rows, as_json=as_json)
         yield from items
         if len(rows) < _BATCH:
             return
@@ -165,30 +208,31 @@ class _Order:
 
     def rows(
         self, session: Session, filters: Filters, limit: int, place: _Place | None
-    ) -> tuple[list[Submission], list[_Place]]:
+    ) -> tuple[list[ListedRow], list[_Place]]:
         """The next rows after a place, and the place of each."""
-        rows: list[Submission] = []
+        connection = session.connection()  # which makes no objects of rows
+        rows: list[ListedRow] = []
         places: list[_Place] = []
         if self.metric is not None and (place is None or place[0] == 0):
-            for row, value in session.execute(self._with_metric(filters, limit, place)):
+            for row in connection.execute(self._with_metric(filters, limit, place)):
                 rows.append(row)
-                places.append((0, value, row.id))
+                places.append((0, row.value, row.id))
             place = None
         if len(rows) < limit:
-            for row in session.scalars(self._by_time(filters, limit - len(rows), place)):
+            for row in connection.execute(self._by_time(filters, limit - len(rows), place)):
                 rows.append(row)
                 places.append((1, row.published_us or 0, row.id))
         return rows, places
 
     def _with_metric(self, filters: Filters, limit: int, place: _Place | None) -> Select[*tuple[Any, ...]]:
-        chosen = select(Submission, Figure.value).join(Figure, Figure.submission == Submission.id)
+        chosen = select(*_LISTED, Figure.value).join(Figure, Figure.submission == Submission.id)
         chosen = chosen.where(Figure.name == self.metric, *conditions(filters))
         # the few rows of a model are sorted; else SQLite would walk the whole index of the metric to find them
         key = Figure.value + 0 if filters.model or filters.configuration else Figure.value
         return _after(chosen, key, Figure.submission, self.descending, place).limit(limit)
 
     def _by_time(self, filters: Filters, limit: int, place: _Place | None) -> Select[*tuple[Any, ...]]:
-        chosen = select(Submission).where(*conditions(filters))
+        chosen = select(*_LISTED).where(*conditions(filters))
         if self.metric is not None:
             figure = aliased(Figure)
             has = select(figure.submission).where(figure.submission == Submission.id, figure.name == self.metric)
@@ -210,8 +254,26 @@ def _after(
     return chosen.order_by(key, identifier)
 
 
-def items_of(session: Session, rows: Sequence[Submission]) -> list[dict[str, Any]]:
-    """Rows as the API gives them, each with the number of versions and attempts of its owner and configuration."""
+def rows_of(session: Session, identifiers: Sequence[str]) -> list[ListedRow]:
+    """Rows by the ids of their submissions, in this order; one that is not there is left out."""
+    found: dict[str, ListedRow] = {}
+    for start in range(0, len(identifiers), _NAMED):
+        chosen = select(*_LISTED).where(Submission.id.in_(identifiers[start : start + _NAMED]))
+        found |= {row.id: row for row in session.connection().execute(chosen)}
+    return [found[identifier] for identifier in identifiers if identifier in found]
+
+
+def items_of(
+    session: Session, rows: Sequence[Submission | ListedRow], *, as_json: bool = False
+) -> list[dict[str, Any]]:
+    """Rows as the API gives them, each with the number of versions and attempts of its owner and configuration.
+
+    Args:
+        session: Where to read.
+        rows: The rows.
+        as_json: Whether what a row says of its model, metrics and so on stays JSON, as it is stored
+            (``msgspec.Raw``): of rows that are handed on as JSON and not looked into.
+    """
     keys = {row.configuration for row in rows}
     counts: dict[tuple[str, str], tuple[int, int]] = {}
     if keys:
@@ -221,23 +283,36 @@ def items_of(session: Session, rows: Sequence[Submission]) -> list[dict[str, Any
             .where(Submission.configuration.in_(keys), Submission.state != "received")
             .group_by(Submission.configuration, Submission.owner)
         )
-        counts = {(config, owner): (live, every) for config, owner, live, every in session.execute(counted)}
+        found = session.connection().execute(counted)
+        counts = {(config, owner): (live, every) for config, owner, live, every in found}
     stated = _not_recomputed(session, rows)
-    return [_item(row, *counts.get((row.configuration, row.owner), (0, 0)), stated.get(row.id, [])) for row in rows]
+    decode = _AS_JSON.decode if as_json else msgspec.json.decode
+    return [
+        _item(
+            row,
+            row.summary if isinstance(row.summary, dict) else decode(row.summary),
+            counts.get((row.configuration, row.owner), (0, 0)),
+            stated.get(row.id, []),
+        )
+        for row in rows
+    ]
 
 
-def _not_recomputed(session: Session, rows: Sequence[Submission]) -> dict[str, list[str]]:
+def _not_recomputed(session: Session, rows: Sequence[Submission | ListedRow]) -> dict[str, list[str]]:
     """Metrics that measured rows show as stated, by the submission."""
     measured = [row.id for row in rows if row.kind == "measured"]
     if not measured:
         return {}
     chosen = select(Document.submission, Document.not_recomputed).where(Document.submission.in_(measured))
-    return dict(session.execute(chosen).all())
+    return {identifier: names for identifier, names in session.connection().execute(chosen) if names}
 
 
-def _item(row: Submission, versions: int, attempts: int, not_recomputed: list[str]) -> dict[str, Any]:
-    summary = row.summary
+def _item(
+    row: Submission | ListedRow, summary: Mapping[str, Any], counted: tuple[int, int], not_recomputed: Sequence[str]
+) -> dict[str, Any]:
     tombstone = row.state != "published"
+    metrics = summary["metrics"] if not_recomputed else ()
+    named = _AS_JSON.decode(metrics) if isinstance(metrics, msgspec.Raw) else metrics
     return {
         "id": row.result,
         "submission": row.id,
@@ -255,15 +330,15 @@ def _item(row: Submission, versions: int, attempts: int, not_recomputed: list[st
         "precision": summary["precision"],
         "workload": summary["workload"],
         "metrics": {} if tombstone else summary["metrics"],
-        "not_recomputed": [] if tombstone else [name for name in not_recomputed if name in summary["metrics"]],
+        "not_recomputed": [] if tombstone else [name for name in not_recomputed if name in named],
         "flags": summary["flags"],
         "source": summary["source"],
         "owner": row.owner,
         "published": rfc3339(row.published_us),
         "configuration": row.configuration,
         "version": row.version,
-        "versions": versions,
-        "attempts": attempts,
+        "versions": counted[0],
+        "attempts": counted[1],
     }
 
 

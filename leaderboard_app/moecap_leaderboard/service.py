@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from moecap.errors import BadInputError
 from moecap_leaderboard.blobs import Blobs
-from moecap_leaderboard.counts import Counts
+from moecap_leaderboard.columns import Columns
 from moecap_leaderboard.database import Database, open_database
 from moecap_leaderboard.drawn_reports import DrawnReports
 from moecap_leaderboard.evaluation_requests import Requests
 from moecap_leaderboard.examiners import Examiners
+from moecap_leaderboard.kept_answers import KeptAnswers
 from moecap_leaderboard.keys import Keys
 from moecap_leaderboard.problems import ProblemError
 from moecap_leaderboard.rates import Buckets
@@ -40,8 +41,8 @@ class Service:
     submissions: Submissions
     requests: Requests
     reports: DrawnReports
-    counts: Counts
-    answers: Counts
+    columns: Columns
+    answers: KeptAnswers
     exports: WrittenExports
     writes: Buckets
     shares_examiners: bool
@@ -78,8 +79,8 @@ class Service:
             submissions=submissions,
             requests=Requests(database, blobs),
             reports=DrawnReports(blobs, examiners),
-            counts=Counts(database),
-            answers=Counts(database, _ANSWERS),
+            columns=Columns(database),
+            answers=KeptAnswers(database, _ANSWERS),
             exports=WrittenExports(settings.database, blobs.work),
             writes=Buckets(settings.limits.writes_per_minute / 60, max(1, int(settings.limits.writes_per_minute))),
             shares_examiners=shared,
@@ -89,7 +90,6 @@ class Service:
         """End its own processes that are idle, close the database and take away what was being worked on."""
         if not self.shares_examiners:
             self.examiners.close()
-        self.counts.close()
         self.answers.close()
         self.exports.close()
         self.database.close()

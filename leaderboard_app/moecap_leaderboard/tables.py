@@ -111,10 +111,6 @@ class Submission(Base):
         Index("submissions_state", "state", "published_us", "id"),
         Index("submissions_model", "model", "kind", "state", "newest", "published_us", "id"),
         Index("submissions_hardware", "hardware", "kind", "state", "newest", "published_us", "id"),
-        Index(
-            "submissions_counted",
-            *("state", "newest", "kind", "family", "model", "hardware", "engine", "precision", "tasks", "concurrency"),
-        ),
         Index("submissions_versions", "configuration", "owner", "published_us"),
         Index("submissions_result", "result", "state"),
         Index(

@@ -6,10 +6,14 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from moecap_leaderboard.tables import Figure, Submission
+from moecap_leaderboard.columns import Columns
+from moecap_leaderboard.listing import Filters
+from moecap_leaderboard.tables import Submission
 
 __all__ = ["TaskScores", "family_results", "registered_task", "task_scores"]
 
@@ -37,29 +41,28 @@ def registered_task(name: str, tasks: Collection[str]) -> str:
     return family if name not in tasks and family in tasks else name
 
 
-def task_scores(session: Session, tasks: Collection[str]) -> dict[str, TaskScores]:
+def task_scores(columns: Columns, tasks: Collection[str]) -> dict[str, TaskScores]:
     """What the board has of each task that it has something of.
 
     Args:
-        session: Where to read.
+        columns: The rows.
         tasks: Names of the registered tasks.
     """
-    counted = select(Submission.tasks, func.count()).where(*_LIVE).group_by(Submission.tasks)
-    rows: Counter[str] = Counter()
-    for names, count in session.execute(counted):
-        for task in {registered_task(name, tasks) for name in names.split()}:
-            rows[task] += count
-    return {task: TaskScores(count, *_best(session, task)) for task, count in rows.items()}
+    with columns.present() as now:
+        rows: Counter[str] = Counter()
+        for names, count in now.values("tasks", now.rows(Filters())).items():
+            for task in {registered_task(name, tasks) for name in names.split()}:
+                rows[task] += count
+        ranked = np.flatnonzero(now.rows(Filters(ranked="true")))
+        return {task: TaskScores(count, *_best(now, task, ranked)) for task, count in rows.items()}
 
 
-def _best(session: Session, task: str) -> tuple[float | None, str | None]:
-    chosen = (
-        select(Figure.value, Submission.result)
-        .join(Submission, Submission.id == Figure.submission)
-        .where(Figure.name == f"accuracy.{task}", Submission.ranked.is_(True), *_LIVE)
-    )
-    found = session.execute(chosen.order_by(Figure.value.desc(), Figure.submission).limit(1)).first()
-    return (found[0], found[1]) if found else (None, None)
+def _best(columns: Columns, task: str, ranked: NDArray[np.intp]) -> tuple[float | None, str | None]:
+    values = columns.metric(f"accuracy.{task}")[ranked]
+    if np.isnan(values).all():
+        return None, None
+    place = int(np.nanargmax(values))
+    return float(values[place]), columns.result_at(int(ranked[place]))
 
 
 def family_results(session: Session, family: str, most: int) -> list[str]:

@@ -168,7 +168,7 @@ def write_export(database: str, filters: Filters, sort: str, form: str, path: Pa
     compressor = None if form == "parquet" else zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
     store = existing_database(database)
     with path.open("wb", buffering=_PART) as file:
-        for part in exported(all_items(store, filters, sort), form):
+        for part in exported(all_items(store, filters, sort, as_json=form == "json"), form):
             if parent is not None and not parent.is_alive():
                 raise SystemExit(1)
             file.write(compressor.compress(part) if compressor else part)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from functools import partial
 
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import create_engine, event, text
+from sqlalchemy import create_engine, text
 
 from moecap.metrics.value import Metric
-from moecap_leaderboard import facets
-from moecap_leaderboard.database import open_database
-from moecap_leaderboard.facets import best_values, spread, spreads
+from moecap_leaderboard.facets import best_values, spreads
 from moecap_leaderboard.families import LONGEST, family_of
 from moecap_leaderboard.figures import FigureModel, FiguresRecord, FigureWorkload
 from moecap_leaderboard.figures_store import add_figures
@@ -77,8 +74,7 @@ def test_rows_are_filtered_by_family_and_by_whole_names_of_tasks(board):
 def test_counts_are_those_of_the_rows_under_all_other_filters(board):
     add_figures(board.service.database, ROWS, "ada")
     filters = Filters(kind="all", engine=("vllm",))
-    with board.service.database.reading() as session:
-        found = spreads(filters, partial(spread, session))
+    found = spreads(board.service.columns, filters)
     vllm = [row for row in ROWS if row.engine == "vllm"]
     assert found["kind"] == Counter(row.kind for row in vllm)
     assert found["family"] == Counter(family_of(row.model.id) for row in vllm)
@@ -90,45 +86,28 @@ def test_counts_are_those_of_the_rows_under_all_other_filters(board):
 
 def test_the_best_value_is_the_least_or_the_greatest_as_the_metric_says(board):
     add_figures(board.service.database, ROWS, "ada")
-    with board.service.database.reading() as session:
-        names = ("tpot", "accuracy.gsm8k", "busy_fraction", "ttft")
-        best = best_values(session, Filters(kind="imported"), names)
-        qwen = best_values(session, Filters(kind="imported", family=("qwen",)), ("tpot",))
+    names = ("tpot", "accuracy.gsm8k", "busy_fraction", "ttft")
+    best = best_values(board.service.columns, Filters(kind="imported"), names)
+    qwen = best_values(board.service.columns, Filters(kind="imported", family=("qwen",)), ("tpot",))
     assert best == {"tpot": 0.02, "accuracy.gsm8k": pytest.approx(0.4)}
     assert qwen == {"tpot": 0.02}
-
-
-def test_the_best_of_many_rows_is_that_of_each_row_looked_at(board, monkeypatch):
-    """Of few rows every number is looked at, of many the index of the values is walked to the first that is theirs."""
-    add_figures(board.service.database, ROWS, "ada")
-    names = ("tpot", "accuracy.gsm8k", "busy_fraction", "ttft")
-    asked = [Filters(kind=kind, engine=engine) for kind in ("imported", "all") for engine in ((), ("vllm",), ("none",))]
-    found = {}
-    for few in (2000, 0):
-        monkeypatch.setattr(facets, "_FEW", few)
-        with board.service.database.reading() as session:
-            found[few] = [best_values(session, filters, names) for filters in asked]
-    assert found[0] == found[2000]
-    assert [bool(best) for best in found[0]] == [True, True, False] * 2
 
 
 def test_a_projection_is_the_best_of_projections_alone(board):
     """Row 3, which has the least TPOT of all, is projected."""
     add_figures(board.service.database, ROWS, "ada")
-    with board.service.database.reading() as session:
-        assert best_values(session, Filters(kind="all"), ("tpot",)) == {"tpot": 0.02}
-        assert best_values(session, Filters(kind="projected"), ("tpot",)) == {"tpot": 0.01}
+    assert best_values(board.service.columns, Filters(kind="all"), ("tpot",)) == {"tpot": 0.02}
+    assert best_values(board.service.columns, Filters(kind="projected"), ("tpot",)) == {"tpot": 0.01}
 
 
 def test_a_row_outside_of_the_main_ranking_is_never_the_best(board, make_run):
     board.submit(make_run("transformers-bf16"))  # its task was cut short
     assert len(board.get("/results")["items"]) == 1
-    with board.service.database.reading() as session:
-        assert best_values(session, Filters(), ("tpot.p50",)) == {}
+    assert best_values(board.service.columns, Filters(), ("tpot.p50",)) == {}
+    assert best_values(board.service.columns, Filters(ranked="false"), ("tpot.p50",)) == {}
     board.submit(make_run("vllm-bf16"))
     (item,) = board.get("/results", engine="vllm")["items"]
-    with board.service.database.reading() as session:
-        best = best_values(session, Filters(), ("tpot.p50",))
+    best = best_values(board.service.columns, Filters(), ("tpot.p50",))
     assert best == {"tpot.p50": item["metrics"]["tpot.p50"]["value"]}
 
 
@@ -150,32 +129,3 @@ def test_rows_of_a_store_from_before_get_their_family_and_tasks(tmp_path):
         command.upgrade(config, "head")
         assert connection.execute(text("SELECT family, tasks FROM submissions")).one() == ("qwen", " gsm8k mmlu ")
     engine.dispose()
-
-
-def _plan(database, session, ask, begins):
-    """How SQLite looks up what a function asks for."""
-    asked = []
-    event.listen(
-        database.engine, "before_cursor_execute", lambda _c, _cursor, sql, values, *_: asked.append((sql, values))
-    )
-    ask()
-    sql, values = next(query for query in asked if query[0].startswith(begins))
-    return [step[3] for step in session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values)]
-
-
-def test_counts_read_the_index_alone(tmp_path):
-    """Looking up every row for its tasks took ten times as long at 100,000 rows."""
-    database = open_database(f"sqlite:///{tmp_path / 'board.sqlite'}")
-    with database.reading() as session:
-        plan = _plan(database, session, lambda: spread(session, Filters()), "SELECT count")
-    database.close()
-    assert plan == ["SEARCH submissions USING COVERING INDEX submissions_counted (state=? AND newest=? AND kind=?)"]
-
-
-def test_the_best_of_few_rows_are_looked_up_by_these_rows(tmp_path):
-    """All rows of a metric were read for the best of 250 of them."""
-    database = open_database(f"sqlite:///{tmp_path / 'board.sqlite'}")
-    with database.reading() as session:
-        plan = _plan(database, session, lambda: best_values(session, Filters(), ["tpot"]), "SELECT figures")
-    database.close()
-    assert "figures_sorted" not in plan[0], plan

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -48,6 +49,16 @@ def _walk(database, filters, sort, limit, between=lambda: None):
         if cursor is None:
             return items
         between()
+
+
+def test_what_stays_json_reads_as_what_is_taken_apart(board, make_run):
+    board.submit(make_run("vllm-bf16"))
+    add_figures(board.service.database, [_record(n, tpot=0.1 * n) for n in range(5)], "ada")
+    with board.service.database.reading() as session:
+        apart, handed_on = (page(session, ALL, "-tpot", 50, None, as_json=how) for how in (False, True))
+    assert len(apart.items) == 6
+    assert all(isinstance(item["metrics"], msgspec.Raw) for item in handed_on.items)
+    assert msgspec.json.decode(msgspec.json.encode(handed_on.items)) == apart.items
 
 
 # the same numbers often, so that ties are drawn, and numbers with many digits

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import msgspec
+import numpy as np
 from fastapi import APIRouter, Query, Request
-from sqlalchemy import select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 from starlette.responses import Response, StreamingResponse
 
 from moecap.client.answers import Row
@@ -16,14 +16,14 @@ from moecap.metrics.direction import better_of
 from moecap.result import RESULT_FILE, Result
 from moecap_leaderboard.api.answers import FRAMED, Listed, ServiceOf, answer, bytes_answer, describing, media
 from moecap_leaderboard.api.filters import MAX_COMPARED, ComparedQuery, ExportQuery, ListQuery, ParetoQuery
+from moecap_leaderboard.columns import Columns
 from moecap_leaderboard.comparison import compared, front
 from moecap_leaderboard.exports import MEDIA, exported
-from moecap_leaderboard.listing import Filters, all_items, conditions, has_more, items_of, page
+from moecap_leaderboard.listing import Filters, all_items, has_more, items_of, page, rows_of
 from moecap_leaderboard.metrics import is_sortable
 from moecap_leaderboard.packing import packed
 from moecap_leaderboard.problems import ProblemError
 from moecap_leaderboard.reports import files_of, published, result_report
-from moecap_leaderboard.tables import Figure, Submission
 
 __all__ = ["router"]
 
@@ -41,7 +41,7 @@ _MOST_EXPORTED_HERE = 1000
 def results(request: Request, service: ServiceOf, query: Annotated[ListQuery, Query()]) -> Response:
     """Rows of the board, filtered, sorted and cut."""
     with service.database.reading() as session:
-        found = page(session, query.filters(), query.sort, query.limit, query.cursor)
+        found = page(session, query.filters(), query.sort, query.limit, query.cursor, as_json=True)
     return answer(request, {"items": found.items, "next": found.next}, seconds=_LIST_SECONDS)
 
 
@@ -123,27 +123,22 @@ def pareto(request: Request, service: ServiceOf, query: Annotated[ParetoQuery, Q
             raise ProblemError("bad-request", f"no metric {name[:80]!r} to compare by; GET /api/v1/schema names them")
     filters = query.filters()
     content = service.answers.of(
-        (query.x, query.y, filters), lambda session: _front(session, query.x, query.y, filters)
+        (query.x, query.y, filters), lambda session: _front(service.columns, session, query.x, query.y, filters)
     )
     return bytes_answer(request, content, "application/json", seconds=_LIST_SECONDS)
 
 
-def _front(session: Session, x_name: str, y_name: str, filters: Filters) -> bytes:
+def _front(columns: Columns, session: Session, x_name: str, y_name: str, filters: Filters) -> bytes:
     """What is answered to the question for a front."""
-    x, y = aliased(Figure), aliased(Figure)
-    chosen = (
-        select(Submission, x.value, y.value)
-        .join(x, (x.submission == Submission.id) & (x.name == x_name))
-        .join(y, (y.submission == Submission.id) & (y.name == y_name))
-        .where(*conditions(filters))
-        .order_by(Submission.published_us.desc(), Submission.id.desc())
-        .limit(_MOST_POINTS)
-    )
-    found = session.execute(chosen).all()
-    items = items_of(session, [row for row, _, _ in found])
-    points = [(float(a), float(b)) for _, a, b in found]
-    beaten = front(points, (better_of(x_name), better_of(y_name)))
-    for item, (a, b), best in zip(items, points, beaten, strict=True):
+    with columns.present() as now:
+        x, y = now.metric(x_name), now.metric(y_name)
+        places = now.newest(now.rows(filters) & ~np.isnan(x) & ~np.isnan(y), _MOST_POINTS)
+        points = dict(zip(now.ids(places), zip(x[places].tolist(), y[places].tolist(), strict=True), strict=True))
+    rows = rows_of(session, list(points))
+    found = [points[row.id] for row in rows]
+    beaten = front(found, (better_of(x_name), better_of(y_name)))
+    items = items_of(session, rows, as_json=True)
+    for item, (a, b), best in zip(items, found, beaten, strict=True):
         del item["flags"], item["metrics"]  # of as many as 2,000 rows
         item |= {"x": a, "y": b, "on_front": best}
     return msgspec.json.encode({"x": _axis(x_name), "y": _axis(y_name), "items": items, "next": None})
@@ -177,5 +172,5 @@ def export(
         zipped = written.compressed and "gzip" in request.headers.get("accept-encoding", "")
         headers |= {"Vary": "Accept-Encoding"} | ({"Content-Encoding": "gzip"} if zipped else {})
         return StreamingResponse(written.parts(zipped), headers=headers, media_type=MEDIA[form])
-    rows = all_items(service.database, filters, query.sort)
+    rows = all_items(service.database, filters, query.sort, as_json=form == "json")
     return StreamingResponse(exported(rows, form), headers=headers, media_type=MEDIA[form])

@@ -46,7 +46,7 @@ def build(context: PageContext) -> None:
         return context.opened((PATH, query.pairs), lambda: board_parts(context, query))
 
     def changed(request: gr.Request) -> str:
-        return board_parts(context, query_from(request))[1]
+        return str(_found(context, query_from(request))[2])
 
     on_open(opened, None, [form, results])
     on(form.submit, changed, None, results)
@@ -59,15 +59,22 @@ def board_parts(context: PageContext, address: Query) -> tuple[Html, Html]:
         context: Where rows are.
         address: The parameters of the page's address.
     """
+    query, counts, results = _found(context, address)
+    known = context.spreads(Filters(kind="all"))
+    form = controls(query, known, counts, context.service.columns.hardware_names(known["hardware"]))
+    return form, results
+
+
+def _found(context: PageContext, address: Query) -> tuple[BoardQuery, Spread, Html]:
+    """What an address asks for, the counts of its filters, and the results."""
     try:
         query = BoardQuery.of(address)
-        results = _results(context, query)
+        counts = context.spreads(query.asked.filters())
+        results = _results(context, query, counts["kind"])
     except ProblemError as problem:
         query, results = BoardQuery.of(Query({})), _refusal(str(problem))
-    known = context.spreads(Filters(kind="all"))
-    counts = context.spreads(query.asked.filters())
-    form = controls(query, known, counts, context.options().hardware_names)
-    return form, join(_numbers(query, counts), results)
+        counts = context.spreads(query.asked.filters())
+    return query, counts, join(_numbers(query, counts), results)
 
 
 def _numbers(query: BoardQuery, counts: Spread) -> Html:
@@ -84,13 +91,12 @@ def _numbers(query: BoardQuery, counts: Spread) -> Html:
     )
 
 
-def _results(context: PageContext, query: BoardQuery) -> Html:
+def _results(context: PageContext, query: BoardQuery, kinds: Mapping[str, int]) -> Html:
     filters = query.asked.filters()
     found = context.page(query.asked)
-    kinds = context.spreads(filters)["kind"]
     count = sum(kinds.values()) if filters.kind == "all" else kinds.get(filters.kind, 0)
     metrics = tuple(dict.fromkeys(column.metric for column in query.shown if column.metric))
-    best = context.kept(("best", filters, metrics), lambda session: best_values(session, filters, metrics))
+    best = best_values(context.service.columns, filters, metrics)
     last = query.first + len(found.items)
     shown = f"{query.first + 1:,}\N{EN DASH}{last:,} of {count:,}" if found.items else "none"
     line = element(

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from moecap.metrics.direction import better_of
 
-__all__ = ["COLUMNS", "Column", "chosen_columns", "column_of_task", "default_columns", "value_of"]
+__all__ = ["COLUMNS", "Column", "chosen_columns", "column_of_task", "compared_metrics", "default_columns", "value_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +175,11 @@ _MEASURED_ALONE = (
     "blended",
     "e2e",
 )
+
+
+def compared_metrics() -> list[str]:
+    """Metrics of columns that rows fill, each with a best value."""
+    return [column.metric for column in COLUMNS if column.metric and column.key not in _STATED]
 
 
 def default_columns(kind: Literal["measured", "projected", "imported", "all"]) -> tuple[str, ...]:

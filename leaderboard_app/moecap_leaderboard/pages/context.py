@@ -7,16 +7,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
 
 from moecap_leaderboard.api.filters import ListQuery
-from moecap_leaderboard.facets import spread, spreads
+from moecap_leaderboard.facets import spreads
 from moecap_leaderboard.listing import Filters, Page, page
 from moecap_leaderboard.problems import ProblemError
 from moecap_leaderboard.reports import published, result_report
 from moecap_leaderboard.service import Service
-from moecap_leaderboard.tables import Submission
 
 __all__ = ["Item", "Options", "PageContext", "query_of"]
 
@@ -82,30 +79,15 @@ class PageContext:
         with self.service.database.reading() as session:
             return result_report(session, self.service.blobs, published(session, identifier))
 
-    def kept(self, key: Hashable, count: Callable[[Session], T]) -> T:
-        """What is counted over many rows; of a large board up to three minutes old (:class:`Counts`).
-
-        Args:
-            key: What it is, with the filters that it rests on.
-            count: Counts it.
-        """
-        return self.service.counts.of(key, count)
-
     def opened(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What a page shows when it is opened; of a large board it may be three minutes old."""
-        return self.service.answers.of_large(key, make)
+        """What a page shows when it is opened; of a large board it may be three minutes old (:class:`Answers`)."""
+        return self.service.answers.dated(key, make)
 
     def spreads(self, filters: Filters) -> dict[str, dict[str, int]]:
         """Rows of each value of each facet, under all filters but the facet's own (:func:`facets.spreads`)."""
-        return spreads(filters, lambda wider: self.kept(("spread", wider), lambda session: spread(session, wider)))
+        return spreads(self.service.columns, filters)
 
     def options(self) -> Options:
         """The values that filters can take."""
-        return Options(self.spreads(Filters(kind="all"))["model"], self.kept("hardware", _hardware_names))
-
-
-def _hardware_names(session: Session) -> dict[str, str]:
-    live = (Submission.state == "published", Submission.newest)
-    some = select(func.max(Submission.id)).where(*live).group_by(Submission.hardware)
-    named = session.execute(select(Submission.hardware, Submission.summary).where(Submission.id.in_(some)))
-    return {identifier: str(summary["hardware"]["name"]) for identifier, summary in named}
+        found = self.spreads(Filters(kind="all"))
+        return Options(found["model"], self.service.columns.hardware_names(found["hardware"]))

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
-
 from moecap.report.markup import Html, element, join
+from moecap_leaderboard.listing import Filters
 from moecap_leaderboard.pages.context import PageContext
-from moecap_leaderboard.tables import Submission
 
 __all__ = ["plain_summary"]
 
@@ -28,7 +25,7 @@ _PATHS = {
 
 def plain_summary(context: PageContext) -> Html:
     """The number of rows of each kind and the paths of the API."""
-    counts = context.kept("kinds", _rows_of_kinds)
+    counts = context.spreads(Filters(kind="all"))["kind"]
     rows = [
         element("tr", element("td", f"{counts.get(kind, 0):,}"), element("td", kind), element("td", text))
         for kind, text in _KINDS.items()
@@ -42,8 +39,3 @@ def plain_summary(context: PageContext) -> Html:
         element("ul", *paths),
         element("p", "Send a run: ", element("code", "moecap submit RUN --url URL --token KEY")),
     )
-
-
-def _rows_of_kinds(session: Session) -> dict[str, int]:
-    counted = select(Submission.kind, func.count()).where(Submission.state == "published", Submission.newest)
-    return dict(session.execute(counted.group_by(Submission.kind)).all())

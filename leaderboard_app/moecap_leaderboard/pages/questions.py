@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from moecap_leaderboard.middleware import QUESTION, problem_response
+from moecap_leaderboard.pages.no_sessions import NO_SESSION
 from moecap_leaderboard.problems import ProblemError
 
 __all__ = ["Questions"]
@@ -77,7 +78,8 @@ class Questions:
         for file in files:
             if not self._is_upload(file):
                 raise ProblemError("bad-request", "a file is named that was not uploaded here; drop it on the page")
-        return json.dumps({name: question[name] for name in _PASSED if name in question}).encode()
+        passed = {name: question[name] for name in _PASSED if name in question}
+        return json.dumps({**passed, "session_hash": NO_SESSION}).encode()
 
     def _is_upload(self, path: object) -> bool:
         try:

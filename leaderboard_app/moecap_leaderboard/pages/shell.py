@@ -81,6 +81,9 @@ class PageMount(Mount):
     def __init__(self, app: ASGIApp, frames: Sequence[Frame], plain: Callable[[], Html]) -> None:
         self._frames = {frame.path: frame for frame in frames}
         self._plain = plain
+        self._heads = {frame.path: str(self._head(frame)) for frame in frames}
+        self._bars = {frame.path: self._bar(frame) for frame in frames}
+        self._foot = self._footer()
         super().__init__("/", app=self._framed(app), name="pages")
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
@@ -169,10 +172,10 @@ class PageMount(Mount):
 
     def _with_frame(self, text: str, frame: Frame) -> str:
         text = _META.sub("", text).replace('control_page_title="true"', 'control_page_title="false"')
-        text = text.replace("<style>", f"{self._head(frame)}<style>", 1)
+        text = text.replace("<style>", f"{self._heads[frame.path]}<style>", 1)
         text = re.sub(r"<body[^>]*>", lambda found: found[0] + self._header(frame), text, count=1)
         text = text.replace("<gradio-app", '<div id="content" tabindex="-1"><gradio-app', 1)
-        return text.replace("</gradio-app>", f"</gradio-app></div>{self._footer()}", 1)
+        return text.replace("</gradio-app>", f"</gradio-app></div>{self._foot}", 1)
 
     def _head(self, frame: Frame) -> Html:
         title = frame.title if frame.path == "/" else f"{frame.title} \N{EN DASH} moecap"
@@ -185,6 +188,9 @@ class PageMount(Mount):
         )
 
     def _header(self, frame: Frame) -> Html:
+        return join(self._bars[frame.path], element("noscript", self._plain()))
+
+    def _bar(self, frame: Frame) -> Html:
         links = [
             element("a", other.title, href=other.path, aria_current="page" if other.path == frame.path else None)
             for other in self._frames.values()
@@ -210,7 +216,7 @@ class PageMount(Mount):
         skip = element("a", "Skip to the content", class_="skip", href=f"{frame.path}#content")
         busy = element("div", class_="busy", aria_hidden="true")
         failed = element("div", "The server did not answer. Reload the page.", id="failed", role="alert", hidden=True)
-        return join(element("header", skip, bar, class_="site"), busy, failed, element("noscript", self._plain()))
+        return join(element("header", skip, bar, class_="site"), busy, failed)
 
     def _footer(self) -> Html:
         return element(

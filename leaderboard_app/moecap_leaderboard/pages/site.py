@@ -31,6 +31,7 @@ from moecap_leaderboard.pages import (
 from moecap_leaderboard.pages.context import PageContext
 from moecap_leaderboard.pages.events import logging_failures
 from moecap_leaderboard.pages.look import FILES, file_bytes, theme
+from moecap_leaderboard.pages.no_sessions import NoSessions
 from moecap_leaderboard.pages.plain import plain_summary
 from moecap_leaderboard.pages.questions import Questions
 from moecap_leaderboard.pages.shell import Frame, PageMount
@@ -118,6 +119,8 @@ async def _mounted(app: FastAPI, context: PageContext) -> tuple[ASGIApp, frozens
     blocks.has_launched = True  # before that Gradio does not ask where a file lies
     mounted = app.router.routes.pop()
     assert isinstance(mounted, Mount)
+    assert isinstance(mounted.app, gr.routes.App)
+    mounted.app.state_holder = NoSessions(blocks)
     return mounted.app, frozenset(blocks.fns)
 
 

@@ -49,7 +49,7 @@ def tasks_page(context: PageContext, chosen: str) -> Html:
     """
     if not chosen:
         names = plugin_names(TASKS)
-        scores = context.kept("tasks", lambda session: task_scores(session, names))
+        scores = task_scores(context.service.columns, names)
         return join(page_head(TITLE, _LEAD), task_index(every_task(), scores))
     task = described(chosen)
     if task is None:

@@ -7,6 +7,7 @@ import json
 import time
 from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 from fastapi.testclient import TestClient
 from gradio.routes import file_upload_statuses
@@ -18,6 +19,7 @@ from moecap_leaderboard.app import create_app
 from moecap_leaderboard.middleware import QUESTION, BodyLimit
 from moecap_leaderboard.pages.board import board_parts
 from moecap_leaderboard.pages.context import PageContext
+from moecap_leaderboard.pages.no_sessions import NO_SESSION, NoSessions
 from moecap_leaderboard.pages.pareto import scatter
 from moecap_leaderboard.pages.questions import Questions
 from moecap_leaderboard.pages.tradeoffs_chart import tradeoffs_chart
@@ -76,12 +78,28 @@ def test_gradio_is_told_of_no_session_so_that_it_keeps_no_token(tmp_path):
     client = TestClient(Questions(echo, tmp_path, {3}))
     question = {"data": ["a token"], "fn_index": 3, "event_data": {"q": ["x"]}}
     asked = client.post(QUESTION, json=question | {"session_hash": "s", "batched": True, "event_id": "e"})
-    assert asked.json() == question
+    assert asked.json() == question | {"session_hash": NO_SESSION}
     assert client.post(QUESTION, content=b"[" * 100_000).status_code == 400
     for number in (2, -1, True, "3", 3.0, None, [3], {}):
         assert client.post(QUESTION, json={"data": [], "fn_index": number}).status_code == 400
     assert client.post(QUESTION, json={"data": ["x" * 1_000_000]}).status_code == 413
     assert client.post("/other", json={"session_hash": "s"}).json() == {"session_hash": "s"}
+
+
+def test_of_an_event_nothing_is_kept_and_the_next_one_begins_as_the_first():
+    with gr.Blocks() as blocks:
+        place, kept = gr.HTML("at first"), gr.State([])
+    holder = NoSessions(blocks)
+    one = holder[NO_SESSION]
+    one[kept._id].append("a token")
+    one._update_value_in_config(place._id, "a token")
+    one[place._id] = gr.HTML("a token")
+    other = holder[NO_SESSION]
+    assert other[kept._id] == []
+    assert other[place._id].value == "at first"
+    assert "a token" not in repr(other.config_values)
+    assert NO_SESSION not in holder
+    assert not holder.session_data
 
 
 def test_uploads_that_come_at_the_same_time_are_counted_together(tmp_path):

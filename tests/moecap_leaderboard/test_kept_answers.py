@@ -1,4 +1,4 @@
-"""What is counted over many rows: of the present on a small board, some seconds old on a large one that changes."""
+"""Answers that rest on many rows: of the present on a small board, some seconds old on a large one that changes."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from sqlalchemy import func, select
 
 from moecap.errors import NotAvailableError
 from moecap.report.section import Drawn
-from moecap_leaderboard import counts
-from moecap_leaderboard.counts import Counts
+from moecap_leaderboard import kept_answers
 from moecap_leaderboard.database import open_database
 from moecap_leaderboard.drawn_charts import RunCharts, StoredCharts
+from moecap_leaderboard.kept_answers import KeptAnswers
 from moecap_leaderboard.tables import Audit, Submission
 
 
 @pytest.fixture
 def store(tmp_path):
-    """A store, counts of it, and a function that changes the board."""
+    """A store, answers kept of it, and a function that changes the board."""
     database = open_database(f"sqlite:///{tmp_path / 'board.sqlite'}")
-    found = Counts(database)
+    found = KeptAnswers(database, 32)
 
     def change():
         with database.writing() as session:
@@ -79,12 +79,12 @@ def test_of_a_small_board_every_change_is_counted_and_nothing_twice(store):
 
 def test_a_count_of_a_large_board_holds_a_while_and_is_made_anew_beside_those_who_ask(store, monkeypatch):
     _, found, change = store
-    monkeypatch.setattr(counts, "LARGE", 1)
+    monkeypatch.setattr(kept_answers, "LARGE", 1)
     change()
     assert found.of("rows", _rows) == 1
     change()
     assert found.of("rows", _rows) == 1  # some seconds have not passed
-    monkeypatch.setattr(counts, "HELD_SECONDS", 0.0)
+    monkeypatch.setattr(kept_answers, "HELD_SECONDS", 0.0)
     begun, may = threading.Event(), threading.Event()
 
     def slow(session):
@@ -97,14 +97,14 @@ def test_a_count_of_a_large_board_holds_a_while_and_is_made_anew_beside_those_wh
     assert found.of("rows", slow) == 1  # nobody waits for the new one
     may.set()
     found.close()  # which waits for it
-    monkeypatch.setattr(counts, "HELD_SECONDS", 60.0)
+    monkeypatch.setattr(kept_answers, "HELD_SECONDS", 60.0)
     assert found.of("rows", _rows) == 2
 
 
 def test_a_count_of_a_large_board_that_is_too_old_is_not_given(store, monkeypatch):
     _, found, change = store
-    monkeypatch.setattr(counts, "LARGE", 1)
-    monkeypatch.setattr(counts, "_OLDEST_SECONDS", 0.0)
+    monkeypatch.setattr(kept_answers, "LARGE", 1)
+    monkeypatch.setattr(kept_answers, "_OLDEST_SECONDS", 0.0)
     change()
     assert found.of("rows", _rows) == 1
     change()
@@ -149,20 +149,20 @@ def test_what_is_made_of_the_time_is_made_each_time_on_a_small_board_and_held_on
     _, found, change = store
     change()
     made = iter(range(100))
-    assert [found.of_large("page", lambda: next(made)) for _ in range(2)] == [0, 1]
-    monkeypatch.setattr(counts, "LARGE", 1)
-    assert [found.of_large("page", lambda: next(made)) for _ in range(2)] == [2, 2]
-    monkeypatch.setattr(counts, "HELD_SECONDS", 0.0)
-    assert found.of_large("page", lambda: next(made)) == 2  # although nothing has changed it is made anew beside
+    assert [found.dated("page", lambda: next(made)) for _ in range(2)] == [0, 1]
+    monkeypatch.setattr(kept_answers, "LARGE", 1)
+    assert [found.dated("page", lambda: next(made)) for _ in range(2)] == [2, 2]
+    monkeypatch.setattr(kept_answers, "HELD_SECONDS", 0.0)
+    assert found.dated("page", lambda: next(made)) == 2  # although nothing has changed it is made anew beside
     found.close()
-    monkeypatch.setattr(counts, "HELD_SECONDS", 60.0)
-    assert found.of_large("page", lambda: next(made)) == 3
+    monkeypatch.setattr(kept_answers, "HELD_SECONDS", 60.0)
+    assert found.dated("page", lambda: next(made)) == 3
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_pages_of_a_large_board_open_with_the_same_answer_again(board, make_run, monkeypatch):
     """Among them a chart, whose update Gradio takes apart each time."""
-    monkeypatch.setattr(counts, "LARGE", 1)
+    monkeypatch.setattr(kept_answers, "LARGE", 1)
     board.submit(make_run("vllm-bf16"))
     for path in ("/", "/board", "/radar", "/tradeoffs", "/compare"):
         page = board.client.get(path).text
@@ -178,7 +178,7 @@ def test_pages_of_a_large_board_open_with_the_same_answer_again(board, make_run,
 def test_that_too_many_wait_for_a_chart_is_not_kept_and_who_asks_for_one_waits_for_no_other(
     board, make_run, monkeypatch
 ):
-    monkeypatch.setattr(counts, "LARGE", 1)
+    monkeypatch.setattr(kept_answers, "LARGE", 1)
     board.submit(make_run("vllm-bf16"))
     page = board.client.get("/roofline").text
     start = "window.gradio_config = "
