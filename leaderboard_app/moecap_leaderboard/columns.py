@@ -7,6 +7,8 @@ the best of their values, a database looks at each row; columns of codes do it i
 from __future__ import annotations
 
 import threading
+import time
+from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
@@ -17,6 +19,7 @@ from sqlalchemy import Row, Select, func, select
 from sqlalchemy.orm import Session
 
 from moecap_leaderboard.database import Database
+from moecap_leaderboard.kept_answers import LARGE
 from moecap_leaderboard.listing import Filters, require_tier
 from moecap_leaderboard.tables import Audit, Figure, Submission
 
@@ -30,14 +33,20 @@ _TEXTS = ("state", "kind", "family", "model", "hardware", "engine", "precision",
 _NUMBERS = ("devices", "concurrency", "input_len", "output_len")
 _TRUTHS = ("newest", "ranked", "signed", "recomputed")
 _READ = ("id", "configuration", "reproduced_by", "published_us", *_TEXTS, *_NUMBERS, *_TRUTHS)
+_ROWS = select(*(getattr(Submission, name) for name in _READ))
+_ON_BOARD = (Submission.state + "").in_(_STATES)
+"""By no index: each of these states has many rows."""
 _EQUAL = ("family", "model", "hardware", "engine", "precision", "owner")
 _BOUNDED = ("concurrency", "input_len", "output_len")
 
+_HELD_SECONDS = 1.0
 _FETCHED = 5000
 _NAMED = 500
 """Rows that one query names."""
 _FEW_CHANGES = 20_000
 """Lines of the audit log up to which what they changed is read; after more everything is."""
+_MOST_METRICS = 100
+"""Metrics whose values are kept; the one that nobody asked for longest goes first."""
 _NONE = -1
 """In a column of numbers: it has none."""
 
@@ -57,7 +66,8 @@ class _Texts:
 class Columns:
     """All rows that are or were on the board, as columns; read when first asked for, and then what has changed.
 
-    Every question is answered for the present state of the database. In memory a row takes some 200 bytes, and each
+    Every question is answered for the present state of the database, of a large board for that of a second ago at most;
+    while one thread reads what has changed, others are answered. In memory a row takes some 200 bytes, and each
     metric that is asked for 8 more.
 
     Args:
@@ -66,11 +76,11 @@ class Columns:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._lock = threading.RLock()
+        self._lock, self._turn = threading.RLock(), threading.Lock()
+        self._number, self._followed = 0, 0.0
         self._clear()
 
     def _clear(self) -> None:
-        self._number = 0
         self._count = 0
         self._ids: list[str] = []
         self._places: dict[str, int] = {}
@@ -81,15 +91,14 @@ class Columns:
             "configuration": np.empty(0, np.uint64),
             "published_us": np.empty(0, np.int64),
         }
-        self._metrics: dict[str, NDArray[np.float64]] = {}
+        self._metrics: OrderedDict[str, NDArray[np.float64]] = OrderedDict()
         self._hardware_names: dict[str, str] = {}
 
     @contextmanager
     def present(self) -> Iterator[Columns]:
-        """Itself, as of now and unchanged until the end of the block."""
+        """Itself, as of now, or of a large board as of a second ago, and unchanged until the end of the block."""
+        self._follow()
         with self._lock:
-            with self._database.reading() as session:
-                self._follow(session)
             yield self
 
     def read(self, metrics: Iterable[str]) -> None:
@@ -117,7 +126,9 @@ class Columns:
 
     def metric(self, name: str) -> NDArray[np.float64]:
         """The values of a metric; NaN where a row has none."""
-        if name not in self._metrics:
+        if name in self._metrics:
+            self._metrics.move_to_end(name)
+        else:
             found = np.full(len(self._arrays["kind"]), np.nan)
             with self._database.reading() as session:
                 chosen = select(Figure.submission, Figure.value).where(Figure.name == name)
@@ -126,7 +137,11 @@ class Columns:
                     places = np.array([self._places.get(identifier, _NONE) for identifier in identifiers])
                     here = places != _NONE  # others are not on the board, or not yet here
                     found[places[here]] = np.array(values)[here]
+            if np.isnan(found).all():
+                return found[: self._count]  # there is no end of names that no row has
             self._metrics[name] = found
+            if len(self._metrics) > _MOST_METRICS:
+                self._metrics.popitem(last=False)
         return self._metrics[name][: self._count]
 
     def newest(self, rows: Mask, most: int) -> NDArray[np.intp]:
@@ -226,47 +241,57 @@ class Columns:
     def _column(self, name: str) -> NDArray[Any]:
         return self._arrays[name][: self._count]
 
-    def _follow(self, session: Session) -> None:
-        """Read what has changed.
+    def _follow(self) -> None:
+        """Read what has changed; of a large board no more than once a second, and without keeping others waiting.
 
         Each change of a row has its line in the audit log, written under the lock of states, or is of a row with the
         same owner and configuration as such a one, or of what it repeats (``history.py``).
         """
-        number = session.scalar(select(func.max(Audit.number))) or 0
-        if number == self._number:
+        large = self._number >= LARGE
+        if (large and time.monotonic() - self._followed < _HELD_SECONDS) or not self._turn.acquire(blocking=not large):
             return
-        if not 0 <= number - self._number <= _FEW_CHANGES or self._number == 0:
+        try:
+            with self._database.reading() as session:
+                number = session.scalar(select(func.max(Audit.number))) or 0
+                if self._number == 0 or not 0 <= number - self._number <= _FEW_CHANGES:
+                    self._read_all(session)
+                elif number > self._number:
+                    self._read_changes(session)
+            self._number, self._followed = number, time.monotonic()
+        finally:
+            self._turn.release()
+
+    def _read_all(self, session: Session) -> None:
+        with self._lock:
             self._clear()  # the values of metrics, too, which are read when they are asked for
-            self._read(session, Submission.state.in_(_STATES))
-        else:
-            lines = select(Audit.submission).where(Audit.number > self._number).distinct()
-            changed = list(session.scalars(lines))
-            for start in range(0, len(changed), _NAMED):
-                self._read_around(session, changed[start : start + _NAMED])
-        self._number = number
+            for part in _parts(session, _ROWS.where(_ON_BOARD)):
+                self._take(part)
 
-    def _read_around(self, session: Session, changed: Sequence[str]) -> None:
-        """Read rows that changed, those that may have changed with them, and the numbers of the former."""
+    def _read_changes(self, session: Session) -> None:
+        """Read rows that changed, those that may have changed with them, and the values of the former."""
+        lines = select(Audit.submission).where(Audit.number > self._number).distinct()
+        changed = list(session.scalars(lines))
         about = select(Submission.configuration, Submission.owner, Submission.reproduces)
-        beside = session.execute(about.where(Submission.id.in_(changed))).all()
-        configurations, owners, repeated = ({row[part] for row in beside if row[part]} for part in range(3))
-        # each by an index of its own: asked for together, SQLite would look at every row
-        versions = Submission.configuration.in_(configurations) & Submission.owner.in_(owners)
-        for meant in (Submission.id.in_(changed), versions, Submission.result.in_(repeated)):
-            self._read(session, meant & (Submission.state + "").in_(_STATES))
-        figures = select(Figure.name, Figure.submission, Figure.value)
-        known = figures.where(Figure.submission.in_(changed))
-        for name, identifier, value in session.execute(known):
-            if name in self._metrics and identifier in self._places:
-                self._metrics[name][self._places[identifier]] = value
+        for start in range(0, len(changed), _NAMED):
+            some = changed[start : start + _NAMED]
+            beside = session.execute(about.where(Submission.id.in_(some))).all()
+            configurations, owners, repeated = ({row[part] for row in beside if row[part]} for part in range(3))
+            # each by an index of its own: asked for together, SQLite would look at every row
+            versions = Submission.configuration.in_(configurations) & Submission.owner.in_(owners)
+            meant = (Submission.id.in_(some), versions, Submission.result.in_(repeated))
+            parts = [part for which in meant for part in _parts(session, _ROWS.where(which, _ON_BOARD))]
+            figures = select(Figure.name, Figure.submission, Figure.value).where(Figure.submission.in_(some))
+            values = session.connection().execute(figures).all()
+            with self._lock:
+                for part in parts:
+                    self._take(part)
+                for name, identifier, value in values:
+                    if name in self._metrics and identifier in self._places:
+                        self._metrics[name][self._places[identifier]] = value
 
-    def _read(self, session: Session, meant: Any) -> None:
-        chosen = select(*(getattr(Submission, name) for name in _READ)).where(meant)
-        for part in _parts(session, chosen):
-            self._take(dict(zip(_READ, zip(*part, strict=True), strict=True)))
-
-    def _take(self, given: Mapping[str, Sequence[Any]]) -> None:
+    def _take(self, rows: Sequence[Row[*tuple[Any, ...]]]) -> None:
         """Put rows in their places."""
+        given = dict(zip(_READ, zip(*rows, strict=True), strict=True))
         known = self._places
         places = np.array([known.setdefault(identifier, len(known)) for identifier in given["id"]])
         self._ids += [i for i, place in zip(given["id"], places.tolist(), strict=True) if place >= self._count]

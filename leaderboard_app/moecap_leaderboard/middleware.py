@@ -17,7 +17,8 @@ from moecap_leaderboard.settings import Limits
 __all__ = ["QUESTION", "UPLOAD", "BodyLimit", "Head", "Measured", "RateLimit", "Secured", "problem_response"]
 
 _READS = ("GET", "HEAD", "OPTIONS")
-_UNLIMITED = ("/healthz", "/metrics")
+_UNLIMITED = ("/healthz",)
+"""What tells whether the service is well, which those who restart it ask."""
 _FILES = ("/assets/", "/static/", "/look/")
 """Files of the pages, some dozens a page, which browsers keep."""
 _FILES_A_READ = 10

@@ -34,6 +34,8 @@ _MOST_SECONDS = 600.0
 """After so long the process that writes is ended."""
 _MOST_WAITING = 4
 """Exports that are written or wait to be; one is written at a time."""
+_MOST_OF_A_CLIENT = 2
+"""Of those, how many one client has asked for."""
 _NICE = 10
 _LEVEL = 5
 _PART = 1 << 17
@@ -47,11 +49,13 @@ class _Export:
 
     Attributes:
         path: Where it is.
+        client: Who asked first.
         since: When it was asked for, in seconds of the monotonic clock.
         whole: Whether it is whole; ``None`` while it is being written.
     """
 
     path: Path
+    client: str
     since: float = field(default_factory=time.monotonic)
     whole: bool | None = None
 
@@ -106,16 +110,17 @@ class WrittenExports:
         self._lock, self._turn = threading.Lock(), threading.Lock()
         self._closed = threading.Event()
 
-    def of(self, filters: Filters, sort: str, form: str) -> WrittenExport:
+    def of(self, filters: Filters, sort: str, form: str, client: str) -> WrittenExport:
         """The export of these rows, which somebody may have asked for a moment ago.
 
         Args:
             filters: Which rows.
             sort: In which order.
             form: ``csv``, ``parquet`` or ``json``.
+            client: Who asks.
 
         Raises:
-            NotAvailableError: If too many wait.
+            NotAvailableError: If too many wait, or too many of this client.
         """
         key = (filters, sort, form)
         with self._lock:
@@ -123,11 +128,13 @@ class WrittenExports:
                 self._known.pop(old).path.unlink(missing_ok=True)  # who reads it has it open
             if key in self._known:
                 return self._opened(self._known[key], form)
-            if sum(one.whole is None for one in self._known.values()) >= _MOST_WAITING:
-                raise NotAvailableError("too many exports are being written; try again in a minute")
+            waiting = [one.client for one in self._known.values() if one.whole is None]
+            if len(waiting) >= _MOST_WAITING or waiting.count(client) >= _MOST_OF_A_CLIENT:
+                whose = "of yours " if waiting.count(client) >= _MOST_OF_A_CLIENT else ""
+                raise NotAvailableError(f"too many exports {whose}are being written; try again in a minute")
             path = self._folder / f"{uuid.uuid4().hex}.{form}"
             path.touch()
-            export = _Export(path)
+            export = _Export(path, client)
             threading.Thread(target=self._write, args=(export, filters, sort, form), daemon=True).start()
             self._known[key] = export  # which has somebody who writes it to its end
             return self._opened(export, form)

@@ -108,6 +108,7 @@ def test_a_client_that_asks_too_often_waits_and_others_do_not(database_url, tmp_
         assert (refused.status_code, refused.headers["retry-after"]) == (429, "2")
         assert refused.json()["type"] == "/problems/too-many-requests"
         assert client.get("/healthz").status_code == 200
+        assert client.get("/metrics").status_code == 429  # which counts all rows
         assert [client.post("/api/v1/keys").status_code for _ in range(3)] == [401, 401, 429]
         assert TestClient(app, client=("10.1.2.3", 1)).get("/api/v1/requests").status_code == 200
 

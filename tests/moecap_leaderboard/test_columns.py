@@ -155,6 +155,18 @@ def test_values_that_were_asked_for_before_there_were_rows_come_with_them(board)
     assert len(_values(columns, "tpot")) == 1
 
 
+def test_values_of_names_that_no_row_has_are_not_kept_and_those_of_others_up_to_a_number(board, monkeypatch):
+    """Anybody can ask for a front of ``accuracy.`` and any word."""
+    monkeypatch.setattr(module, "_MOST_METRICS", 2)
+    database, columns = board.service.database, board.service.columns
+    metrics = {name: Metric(value=0.5, unit="1") for name in ("tpot", "ttft", "accuracy.a", "accuracy.b")}
+    add_figures(database, [_record(1, "vllm", (), None, 1).model_copy(update={"metrics": metrics})], "ada")
+    for name in ("tpot", "accuracy.none", "ttft", "tpot", "accuracy.a"):
+        assert len(_values(columns, name)) == (name in metrics)
+    assert list(columns._metrics) == ["tpot", "accuracy.a"]
+    assert len(_values(columns, "ttft")) == 1
+
+
 def test_after_many_changes_everything_is_read_anew(board, monkeypatch):
     columns, database = board.service.columns, board.service.database
     add_figures(database, [_record(1, "vllm", (), 0.5, 1)], "ada")

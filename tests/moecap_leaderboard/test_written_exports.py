@@ -81,7 +81,7 @@ def test_the_same_export_is_written_once_for_all_who_ask(filled):
     exports = filled.service.exports
 
     async def read():
-        opened = [exports.of(ALL, "-published", "json") for _ in range(3)]
+        opened = [exports.of(ALL, "-published", "json", "ada") for _ in range(3)]
         folder = list(filled.service.blobs.work.glob("*.json"))
         return folder, [b"".join([part async for part in one.parts(True)]) for one in opened]
 
@@ -101,13 +101,26 @@ def test_too_many_exports_at_once_are_turned_away_and_a_failed_one_is_cut_off(fi
         return [part async for part in opened.parts(True)]
 
     with exports._turn:  # as if another one were being written
-        first = exports.of(ALL, "-published", "csv")
+        first = exports.of(ALL, "-published", "csv", "ada")
         refused = filled.client.get("/api/v1/export.json?kind=all")
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "60")
         assert refused.json()["type"] == "/problems/unavailable"
         exports._closed.set()  # its process is never started
     with pytest.raises(NotAvailableError, match="to its end"):
         asyncio.run(read(first))
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_one_client_leaves_room_for_the_exports_of_others(filled):
+    exports = filled.service.exports
+    with exports._turn:  # as if another one were being written
+        of_ada = [exports.of(ALL, "-published", form, "ada") for form in ("csv", "json")]
+        with pytest.raises(NotAvailableError, match="exports of yours"):
+            exports.of(ALL, "-published", "parquet", "ada")
+        of_ada.append(exports.of(ALL, "-published", "json", "ada"))  # which is written already
+        of_bob = exports.of(ALL, "-published", "parquet", "bob")
+    for export in (*of_ada, of_bob):
+        export.file.close()
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -119,7 +132,7 @@ def test_an_export_for_which_there_is_no_process_or_thread_keeps_nobody_waiting(
         raise OSError("no memory for another one")
 
     async def read():
-        return [part async for part in exports.of(ALL, "-published", "csv").parts(True)]
+        return [part async for part in exports.of(ALL, "-published", "csv", "ada").parts(True)]
 
     with monkeypatch.context() as patched:
         patched.setattr(multiprocessing.get_context("spawn").Process, "start", refused)
@@ -128,5 +141,5 @@ def test_an_export_for_which_there_is_no_process_or_thread_keeps_nobody_waiting(
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refused)
         with pytest.raises(OSError, match="no memory"):
-            exports.of(ALL, "-published", "csv")
+            exports.of(ALL, "-published", "csv", "ada")
     assert gzip.decompress(b"".join(asyncio.run(asyncio.wait_for(read(), 60)))).count(b"\n") == ROWS + 1

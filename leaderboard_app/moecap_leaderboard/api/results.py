@@ -23,6 +23,7 @@ from moecap_leaderboard.listing import Filters, all_items, has_more, items_of, p
 from moecap_leaderboard.metrics import is_sortable
 from moecap_leaderboard.packing import packed
 from moecap_leaderboard.problems import ProblemError
+from moecap_leaderboard.rates import client_of
 from moecap_leaderboard.reports import files_of, published, result_report
 
 __all__ = ["router"]
@@ -166,7 +167,7 @@ def export(
         many = has_more(session, filters, _MOST_EXPORTED_HERE)
     if many:
         try:
-            written = service.exports.of(filters, query.sort, form)
+            written = service.exports.of(filters, query.sort, form, client_of(request.scope))
         except NotAvailableError as error:
             raise ProblemError("unavailable", str(error), retry_after=_WAIT_SECONDS) from None
         zipped = written.compressed and "gzip" in request.headers.get("accept-encoding", "")
