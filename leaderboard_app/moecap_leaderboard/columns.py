@@ -39,6 +39,9 @@ _ON_BOARD = (Submission.state + "").in_(_STATES)
 _EQUAL = ("family", "model", "hardware", "engine", "precision", "owner")
 _BOUNDED = ("concurrency", "input_len", "output_len")
 
+_SELECTIVE = ("q", "family", "engine", "precision", "owner", "task", "devices", "concurrency_min", "concurrency_max")
+"""Filters that may leave few rows and by which no index leads to them."""
+_FEW = 200
 _HELD_SECONDS = 1.0
 _FETCHED = 5000
 _NAMED = 500
@@ -157,6 +160,22 @@ class Columns:
     def ids(self, places: NDArray[np.intp]) -> list[str]:
         """The ids of the submissions in some places."""
         return [self._ids[place] for place in places.tolist()]
+
+    def few(self, filters: Filters) -> list[str] | None:
+        """The ids of the submissions that filters leave, where these are few among many.
+
+        A database that looks for fifty rows in the order of a list would go through all of them to find so few.
+
+        Args:
+            filters: Which rows.
+        """
+        if not any(getattr(filters, name) for name in _SELECTIVE):
+            return None
+        with self.present():
+            if self._count < LARGE:
+                return None
+            places = np.flatnonzero(self.rows(filters))
+            return self.ids(places) if len(places) <= _FEW else None
 
     def result_at(self, place: int) -> str:
         """The id of the result in a place."""

@@ -137,7 +137,14 @@ def _at_least(tier: str) -> ColumnElement[bool]:
 
 
 def page(
-    session: Session, filters: Filters, sort: str, limit: int, cursor: str | None, *, as_json: bool = False
+    session: Session,
+    filters: Filters,
+    sort: str,
+    limit: int,
+    cursor: str | None,
+    *,
+    among: Sequence[str] | None = None,
+    as_json: bool = False,
 ) -> Page:
     """One page.
 
@@ -147,12 +154,13 @@ def page(
         sort: ``published`` or the name of a metric; with ``-`` in front the largest first.
         limit: Most rows.
         cursor: Where the page before ended.
+        among: Ids of the submissions that the filters leave, where it is known that these are few.
         as_json: As of :func:`items_of`.
 
     Raises:
         ProblemError: If the sort is none, or the cursor is not of these filters and this sort.
     """
-    order = _Order.of(sort)
+    order = _Order.of(sort, among)
     mark = hashlib.sha256(repr((filters, sort)).encode()).hexdigest()[:12]
     place = _decoded(cursor, mark) if cursor else None
     rows, places = order.rows(session, filters, limit + 1, place)
@@ -196,15 +204,16 @@ class _Order:
 
     metric: str | None
     descending: bool
+    among: Sequence[str] | None
 
     @classmethod
-    def of(cls, sort: str) -> _Order:
+    def of(cls, sort: str, among: Sequence[str] | None = None) -> _Order:
         name = sort.removeprefix("-")
         if name != "published" and not is_sortable(name):
             raise ProblemError(
                 "bad-request", f"rows cannot be sorted by {name[:80]!r}; GET /api/v1/schema names the metrics"
             )
-        return cls(None if name == "published" else name, sort.startswith("-"))
+        return cls(None if name == "published" else name, sort.startswith("-"), among)
 
     def rows(
         self, session: Session, filters: Filters, limit: int, place: _Place | None
@@ -226,19 +235,23 @@ class _Order:
 
     def _with_metric(self, filters: Filters, limit: int, place: _Place | None) -> Select[*tuple[Any, ...]]:
         chosen = select(*_LISTED, Figure.value).join(Figure, Figure.submission == Submission.id)
-        chosen = chosen.where(Figure.name == self.metric, *conditions(filters))
-        # the few rows of a model are sorted; else SQLite would walk the whole index of the metric to find them
-        key = Figure.value + 0 if filters.model or filters.configuration else Figure.value
+        chosen = chosen.where(Figure.name == self.metric, *self._conditions(filters))
+        # few rows, as a model has, are sorted; else SQLite would walk the whole index of the metric to find them
+        few = filters.model or filters.configuration or self.among is not None
+        key = Figure.value + 0 if few else Figure.value
         return _after(chosen, key, Figure.submission, self.descending, place).limit(limit)
 
     def _by_time(self, filters: Filters, limit: int, place: _Place | None) -> Select[*tuple[Any, ...]]:
-        chosen = select(*_LISTED).where(*conditions(filters))
+        chosen = select(*_LISTED).where(*self._conditions(filters))
         if self.metric is not None:
             figure = aliased(Figure)
             has = select(figure.submission).where(figure.submission == Submission.id, figure.name == self.metric)
             chosen = chosen.where(~has.exists())
         descending = self.descending or self.metric is not None
         return _after(chosen, Submission.published_us, Submission.id, descending, place).limit(limit)
+
+    def _conditions(self, filters: Filters) -> list[ColumnElement[bool]]:
+        return conditions(filters) + ([] if self.among is None else [Submission.id.in_(self.among)])
 
 
 def _after(

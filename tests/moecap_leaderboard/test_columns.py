@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from moecap_leaderboard.facets import FACETS, spreads
 from moecap_leaderboard.figures import FigureModel, FiguresRecord, FigureWorkload
 from moecap_leaderboard.figures_store import add_figures
 from moecap_leaderboard.history import move, one_at_a_time, publish
-from moecap_leaderboard.listing import Filters, all_items, conditions
+from moecap_leaderboard.listing import Filters, all_items, conditions, page
 from moecap_leaderboard.problems import ProblemError
 from moecap_leaderboard.tables import Figure, Submission
 
@@ -190,6 +191,49 @@ def test_counts_of_a_facet_add_up_to_the_rows_that_are_listed(board):
     assert found["engine"] == {"sglang": 5, "vllm": 4}
     assert found["task"] == {"gsm8k": 6, "mmlu": 3}
     assert list(found["task"]) == ["gsm8k", "mmlu"]
+
+
+@pytest.mark.parametrize("sort", ["-published", "published", "tpot", "-tpot"])
+def test_few_rows_among_many_are_listed_by_their_ids_as_by_the_filters(board, monkeypatch, sort):
+    database, columns = board.service.database, board.service.columns
+    records = [_record(n, "vllm" if n % 3 else "sglang", (), 0.1 * (n % 4) or None, n) for n in range(1, 13)]
+    add_figures(database, records, "ada")
+    narrow, wide = Filters(kind="all", engine=("sglang",)), Filters(kind="all")
+    assert columns.few(narrow) is None  # of a small board
+    monkeypatch.setattr(module, "LARGE", 10)
+    monkeypatch.setattr(module, "_FEW", 5)
+    among = columns.few(narrow)
+    assert sorted(among) == _in_sql(database, narrow)
+    assert columns.few(wide) is None
+    assert columns.few(replace(narrow, engine=("vllm",))) is None  # of which there are too many
+    assert columns.few(replace(narrow, engine=("none",))) == []
+
+    def walk(few):
+        found, cursor = [], None
+        while True:
+            with database.reading() as session:
+                part = page(session, narrow, sort, 3, cursor, among=few)
+            found, cursor = found + [item["id"] for item in part.items], part.next
+            if cursor is None:
+                return found
+
+    assert len(walk(None)) == 4
+    assert walk(among) == walk(None)
+    assert [item["id"] for item in board.get("/results", kind="all", engine="sglang", sort=sort)["items"]] == walk(None)
+    assert board.get("/results", kind="all", engine="none", sort=sort) == {"items": [], "next": None}
+
+
+def test_rows_of_a_large_board_are_followed_a_second_later(board, monkeypatch):
+    database, columns = board.service.database, board.service.columns
+    add_figures(database, [_record(1, "vllm", (), None, 1)], "ada")
+    monkeypatch.setattr(module, "LARGE", 1)
+    assert len(_ids(columns, Filters(kind="all"))) == 1
+    add_figures(database, [_record(2, "vllm", (), None, 1)], "ada")
+    assert len(_ids(columns, Filters(kind="all"))) == 1
+    monkeypatch.setattr(module, "_HELD_SECONDS", 0.0)
+    with columns._turn:  # another thread is reading what has changed
+        assert len(_ids(columns, Filters(kind="all"))) == 1
+    assert len(_ids(columns, Filters(kind="all"))) == 2
 
 
 def test_the_newest_come_first_and_no_more_than_asked(board):

@@ -41,8 +41,10 @@ _MOST_EXPORTED_HERE = 1000
 @router.get("/results", responses=describing(Listed[Row]))
 def results(request: Request, service: ServiceOf, query: Annotated[ListQuery, Query()]) -> Response:
     """Rows of the board, filtered, sorted and cut."""
+    filters = query.filters()
+    among = service.columns.few(filters)
     with service.database.reading() as session:
-        found = page(session, query.filters(), query.sort, query.limit, query.cursor, as_json=True)
+        found = page(session, filters, query.sort, query.limit, query.cursor, among=among, as_json=True)
     return answer(request, {"items": found.items, "next": found.next}, seconds=_LIST_SECONDS)
 
 

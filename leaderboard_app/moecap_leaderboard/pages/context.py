@@ -63,8 +63,10 @@ class PageContext:
 
     def page(self, query: ListQuery) -> Page:
         """Rows that are filtered, sorted and cut on the server, and where the next ones begin."""
+        filters = query.filters()
+        among = self.service.columns.few(filters)
         with self.service.database.reading() as session:
-            return page(session, query.filters(), query.sort, query.limit, query.cursor)
+            return page(session, filters, query.sort, query.limit, query.cursor, among=among)
 
     def rows(self, query: ListQuery) -> list[Item]:
         """The rows of :meth:`page`."""
