@@ -41,7 +41,7 @@ _BOUNDED = ("concurrency", "input_len", "output_len")
 
 _SELECTIVE = ("q", "family", "engine", "precision", "owner", "task", "devices", "concurrency_min", "concurrency_max")
 """Filters that may leave few rows and by which no index leads to them."""
-_FEW = 200
+_FEW = 500
 _HELD_SECONDS = 1.0
 _FETCHED = 5000
 _NAMED = 500

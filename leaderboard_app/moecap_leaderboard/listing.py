@@ -235,7 +235,8 @@ class _Order:
 
     def _with_metric(self, filters: Filters, limit: int, place: _Place | None) -> Select[*tuple[Any, ...]]:
         chosen = select(*_LISTED, Figure.value).join(Figure, Figure.submission == Submission.id)
-        chosen = chosen.where(Figure.name == self.metric, *self._conditions(filters))
+        name = Figure.name if self.among is None else Figure.name + ""
+        chosen = chosen.where(name == self.metric, *self._conditions(filters))
         # few rows, as a model has, are sorted; else SQLite would walk the whole index of the metric to find them
         few = filters.model or filters.configuration or self.among is not None
         key = Figure.value + 0 if few else Figure.value
@@ -251,7 +252,10 @@ class _Order:
         return _after(chosen, Submission.published_us, Submission.id, descending, place).limit(limit)
 
     def _conditions(self, filters: Filters) -> list[ColumnElement[bool]]:
-        return conditions(filters) + ([] if self.among is None else [Submission.id.in_(self.among)])
+        if self.among is None:
+            return conditions(filters)
+        # by their ids and by no other index, as the empty texts tell SQLite
+        return [Submission.id.in_(self.among), Submission.state + "" == filters.state]
 
 
 def _after(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import TypeAlias
 
 __all__ = ["Child", "Html", "data_table", "element", "folded", "join", "json_script", "paragraph"]
@@ -22,9 +24,20 @@ Child: TypeAlias = Html | str | int | None
 Attribute: TypeAlias = str | int | float | bool | None
 
 
+_is_special = re.compile("[&<>\"']").search
+
+
+def _escaped(text: str) -> str:
+    return html.escape(text) if _is_special(text) else text  # few texts have something to escape
+
+
+def _texts(children: Sequence[Child]) -> list[str]:
+    return [c if isinstance(c, Html) else _escaped(str(c)) for c in children if c is not None]
+
+
 def join(*children: Child) -> Html:
     """Children in a row; texts are escaped, ``None`` is nothing."""
-    return Html("".join(c if isinstance(c, Html) else html.escape(str(c)) for c in children if c is not None))
+    return Html("".join(_texts(children)))
 
 
 def element(name: str, /, *children: Child, **attributes: Attribute) -> Html:
@@ -36,14 +49,20 @@ def element(name: str, /, *children: Child, **attributes: Attribute) -> Html:
         **attributes: Its attributes; ``class_`` is ``class``, other underscores are hyphens, true is bare, ``None`` and
             false are left out.
     """
-    words = [name]
+    opening = f"<{name}"
     for keyword, value in attributes.items():
         if value is None or value is False:
             continue
-        key = keyword.rstrip("_").replace("_", "-")
-        words.append(key if value is True else f'{key}="{html.escape(str(value))}"')
-    opening = f"<{' '.join(words)}>"
-    return Html(opening) if name in VOID else Html(f"{opening}{join(*children)}</{name}>")
+        key = _key(keyword)
+        opening += f" {key}" if value is True else f' {key}="{_escaped(str(value))}"'
+    if name in VOID:
+        return Html(f"{opening}>")
+    return Html(f"{opening}>{''.join(_texts(children))}</{name}>")
+
+
+@cache
+def _key(keyword: str) -> str:
+    return keyword.rstrip("_").replace("_", "-")
 
 
 def paragraph(*children: Child, **attributes: Attribute) -> Html:
