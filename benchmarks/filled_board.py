@@ -110,8 +110,10 @@ def service(data: Path, url: str, examiners: int) -> Iterator[tuple[str, psutil.
 
 
 def processor_seconds(service: psutil.Process) -> float:
-    """Processor time of a process and those that it started and that still run."""
-    return sum(p.cpu_times().user + p.cpu_times().system for p in (service, *service.children(recursive=True)))
+    """Processor time of a process, of those that it started and that still run, and of those that it has seen end."""
+    ended = service.cpu_times()
+    running = sum(p.cpu_times().user + p.cpu_times().system for p in (service, *service.children(recursive=True)))
+    return running + ended.children_user + ended.children_system
 
 
 def changed(result: Result) -> Result:

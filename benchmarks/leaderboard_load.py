@@ -1,7 +1,7 @@
 """A leaderboard with 100,000 results under an open load of 50 reads and 2 submissions a second, and where it saturates.
 
 usage: python benchmarks/leaderboard_load.py --store DIR [--size 100000] [--reads 50] [--writes 2] [--connections 110]
-           [--seconds 300] [--full-exports 60] [--alone 20] [--steps 75 100 125 150] [--step-seconds 30] [--seed 0]
+           [--seconds 300] [--full-exports 60] [--alone 20] [--steps 60 70 80 100] [--step-seconds 30] [--seed 0]
 
 DIR keeps the filled store; what is measured is a copy of it. The service is `moecap serve` as a process of its own with
 one examiner; the generator, one more process of one thread, shares the processors with both. All requests come from one
@@ -231,7 +231,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--full-exports", type=float, default=60.0, help="seconds between two; 0 for none")
     parser.add_argument("--alone", type=int, default=20, help="questions of each kind that are asked alone")
-    parser.add_argument("--steps", type=float, nargs="*", default=[75, 100, 125, 150])
+    parser.add_argument("--steps", type=float, nargs="*", default=[60, 70, 80, 100])
     parser.add_argument("--step-seconds", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
