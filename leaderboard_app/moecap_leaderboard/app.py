@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -13,7 +14,7 @@ from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import CollectorRegistry, Gauge
-from sqlalchemy.exc import DataError, OperationalError, StatementError
+from sqlalchemy.exc import DataError, OperationalError, SQLAlchemyError, StatementError
 from sqlalchemy.exc import TimeoutError as NoConnectionError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
@@ -34,6 +35,8 @@ from moecap_leaderboard.service import Service
 __all__ = ["create_app"]
 
 API = "/api/v1"
+
+_LOG = logging.getLogger(__name__)
 
 _BUSY_SECONDS = 5
 _FULL_SECONDS = 600
@@ -76,7 +79,7 @@ def create_app(service: Service) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         current_default_thread_limiter().total_tokens += service.examiners.places  # those who wait block no reader
         await run_in_threadpool(service.submissions.resume)
-        reading = asyncio.create_task(run_in_threadpool(service.columns.read, compared_metrics()))
+        reading = asyncio.create_task(run_in_threadpool(_read_columns, service))
         async with sweeping(uploads):
             yield
         await asyncio.wait([reading])
@@ -112,6 +115,14 @@ def create_app(service: Service) -> FastAPI:
     app.add_middleware(Secured)
     app.add_middleware(Measured, registry=app.state.registry)
     return app
+
+
+def _read_columns(service: Service) -> None:
+    """Read what pages count and compare; where that fails, whoever asks first tries again."""
+    try:
+        service.columns.read(compared_metrics())
+    except SQLAlchemyError as error:
+        _LOG.error("the rows could not be read when the service started: %s", error)
 
 
 def _no_space() -> ProblemError:

@@ -86,7 +86,7 @@ class KeptAnswers:
             if known is not None:
                 self._kept.move_to_end(key)
                 age = time.monotonic() - known.at
-                fresh = known.version == version and not dated
+                fresh = known.version == version < LARGE and not dated
                 if fresh or (version >= LARGE and age < _OLDEST_SECONDS):
                     if not fresh and age > HELD_SECONDS and key not in self._anew:
                         self._anew.add(key)

@@ -9,6 +9,7 @@ from typing import Any
 
 import rfc8785
 
+from moecap.errors import BadInputError
 from moecap.metrics.accuracy import is_score
 from moecap.metrics.value import Metric
 from moecap.result import Result
@@ -24,6 +25,9 @@ _NOT_WORKLOAD = (
     *("endpoint", "data", "output", "measured", "client_processes", "energy_source", "price", "cost"),
 )
 """Settings of a run that do not change what is measured, or that the row states by what they came to."""
+
+_MOST = 2**31 - 1
+"""What a column of whole numbers takes."""
 
 _CHANGED = "changes the model"
 """Begins the remark of a source that ran a model with fewer experts a token than it has."""
@@ -118,7 +122,11 @@ def row_of_result(
 
 
 def row_of_figures(record: FiguresRecord) -> Row:
-    """The row of figures of others or of projections; one of a changed model is in no ranking."""
+    """The row of figures of others or of projections; one of a changed model is in no ranking.
+
+    Raises:
+        BadInputError: If a number of its load is larger than its column takes.
+    """
     changed = any(note.startswith(_CHANGED) for note in record.notes)
     name, level = ("model_changed", "warning") if changed else ("note", "info")
     summary = {
@@ -155,6 +163,9 @@ def _row(summary: dict[str, Any], metrics: Mapping[str, Metric], aside: Collecti
         "tasks": tasks_text(workload["tasks"]),
         "ranked": not summary["unranked_because"],
     }
+    for name in ("devices", "concurrency", "input_len", "output_len"):
+        if not -_MOST <= (columns[name] or 0) <= _MOST:
+            raise BadInputError(f"{name} is {columns[name]}; the leaderboard's column takes {_MOST} at most")
     figures = {
         name: metric.value
         for name, metric in metrics.items()

@@ -219,6 +219,7 @@ class Submissions:
             self._blobs.add(folder / name)
         try:
             with self._database.writing() as session:
+                one_at_a_time(session)  # so that lines of the audit log are seen in the order of their numbers
                 submission = _new(row_of_result(result), content, result.id, owner)
                 submission.reproduces = reproduces
                 session.add(submission)

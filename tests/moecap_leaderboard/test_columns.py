@@ -12,8 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
+from moecap.errors import BadInputError
 from moecap.metrics.value import Metric
 from moecap_leaderboard import columns as module
+from moecap_leaderboard import kept_answers
 from moecap_leaderboard.columns import Columns
 from moecap_leaderboard.facets import FACETS, spreads
 from moecap_leaderboard.figures import FigureModel, FiguresRecord, FigureWorkload
@@ -65,7 +67,7 @@ FILTERS = st.builds(
     hardware=st.sampled_from([(), ("h000-sxm",)]),
     owner=st.sampled_from([(), ("ada",), ("bob", "carl")]),
     configuration=st.sampled_from([(), ("0123456789abcdef",), ("none", "")]),
-    task=st.sampled_from([(), ("mmlu",), ("gsm8k", "m_l%")]),
+    task=st.sampled_from([(), ("mmlu",), ("MMLU",), ("gsm8k", "m_l%")]),
     devices=st.sampled_from([(), (1,), (2, 3)]),
     concurrency_min=BOUND,
     concurrency_max=BOUND,
@@ -221,6 +223,90 @@ def test_few_rows_among_many_are_listed_by_their_ids_as_by_the_filters(board, mo
     assert walk(among) == walk(None)
     assert [item["id"] for item in board.get("/results", kind="all", engine="sglang", sort=sort)["items"]] == walk(None)
     assert board.get("/results", kind="all", engine="none", sort=sort) == {"items": [], "next": None}
+
+
+def test_a_number_that_no_column_takes_is_refused(board, make_run):
+    """One of them, once it was in the database, would have let every count fail."""
+    record = _record(1, "vllm", (), None, 2**31)
+    with pytest.raises(BadInputError, match="concurrency is 2147483648"):
+        add_figures(board.service.database, [record], "ada")
+
+    def longer(content):
+        content["workload"]["lengths"], content["workload"]["input_len"] = "data", 2**31
+
+    sent = board.submit(make_run("llamacpp-q8_0").changed(longer))
+    assert (sent.status_code, sent.json()["type"]) == (400, "/problems/bad-request")
+    assert "input_len" in sent.json()["detail"]
+    with board.service.database.writing() as session:  # put there by an older version
+        publish(session, session.get_one(Submission, _put(session, 2**31 - 1)), "server")
+    assert _ids(board.service.columns, Filters(kind="all", input_len_min=2**31 - 1)) != []
+
+
+def _put(session, length):
+    texts = ("model", "family", "hardware", "engine", "precision", "configuration", "names", "tasks", "content_sha256")
+    row = Submission(
+        **dict.fromkeys(texts, "x"), id="x" * 32, result="x" * 64, state="received", kind="imported", owner="ada",
+        created_us=0, devices=1, input_len=length, summary={},
+    )  # fmt: skip
+    session.add(row)
+    session.flush()
+    return row.id
+
+
+def test_what_is_received_waits_for_those_who_change_states(board, make_run):
+    """Else its line in the audit log would be seen before one of a lower number, which columns would never read."""
+    run, done = make_run("vllm-bf16"), threading.Event()
+
+    def rows():
+        with board.service.database.reading() as session:
+            return session.scalar(select(func.count()).select_from(Submission))
+
+    def send():
+        board.submit(run)
+        done.set()
+
+    with board.service.database.writing() as session:
+        one_at_a_time(session)
+        session.execute(select(1))  # with which SQLite's one writer begins
+        sending = threading.Thread(target=send)
+        sending.start()
+        assert not done.wait(3)
+        assert rows() == 0
+    sending.join(120)
+    assert (rows(), done.is_set()) == (1, True)
+
+
+def test_a_front_of_a_large_board_has_no_row_that_was_taken_off_it(board, monkeypatch):
+    """Though the columns are a second old, and an answer may be a minute."""
+    database = board.service.database
+    metrics = {name: Metric(value=0.5, unit="s") for name in ("tpot", "ttft")}
+    records = [_record(n, "vllm", (), None, n).model_copy(update={"metrics": metrics}) for n in (1, 2)]
+    add_figures(database, records, "ada")
+    asked = {"kind": "all", "x": "tpot", "y": "ttft"}
+    monkeypatch.setattr(module, "LARGE", 1)
+    monkeypatch.setattr(kept_answers, "LARGE", 1)
+    _ids(board.service.columns, Filters())
+    _withdraw(database, 0)
+    assert len(board.get("/pareto", **asked)["items"]) == 1
+    _withdraw(database, 0)
+    assert len(board.get("/pareto", **asked)["items"]) == 1  # some seconds old
+    monkeypatch.setattr(kept_answers, "_OLDEST_SECONDS", 0.0)
+    assert board.get("/pareto", **asked)["items"] == []
+
+
+def test_a_reading_that_fails_leaves_the_rows_that_were_there(board, monkeypatch):
+    columns, database = board.service.columns, board.service.database
+    add_figures(database, [_record(1, "vllm", (), None, 1)], "ada")
+    before = _ids(columns, Filters(kind="all"))
+    monkeypatch.setattr(module, "_FEW_CHANGES", 0)
+    add_figures(database, [_record(2, "vllm", (), None, 1)], "ada")
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "_parts", lambda *_: iter([[("no", "row")]]))
+        with pytest.raises(ValueError, match="zip"):
+            _ids(columns, Filters(kind="all"))
+        assert columns._count == 1
+        assert columns._ids == before
+    assert len(_ids(columns, Filters(kind="all"))) == 2
 
 
 def test_rows_of_a_large_board_are_followed_a_second_later(board, monkeypatch):

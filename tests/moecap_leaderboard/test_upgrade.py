@@ -3,13 +3,14 @@
 import json
 import shutil
 import tarfile
+from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
 from alembic.script import ScriptDirectory
 from fastapi.testclient import TestClient
-from sqlalchemy import MetaData, insert, select, text
+from sqlalchemy import MetaData, insert, inspect, select, text
 from sqlalchemy.exc import DatabaseError
 
 from moecap.errors import BadInputError, NotAvailableError
@@ -193,3 +194,17 @@ def test_a_result_of_the_first_version_is_read_as_it_was_identified():
     profile = result.hardware.profile.model_copy(update={"probe": None})
     unknown = result.hardware.model_dump(exclude={"source"}) | {"profile": profile.model_dump()}
     assert type(result.hardware).model_validate(unknown).source == "file"
+
+
+def test_an_index_that_some_days_development_had_made_goes_too(database_url):
+    """It held long names of tasks, which Postgres refused."""
+    change_schema(database_url, "0003")
+    index, columns = "submissions_counted", "state, newest, kind, family, model, hardware, engine, precision, tasks"
+    with closing(existing_database(database_url)) as store, store.writing() as session:
+        session.execute(text(f"CREATE INDEX {index} ON submissions ({columns})"))
+    for _ in range(2):
+        with closing(open_database(database_url)) as store:
+            assert index not in {one["name"] for one in inspect(store.engine).get_indexes("submissions")}
+    change_schema(database_url, "0002")
+    with closing(existing_database(database_url)) as store:
+        assert index in {one["name"] for one in inspect(store.engine).get_indexes("submissions")}

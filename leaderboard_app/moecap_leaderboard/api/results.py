@@ -137,7 +137,7 @@ def _front(columns: Columns, session: Session, x_name: str, y_name: str, filters
         x, y = now.metric(x_name), now.metric(y_name)
         places = now.newest(now.rows(filters) & ~np.isnan(x) & ~np.isnan(y), _MOST_POINTS)
         points = dict(zip(now.ids(places), zip(x[places].tolist(), y[places].tolist(), strict=True), strict=True))
-    rows = rows_of(session, list(points))
+    rows = [row for row in rows_of(session, list(points)) if row.state == filters.state]
     found = [points[row.id] for row in rows]
     beaten = front(found, (better_of(x_name), better_of(y_name)))
     items = items_of(session, rows, as_json=True)

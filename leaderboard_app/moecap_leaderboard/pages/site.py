@@ -120,7 +120,7 @@ async def _mounted(app: FastAPI, context: PageContext) -> tuple[ASGIApp, frozens
     mounted = app.router.routes.pop()
     assert isinstance(mounted, Mount)
     assert isinstance(mounted.app, gr.routes.App)
-    mounted.app.state_holder = NoSessions(blocks)
+    mounted.app.state_holder = blocks.state_holder = NoSessions(blocks)
     return mounted.app, frozenset(blocks.fns)
 
 

@@ -7,15 +7,14 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
-NAME, TABLE = "submissions_counted", "submissions"
-COUNTED = ("state", "newest", "kind", "model", "family", "hardware", "engine", "precision", "concurrency")
+COUNTED = "state, newest, kind, model, family, hardware, engine, precision, concurrency"
 
 
 def upgrade() -> None:
     """Drop it."""
-    op.drop_index(NAME, TABLE)
+    op.execute("DROP INDEX IF EXISTS submissions_counted")
 
 
 def downgrade() -> None:
     """Make it as it was."""
-    op.create_index(NAME, TABLE, list(COUNTED))
+    op.execute(f"CREATE INDEX submissions_counted ON submissions ({COUNTED})")
