@@ -1,6 +1,6 @@
-"""Parquet and npz files that anyone may have written: read only if they do not swell out of proportion.
+"""Parquet, npy and npz files that anyone may have written: read only if they do not swell out of proportion.
 
-A few kilobytes of either can claim a thousand million rows. What a file unpacks to is told by its own directory, and by
+A few kilobytes can claim a thousand million rows. What a file unpacks to is told by its own directory, and by
 the lengths of its texts before these are spelled out.
 """
 
@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from moecap.errors import BadInputError
 from moecap.parquet_footer import column_parts
 
-__all__ = ["open_table", "read_arrays", "read_table", "refuse_swelling"]
+__all__ = ["open_table", "read_array", "read_arrays", "read_table", "refuse_swelling"]
 
 FREE_BYTES = 128_000_000
 """What any file may unpack to."""
@@ -152,6 +152,25 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
         raise
     except Exception as error:  # zipfile, zlib and numpy each raise their own
         raise ValueError(_reason(error)) from None
+
+
+def read_array(path: Path) -> npt.NDArray[Any]:
+    """The array of an npy file.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        BadInputError: If it is no plain file.
+        ValueError: If it is no npy file; its text says what was wrong.
+    """
+    _refuse_special(path)
+    try:
+        array = np.load(path, allow_pickle=False)
+    except Exception as error:  # numpy reads the head as Python, and raises what the tokenizer and the parser raise
+        raise ValueError(_reason(error)) from None
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise ValueError("several arrays in one file")
+    return array
 
 
 def _refuse_special(path: Path) -> None:

@@ -125,5 +125,5 @@ def _passes(data: bytes) -> Iterator[Pass]:
         fed, positions, experts = words(tokens), words(tokens), {}
         for _ in range(layers):
             layer, rows, k = (int(value) for value in words(3))
-            experts[layer] = words(rows * k if rows >= 0 else -1).reshape(rows, k)
+            experts[layer] = words(rows * k if min(rows, k) >= 0 else -1).reshape(rows, k)
         yield Pass(start, duration, fed, positions, experts)

@@ -127,7 +127,7 @@ def _unpack_zip(archive: Path, run: Path) -> None:
     _bound_directory(archive)
     with zipfile.ZipFile(archive) as opened:
         for entry in opened.infolist():
-            name = None if entry.is_dir() else _name(entry.filename)
+            name = _name(entry.filename) if entry.filename and not entry.is_dir() else None
             if name is None:
                 continue
             if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others may ask for gigabytes

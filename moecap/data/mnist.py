@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import struct
 import zlib
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,9 @@ def _idx(folder: Path, name: str, magic: int, dimensions: int) -> np.ndarray:
     if len(content) < head or struct.unpack(">I", content[:4])[0] != magic:
         raise BadInputError(f"{path} is no IDX file of {dimensions} dimensions; fetch it again")
     shape = struct.unpack(f">{dimensions}I", content[4:head])
-    expected = int(np.prod(shape, dtype=np.uint64))
+    expected = prod(shape)
     if len(content) - head != expected:
         raise BadInputError(f"{path} has {len(content) - head} values and announces {expected}; fetch it again")
+    if not expected:
+        raise BadInputError(f"{path} announces no value; fetch it again")
     return np.frombuffer(content, np.uint8, offset=head).reshape(shape)

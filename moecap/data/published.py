@@ -22,6 +22,9 @@ Parsed = TypeVar("Parsed")
 ROWS_AT_ONCE = 1024
 """Rows of a table that are made Python objects together."""
 
+_ROW_BYTES = 64
+"""What a row takes at least as a Python object."""
+
 Row = tuple[str, dict[str, Any]]
 """Where a row stands (file and line or row, counted from 1) and its columns."""
 
@@ -120,12 +123,12 @@ def arrow_rows(path: Path) -> Iterator[Row]:
         raise BadInputError(f"{path} is no plain file; fetch it again")
     try:
         table = read_table(path) if path.suffix == ".parquet" else _stream(path)
-    except (pa.ArrowException, OSError, ValueError) as error:
+        for start in range(0, table.num_rows, ROWS_AT_ONCE):
+            for number, row in enumerate(table.slice(start, ROWS_AT_ONCE).to_pylist(), start=start + 1):
+                yield f"{path}, row {number}", row
+    except (pa.ArrowException, OSError, ValueError, KeyError, NotImplementedError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise BadInputError(f"{path} is no readable {path.suffix[1:]} file ({reason}); fetch it again") from error
-    rows = (row for batch in table.to_batches(ROWS_AT_ONCE) for row in batch.to_pylist())
-    for number, row in enumerate(rows, start=1):
-        yield f"{path}, row {number}", row
 
 
 def _stream(path: Path) -> Any:
@@ -139,6 +142,6 @@ def _stream(path: Path) -> Any:
         for batch in reader:
             batch.validate(full=True)
             batches.append(batch)
-            unpacked += batch.nbytes
+            unpacked += batch.nbytes + _ROW_BYTES * batch.num_rows  # rows of no bytes can be without number
             refuse_swelling(path, unpacked)
         return pa.Table.from_batches(batches, reader.schema)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from moecap.errors import BadInputError, NotAvailableError
+from moecap.packed_files import read_array
 
 __all__ = ["Maps", "load_warcraft"]
 
@@ -72,7 +73,7 @@ def _array(folder: Path, name: str, edge: int) -> np.ndarray:
         paths = [base / f"{name}.npy"] if (base / f"{name}.npy").is_file() else sorted(base.glob(f"{name}_part*.npy"))
         if paths:
             try:
-                return np.concatenate([np.load(path, allow_pickle=False) for path in paths])
-            except (ValueError, OSError, EOFError, MemoryError) as error:
+                return np.concatenate([read_array(path) for path in paths])
+            except (ValueError, OSError, MemoryError) as error:
                 raise BadInputError(f"{paths[0]} cannot be read as NumPy's format ({error}); fetch it again") from error
     raise NotAvailableError(f"{folder} holds no {below}/{name}.npy; give the folder of the maps with --data DIR")

@@ -10,6 +10,7 @@ import numpy as np
 
 from moecap.data.audio import RATE, SHORTEST_S, Sound, read_sound
 from moecap.errors import BadInputError
+from moecap.packed_files import read_array
 from moecap.tasks.spoken_lid.features import FRAME_S, mfcc
 
 __all__ = ["Utterance", "heard", "read_utterance", "speakers_of"]
@@ -55,8 +56,8 @@ def read_utterance(id: str, language: str, domain: str, speaker: str, path: Path
     if path.suffix != ".npy":
         return heard(id, language, domain, speaker, read_sound(path))
     try:
-        cepstra = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        cepstra = read_array(path)
+    except (OSError, ValueError) as error:
         raise BadInputError(f"{path}: no array that can be read ({error}); write it with numpy.save") from None
     numbers = isinstance(cepstra, np.ndarray) and cepstra.ndim == 2 and cepstra.dtype.kind in "fiu"
     if not numbers or cepstra.shape[1] == 0 or not np.isfinite(cepstra).all():

@@ -87,8 +87,11 @@ def test_gradio_is_told_of_no_session_so_that_it_keeps_no_token(tmp_path):
 
 
 def test_of_an_event_nothing_is_kept_and_the_next_one_begins_as_the_first():
-    with gr.Blocks() as blocks:
-        place, kept = gr.HTML("at first"), gr.State([])
+    async def built():  # where no loop runs Gradio opens its own and never closes it
+        with gr.Blocks() as blocks:
+            return blocks, gr.HTML("at first"), gr.State([])
+
+    blocks, place, kept = asyncio.run(built())
     holder = NoSessions(blocks)
     one = holder[NO_SESSION]
     one[kept._id].append("a token")
