@@ -25,7 +25,7 @@ _SPAWN = multiprocessing.get_context("spawn")
 _TRIES = 2
 """Processes that try an examination where the first one is killed under it."""
 
-_NICE = 5
+_NICE = 10
 _TASKS_EACH = 200
 """Examinations after which a process is replaced, so that what a library keeps does not grow."""
 

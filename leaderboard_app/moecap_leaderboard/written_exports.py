@@ -36,7 +36,7 @@ _MOST_WAITING = 4
 """Exports that are written or wait to be; one is written at a time."""
 _MOST_OF_A_CLIENT = 2
 """Of those, how many one client has asked for."""
-_NICE = 10
+_NICE = 19
 _LEVEL = 5
 _PART = 1 << 17
 _POLL_SECONDS = 0.05
@@ -171,6 +171,8 @@ class WrittenExports:
 def write_export(database: str, filters: Filters, sort: str, form: str, path: Path) -> None:
     """Write an export to its end; the process fails where it does not come to it."""
     os.nice(_NICE)
+    if hasattr(os, "sched_setscheduler"):  # Linux: only while nobody else wants the processor
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     parent = multiprocessing.parent_process()
     compressor = None if form == "parquet" else zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
     store = existing_database(database)
