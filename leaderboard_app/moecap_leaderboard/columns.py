@@ -39,10 +39,15 @@ _ON_BOARD = (Submission.state + "").in_(_STATES)
 _EQUAL = ("family", "model", "hardware", "engine", "precision", "owner")
 _BOUNDED = ("concurrency", "input_len", "output_len")
 
-_SELECTIVE = ("q", "family", "engine", "precision", "owner", "task", "devices", "concurrency_min", "concurrency_max")
+_SELECTIVE = (
+    *("q", "family", "engine", "precision", "owner", "task", "devices"),
+    *(f"{name}_{end}" for name in _BOUNDED for end in ("min", "max")),
+)
 """Filters that may leave few rows and by which no index leads to them."""
 _FEW = 500
+"""Rows that are few: as many as one query names."""
 _HELD_SECONDS = 1.0
+"""How long the columns of a large board are taken for present."""
 _FETCHED = 5000
 _NAMED = 500
 """Rows that one query names."""
@@ -51,19 +56,7 @@ _FEW_CHANGES = 20_000
 _MOST_METRICS = 100
 """Metrics whose values are kept; the one that nobody asked for longest goes first."""
 _NONE = -1
-"""In a column of numbers: it has none."""
-
-
-class _Texts:
-    """A column of texts as codes."""
-
-    def __init__(self) -> None:
-        self.codes: dict[str, int] = {}
-
-    def encoded(self, values: Sequence[str]) -> list[int]:
-        """The code of each value; one that is new gets the next."""
-        codes = self.codes
-        return [codes.setdefault(value, len(codes)) for value in values]
+"""In a column of numbers that it has none; the code of a text, and the place of a row, that there is not."""
 
 
 class Columns:
@@ -84,7 +77,7 @@ class Columns:
         self._count = 0
         self._ids: list[str] = []
         self._places: dict[str, int] = {}
-        self._texts = {name: _Texts() for name in _TEXTS}
+        self._codes: dict[str, dict[str, int]] = {name: {} for name in _TEXTS}
         self._arrays: dict[str, NDArray[Any]] = {
             **{name: np.empty(0, np.int32) for name in _TEXTS},
             **{name: np.empty(0, np.int64) for name in _NUMBERS},
@@ -108,8 +101,7 @@ class Columns:
         Args:
             metrics: Names of metrics.
         """
-        with self.present():
-            pass
+        self._follow()
         for name in metrics:
             with self._lock:
                 self.metric(name)
@@ -121,12 +113,16 @@ class Columns:
             name: The column, such as ``engine``.
             rows: Which rows.
         """
-        texts = self._texts[name].codes
-        counts = np.bincount(self._column(name)[rows], minlength=len(texts))
-        return {text: int(counts[code]) for text, code in texts.items() if counts[code]}
+        codes = self._codes[name]
+        counts = np.bincount(self._column(name)[rows], minlength=len(codes))
+        return {text: int(counts[code]) for text, code in codes.items() if counts[code]}
 
     def metric(self, name: str) -> NDArray[np.float64]:
-        """The values of a metric; NaN where a row has none."""
+        """The values of a metric, in its own unit, one a row; NaN where a row has none.
+
+        Args:
+            name: The metric.
+        """
         if name in self._metrics:
             self._metrics.move_to_end(name)
         else:
@@ -248,12 +244,12 @@ class Columns:
 
     def _with_texts(self, name: str, parts: Sequence[str]) -> Mask:
         """Which rows have one of some texts within their own."""
-        codes = self._texts[name].codes
+        codes = self._codes[name]
         has: Mask = np.fromiter((any(part in text for part in parts) for text in codes), np.bool_, len(codes))
         return np.take(has, self._column(name))
 
     def _code(self, name: str, value: str) -> int:
-        return self._texts[name].codes.get(value, -1)
+        return self._codes[name].get(value, _NONE)
 
     def _column(self, name: str) -> NDArray[Any]:
         return self._arrays[name][: self._count]
@@ -284,7 +280,7 @@ class Columns:
             new._take(part)
         with self._lock:
             self._count, self._ids, self._places = new._count, new._ids, new._places
-            self._texts, self._arrays = new._texts, new._arrays
+            self._codes, self._arrays = new._codes, new._arrays
             self._metrics.clear()  # they are read when they are asked for
             self._hardware_names.clear()
 
@@ -321,7 +317,8 @@ class Columns:
         for hardware in set(given["hardware"]):
             self._hardware_names.pop(hardware, None)  # perhaps a row that said it has gone
         for name in _TEXTS:
-            self._arrays[name][places] = self._texts[name].encoded(given[name])
+            codes = self._codes[name]
+            self._arrays[name][places] = [codes.setdefault(text, len(codes)) for text in given[name]]
         for name in _NUMBERS:
             self._arrays[name][places] = [_NONE if value is None else value for value in given[name]]
         for name in _TRUTHS:

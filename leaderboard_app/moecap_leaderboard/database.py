@@ -33,7 +33,7 @@ _PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_si
 
 _READERS = 2
 """Connections that read a file of SQLite at once. The driver lets go of the interpreter at each row and waits for it
-anew: of twenty threads that read at once each takes twenty times as long and all together longer."""
+anew, so that the more of them read at once, the longer all take together (docs/scale.md)."""
 
 _WAIT_SECONDS = 30
 """How long a thread waits for a connection."""

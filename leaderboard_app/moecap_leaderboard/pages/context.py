@@ -82,7 +82,7 @@ class PageContext:
             return result_report(session, self.service.blobs, published(session, identifier))
 
     def opened(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What a page shows when it is opened; of a large board it may be three minutes old (:class:`Answers`)."""
+        """What a page shows when it is opened; of a large board it may be three minutes old (:class:`KeptAnswers`)."""
         return self.service.answers.dated(key, make)
 
     def spreads(self, filters: Filters) -> dict[str, dict[str, int]]:
