@@ -115,8 +115,8 @@ def _serve(service: Service, host: str, port: int, demo: bool) -> int:
 def _spare_collections() -> None:
     """Let the collector of cycles pass over what lasts as long as the process: code, descriptions, the pages.
 
-    It is some hundred thousand objects, and all threads stand still while they are looked at: 0.4 s, again and again, since a list
-    of rows is thousands of new ones.
+    These are some hundred thousand objects, and all threads stand still while they are looked at: 0.4 s, again and
+    again, since a list of rows is thousands of new ones.
     """
     gc.collect()
     gc.freeze()
